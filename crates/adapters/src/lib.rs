@@ -1,1 +1,3 @@
-//! adapters
+//! What implements the ports. One folder an engine or service; nothing else knows its SDK.
+
+pub mod docker;

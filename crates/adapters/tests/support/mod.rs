@@ -57,7 +57,7 @@ pub(crate) async fn image(docker: &bollard::Docker) -> ImageRef {
 async fn make_image(docker: &bollard::Docker) -> ImageRef {
     let busybox = std::fs::read(BUSYBOX).unwrap();
     let mut hasher = DefaultHasher::new();
-    (AGENT, &busybox).hash(&mut hasher);
+    (AGENT, &busybox, 2).hash(&mut hasher);
     let tag = format!("{:016x}", hasher.finish());
     let image: ImageRef = format!("ryokan-test/agent:{tag}").parse().unwrap();
     if docker.inspect_image(image.as_str()).await.is_ok() {
@@ -73,7 +73,7 @@ async fn make_image(docker: &bollard::Docker) -> ImageRef {
         }
         tar.append_data(&mut header, path, content).unwrap();
     };
-    for folder in ["bin/", "etc/", "root/", "www/", "www/3000/", "www/3001/"] {
+    for folder in ["bin/", "etc/", "root/", "www/", "www/3000/", "www/3000/cgi-bin/", "www/3001/"] {
         add(folder, 0o755, b"");
     }
     add("tmp/", 0o1777, b"");
@@ -85,6 +85,7 @@ async fn make_image(docker: &bollard::Docker) -> ImageRef {
         add(&format!("www/{port}/index.html"), 0o644, format!("hello from {port}\n").as_bytes());
         add(&format!("www/{port}/health"), 0o644, b"ok\n");
     }
+    add("www/3000/cgi-bin/slow", 0o755, b"#!/bin/sh\nexec sleep 100\n");
     let applets = std::process::Command::new(BUSYBOX).arg("--list").output().unwrap().stdout;
     for applet in String::from_utf8(applets).unwrap().lines().filter(|a| *a != "busybox") {
         let mut header = tar::Header::new_gnu();

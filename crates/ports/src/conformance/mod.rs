@@ -8,7 +8,8 @@
 //! The harness' image runs `agent WORD ...` as its entry point, with these words: `serve` (HTTP on 3000 and 3001: `/`
 //! says `hello from PORT`, `/health` says `ok`, all else is 404), `ignore-term`, `sleep SECONDS`, `echo WORDS`,
 //! `err WORDS` (to stderr), `cat`, `env`, `exit CODE`, `log N [PAUSE-MS]` (`line 1` to stdout, `line 2` to stderr, and
-//! so on, then goes on sleeping with a pause, and ends without). `real` images have a shell and the usual small tools.
+//! so on, then goes on sleeping with a pause, and ends without). `real` images have a shell and busybox's small tools,
+//! and `serve` answers `/cgi-bin/slow` never.
 
 mod config;
 mod ensure;

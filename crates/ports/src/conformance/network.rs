@@ -1,6 +1,8 @@
 //! Reaching agents, and agents that must not reach each other.
 
-use super::{Harness, volume};
+use ryokan_model::InstanceId;
+
+use super::Harness;
 use crate::runtime::RuntimeError;
 
 pub async fn ports_can_be_dialled(h: &Harness) {
@@ -22,25 +24,33 @@ pub async fn ports_that_are_not_there_are_told_apart(h: &Harness) {
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
 }
 
+/// The engine's own name server, asked from inside.
+async fn look_up(h: &Harness, from: InstanceId, name: &str) -> String {
+    let script =
+        format!("nslookup {name} 127.0.0.11 2>&1 | awk '/^Name/ {{f=1}} f && /^Address/ {{print $NF}}'");
+    h.sh(from, &script).await
+}
+
 pub async fn siblings_find_each_other_by_name(h: &Harness) {
     let (server, _) = h.serving().await;
     let (client, _) = h.up(&["sleep", "600"]).await;
-    let url = format!("http://{}:3000/", server.name);
-    let answer = h.sh(client.instance, &format!("wget -T 5 -q -O - {url}")).await;
+    let address = look_up(h, client.instance, server.name.as_str()).await;
+    let answer = h.sh(client.instance, &format!("wget -q -O - http://{address}:3000/")).await;
     assert!(answer.contains("hello from 3000"), "{answer}");
 }
 
 pub async fn projects_are_apart(h: &Harness) {
-    let (server, observed) = h.serving().await;
-    let mut client = h.workload(&["sleep", "600"]).await;
-    client.project = h.project();
-    client.spec.volumes = vec![volume("data", "/data")];
-    h.runtime.ensure(&client).await.unwrap();
-    // Its own address answers nobody outside its project, and its name means nothing there.
-    let inside = h.sh(server.instance, "ip -4 -o addr show eth0 | awk '{print $4}' | cut -d/ -f1").await;
-    assert!(!inside.is_empty());
-    for target in [format!("http://{inside}:3000/"), format!("http://{}:3000/", server.name)] {
-        let (code, out, _) = h.run(client.instance, &["wget", "-T", "2", "-q", "-O", "-", &target]).await;
-        assert_ne!(code, 0, "{target} answered {out} ({observed:?})");
+    let (server, _) = h.serving().await;
+    let (sibling, _) = h.up(&["sleep", "600"]).await;
+    let address = look_up(h, sibling.instance, server.name.as_str()).await;
+    assert!(!address.is_empty());
+    let mut stranger = h.workload(&["sleep", "600"]).await;
+    stranger.project = h.project();
+    h.runtime.ensure(&stranger).await.unwrap();
+    assert_eq!(look_up(h, stranger.instance, server.name.as_str()).await, "");
+    let url = format!("http://{address}:3000/");
+    for (who, reaches) in [(&sibling, true), (&stranger, false)] {
+        let (code, out, err) = h.run(who.instance, &["timeout", "2", "wget", "-q", "-O", "-", &url]).await;
+        assert_eq!(code == 0, reaches, "{}: {out}{err}", who.name);
     }
 }

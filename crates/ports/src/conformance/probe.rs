@@ -53,16 +53,10 @@ pub async fn probes_of_commands(h: &Harness) {
 }
 
 pub async fn probes_end_in_time(h: &Harness) {
-    let mut workload = h.script("nc -lk -p 3000 -e sleep 100 & sleep 600").await;
-    workload.spec.ports.clone_from(&h.workload(&["serve"]).await.spec.ports);
-    let observed = h.runtime.ensure(&workload).await.unwrap();
-    let listens = async {
-        while ask(h, &observed, &Check::Tcp { port: "http".to_owned() }).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, listens).await.unwrap();
-    for check in [http("/", None), Check::Command { command: vec!["sleep".to_owned(), "4712".to_owned()] }] {
+    let (workload, observed) = h.serving().await;
+    for check in
+        [http("/cgi-bin/slow", None), Check::Command { command: vec!["sleep".to_owned(), "4712".to_owned()] }]
+    {
         let begun = Instant::now();
         let late = h.runtime.probe(&observed, &check, Duration::from_millis(700)).await.unwrap().unwrap_err();
         assert!(late.contains("700 ms"), "{late}");

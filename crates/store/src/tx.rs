@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use crate::dialect::postgres::session::Session;
 use crate::dialect::{Dialect, sqlite};
 use crate::error::{Result, StoreError};
+use crate::events::Event;
 use crate::row::Row;
 use crate::value::Value;
 
@@ -34,13 +35,15 @@ pub struct Tx<'a> {
     engine: Engine<'a>,
     /// Topics to signal once the commit is durable.
     pub(crate) topics: BTreeSet<&'static str>,
+    /// Events to append just before the commit.
+    pub(crate) events: Vec<Event>,
     /// The statement error that ended this transaction, if any.
     pub(crate) failure: Option<StoreError>,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(engine: Engine<'a>) -> Self {
-        Self { engine, topics: BTreeSet::new(), failure: None }
+        Self { engine, topics: BTreeSet::new(), events: Vec::new(), failure: None }
     }
 
     /// Which engine this is; only for the few queries that cannot be one text.
@@ -104,7 +107,7 @@ impl<'a> Tx<'a> {
         E: From<StoreError>,
     {
         self.run(|engine| engine.batch("SAVEPOINT inner_step"))?;
-        let topics = self.topics.clone();
+        let (topics, events) = (self.topics.clone(), self.events.len());
         match closure(self) {
             Ok(value) if self.failure.is_none() => {
                 self.run(|engine| engine.batch("RELEASE inner_step"))?;
@@ -112,6 +115,7 @@ impl<'a> Tx<'a> {
             }
             outcome => {
                 self.topics = topics;
+                self.events.truncate(events);
                 self.failure = None;
                 self.run(|engine| engine.batch("ROLLBACK TO inner_step; RELEASE inner_step"))?;
                 outcome.and(Err(E::from(StoreError::Aborted)))
@@ -121,7 +125,10 @@ impl<'a> Tx<'a> {
 
     /// What must happen last inside the transaction, just before the commit.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        if self.failure.is_some() { Err(StoreError::Aborted) } else { Ok(()) }
+        if self.failure.is_some() {
+            return Err(StoreError::Aborted);
+        }
+        self.flush_events()
     }
 
     /// Runs statements without parameters: migrations.

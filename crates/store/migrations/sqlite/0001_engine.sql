@@ -29,7 +29,7 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE UNIQUE INDEX jobs_live_key ON jobs (kind, key) WHERE key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX jobs_claimable ON jobs (priority DESC, due_at, id) WHERE finished_at IS NULL;
-CREATE INDEX jobs_running ON jobs (due_at) WHERE state = 'running';
+CREATE INDEX jobs_due ON jobs (due_at) WHERE finished_at IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE events (

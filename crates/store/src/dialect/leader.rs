@@ -18,37 +18,46 @@ use crate::error::Result;
 /// Held leadership; dropping it gives it up.
 #[derive(Debug)]
 pub struct LeaderGuard {
+    /// `None` where it cannot be lost.
+    hold: Option<Hold>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// Turns `true`, or loses its sender, when the leadership is lost.
     lost: watch::Receiver<bool>,
     /// Its end tells the holder's task to let go.
     release: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 impl LeaderGuard {
-    /// A guard that is never lost, and who keeps it so.
+    /// A guard that is never lost.
     pub(crate) fn always() -> Self {
-        let (release, _) = oneshot::channel();
-        let (_, lost) = watch::channel(false);
-        Self { lost, release }
+        Self { hold: None }
     }
 
     /// Whether the leadership is still held, as far as is known here.
     pub fn is_held(&self) -> bool {
-        !*self.lost.borrow()
+        self.hold.as_ref().is_none_or(|hold| !*hold.lost.borrow() && hold.lost.has_changed().is_ok())
     }
 
     /// Resolves once the leadership is lost; never if nothing happens. Cancel safe.
     pub async fn lost(&self) {
-        let mut lost = self.lost.clone();
-        if lost.wait_for(|lost| *lost).await.is_err() {
-            // Nobody is left who could lose it: SQLite.
-            std::future::pending().await
+        match &self.hold {
+            None => std::future::pending().await,
+            Some(hold) => {
+                // An error means that the store, and so the connection, is gone: lost as well.
+                let _ = hold.lost.clone().wait_for(|lost| *lost).await;
+            }
         }
     }
 
     /// Gives the leadership up and waits until another server can take it.
     pub async fn release(self) {
         let (done, released) = oneshot::channel();
-        if self.release.send(done).is_ok() {
+        if let Some(hold) = self.hold
+            && hold.release.send(done).is_ok()
+        {
             let _ = released.await;
         }
     }
@@ -62,12 +71,18 @@ pub(crate) async fn lead(
 ) {
     let (client, mut broken) = match take(&target, &name).await {
         Ok(Some(held)) => held,
-        Ok(None) => return drop(answer.send(Ok(None))),
-        Err(error) => return drop(answer.send(Err(error))),
+        Ok(None) => {
+            let _ = answer.send(Ok(None));
+            return;
+        }
+        Err(error) => {
+            let _ = answer.send(Err(error));
+            return;
+        }
     };
     let (tell_lost, lost) = watch::channel(false);
     let (release, mut released) = oneshot::channel();
-    if answer.send(Ok(Some(LeaderGuard { lost, release }))).is_err() {
+    if answer.send(Ok(Some(LeaderGuard { hold: Some(Hold { lost, release }) }))).is_err() {
         return;
     }
     loop {

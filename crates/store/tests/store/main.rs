@@ -2,3 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod engine;
+mod events;
+mod jobs;

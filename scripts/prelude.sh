@@ -64,3 +64,33 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null ||
         node -e 's = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close() })'
 }
+
+# Puts a tool of scripts/prebuilt.txt into a folder; fails when PyPI or this machine's kind is out of reach.
+prebuilt() {
+    local package="$1" folder="$2" requirements
+    have pip3 || apt_install python3-pip
+    requirements="$(mktemp)"
+    sed -n "/^$package==/,/[^\\\\]$/p" scripts/prebuilt.txt >"$requirements"
+    say "getting $package"
+    rm -rf "$folder"
+    local got=0
+    pip3 install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --require-hashes --only-binary :all: \
+        --target "$folder" -r "$requirements" || got=$?
+    rm -f "$requirements"
+    return "$got"
+}
+
+# Makes `cargo NAME` available: prebuilt in seconds, else built here in minutes. Kept in the user's cache.
+cargo_tool() {
+    local name="$1" version="$2"
+    ! have "$name" || return 0
+    mkdir -p "$tools/bin"
+    if grep -q "^astral-dev-toolchain-$name==" scripts/prebuilt.txt &&
+        prebuilt "astral-dev-toolchain-$name" "$tools/$name"; then
+        ln -sf "$tools/$name/bin/$name" "$tools/bin/$name"
+    else
+        say "building $name $version"
+        # Unoptimised: it is used for seconds and built for minutes.
+        env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$tools" "$name@$version"
+    fi
+}

@@ -3,7 +3,10 @@
 
 /// Dies here, as by `kill -9`, when the suite asked for it.
 #[cfg(feature = "crash-points")]
-#[expect(clippy::disallowed_methods, reason = "the suite names the point in the environment of the process that it starts")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the suite names the point in the environment of the process that it starts"
+)]
 pub fn point(name: &str) {
     if std::env::var("RYOKAN_CRASH_AT").is_ok_and(|at| at == name) {
         use std::sync::atomic::{AtomicI64, Ordering};

@@ -85,15 +85,20 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::UniqueViolation { ref constraint } => Self::Conflict(match constraint.as_str() {
-                c if c.contains("instances_name") || c.contains("instances.name") => "this name is taken; choose another".into(),
+                c if c.contains("instances_name") || c.contains("instances.name") => {
+                    "this name is taken; choose another".into()
+                }
                 c if c.contains("users") => "this login is taken; choose another".into(),
                 c if c.contains("projects") => "this project name is taken; choose another".into(),
                 c if c.contains("templates") => "a template of this name exists".into(),
                 _ => "it exists already".into(),
             }),
-            StoreError::Fenced => Self::Conflict("it was changed by somebody else in the meantime; look at it and try again".into()),
+            StoreError::Fenced => Self::Conflict(
+                "it was changed by somebody else in the meantime; look at it and try again".into(),
+            ),
             StoreError::DiskFull => Self::Unavailable {
-                message: "the server's disk is full: nothing was changed. Free some space and try again".into(),
+                message: "the server's disk is full: nothing was changed. Free some space and try again"
+                    .into(),
                 source: Some(error.into()),
             },
             StoreError::Busy | StoreError::Unavailable(_) | StoreError::Closed => Self::Unavailable {
@@ -115,9 +120,10 @@ impl From<RuntimeError> for Error {
                 message: "the container engine does not answer; `ryokan system ready` says more".into(),
                 source: Some(error.into()),
             },
-            RuntimeError::Exhausted(ref what) => {
-                Self::Unavailable { message: format!("the container engine's host is out of {what}"), source: Some(error.into()) }
-            }
+            RuntimeError::Exhausted(ref what) => Self::Unavailable {
+                message: format!("the container engine's host is out of {what}"),
+                source: Some(error.into()),
+            },
             RuntimeError::Image { .. } => Self::invalid("image", error.to_string()),
             RuntimeError::Other(_) => Self::Internal(error.into()),
         }

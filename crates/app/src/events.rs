@@ -3,7 +3,7 @@
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::Tx;
-use ryokan_store::events::{Event, EventFilter, EventOutcome, EventsPage};
+use ryokan_store::{Event, EventFilter, EventOutcome, EventsPage};
 use serde_json::Value;
 
 use crate::{App, Error, Result};
@@ -17,7 +17,10 @@ pub struct Actor<'a> {
     pub address: Option<&'a str>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "an event has these parts; naming them at each of thirty calls would hide what they say")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an event has these parts; naming them at each of thirty calls would hide what they say"
+)]
 fn append(
     tx: &mut Tx<'_>,
     now: Millis,
@@ -47,7 +50,17 @@ fn append(
 
 /// Something a caller asked for and was allowed.
 #[expect(clippy::too_many_arguments, reason = "see `append`")]
-pub fn by_caller(tx: &mut Tx<'_>, now: Millis, caller: &Caller, project: Option<ProjectId>, kind: &str, subject: &str, id: &str, name: &str, mut data: Value) -> Result<()> {
+pub fn by_caller(
+    tx: &mut Tx<'_>,
+    now: Millis,
+    caller: &Caller,
+    project: Option<ProjectId>,
+    kind: &str,
+    subject: &str,
+    id: &str,
+    name: &str,
+    mut data: Value,
+) -> Result<()> {
     if let Some(object) = data.as_object_mut() {
         object.insert("credential".into(), caller.credential.clone().into());
     }
@@ -58,22 +71,72 @@ pub fn by_caller(tx: &mut Tx<'_>, now: Millis, caller: &Caller, project: Option<
 
 /// The same without a caller: signing in.
 #[expect(clippy::too_many_arguments, reason = "see `append`")]
-pub fn allowed(tx: &mut Tx<'_>, now: Millis, actor: &Actor<'_>, project: Option<ProjectId>, kind: &str, subject: &str, id: &str, name: &str, data: Value) -> Result<()> {
+pub fn allowed(
+    tx: &mut Tx<'_>,
+    now: Millis,
+    actor: &Actor<'_>,
+    project: Option<ProjectId>,
+    kind: &str,
+    subject: &str,
+    id: &str,
+    name: &str,
+    data: Value,
+) -> Result<()> {
     append(tx, now, actor, project, kind, subject, id, name, EventOutcome::Allowed, data);
     Ok(())
 }
 
 /// Something that was refused.
 #[expect(clippy::too_many_arguments, reason = "see `append`")]
-pub fn denied(tx: &mut Tx<'_>, now: Millis, kind: &str, subject: &str, id: &str, login: &str, address: &str, data: Value) -> Result<()> {
-    append(tx, now, &Actor { login, address: Some(address) }, None, kind, subject, id, "", EventOutcome::Denied, data);
+pub fn denied(
+    tx: &mut Tx<'_>,
+    now: Millis,
+    kind: &str,
+    subject: &str,
+    id: &str,
+    login: &str,
+    address: &str,
+    data: Value,
+) -> Result<()> {
+    append(
+        tx,
+        now,
+        &Actor { login, address: Some(address) },
+        None,
+        kind,
+        subject,
+        id,
+        "",
+        EventOutcome::Denied,
+        data,
+    );
     Ok(())
 }
 
 /// Something the server did.
 #[expect(clippy::too_many_arguments, reason = "see `append`")]
-pub fn system(tx: &mut Tx<'_>, now: Millis, kind: &str, subject: &str, id: &str, name: &str, project: Option<ProjectId>, data: Value) -> Result<()> {
-    append(tx, now, &Actor { login: SYSTEM, address: None }, project, kind, subject, id, name, EventOutcome::Done, data);
+pub fn system(
+    tx: &mut Tx<'_>,
+    now: Millis,
+    kind: &str,
+    subject: &str,
+    id: &str,
+    name: &str,
+    project: Option<ProjectId>,
+    data: Value,
+) -> Result<()> {
+    append(
+        tx,
+        now,
+        &Actor { login: SYSTEM, address: None },
+        project,
+        kind,
+        subject,
+        id,
+        name,
+        EventOutcome::Done,
+        data,
+    );
     Ok(())
 }
 
@@ -94,10 +157,12 @@ impl App {
         let mut filter = EventFilter { kinds: query.kind.map(|k| vec![k]), ..EventFilter::default() };
         filter.projects = caller.visible_projects().map(|set| set.iter().map(ToString::to_string).collect());
         if let Some(project) = query.project {
-            filter.projects = Some(vec![self.find_project(caller, Scope::Read, &project).await?.id.to_string()]);
+            filter.projects =
+                Some(vec![self.find_project(caller, Scope::Read, &project).await?.id.to_string()]);
         }
         if let Some(instance) = query.instance {
-            filter.subject_id = Some(self.find_instance(caller, Scope::Read, &instance).await?.id.to_string());
+            filter.subject_id =
+                Some(self.find_instance(caller, Scope::Read, &instance).await?.id.to_string());
         }
         Ok(filter)
     }
@@ -107,14 +172,17 @@ impl App {
     }
 
     pub async fn latest_event(&self) -> Result<i64> {
-        Ok(self.store.read(Tx::latest_event_seq).await?)
+        Ok(self.store.read(|tx| tx.latest_event_seq()).await?)
     }
 
     /// Records that a caller's write was refused. A failure to record is logged, not returned: the refusal stands.
     pub async fn record_denied(&self, caller: &Caller, action: String, reason: &Error) {
         let (now, by, reason) = (self.clock.now(), caller.clone(), reason.to_string());
         let data = serde_json::json!({"action": action, "reason": reason, "credential": by.credential});
-        let written = self.store.write(move |tx| denied(tx, now, "request.denied", "request", "", &by.login, &by.address, data)).await;
+        let written = self
+            .store
+            .write(move |tx| denied(tx, now, "request.denied", "request", "", &by.login, &by.address, data))
+            .await;
         if let Err(error) = written {
             tracing::error!(error = %error, "a refusal could not be recorded");
         }

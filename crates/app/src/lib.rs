@@ -25,8 +25,8 @@ use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 use ryokan_ports::Runtime;
 use ryokan_ports::runtime::PullProgress;
+use ryokan_store::Seal;
 use ryokan_store::Store;
-use ryokan_store::seal::Seal;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::entropy::Entropy;
@@ -57,7 +57,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { instances_per_project: 100, memory_per_instance: Bytes::mebi(64 * 1024), cpus_per_instance: Cpus::from_millis(64_000) }
+        Self {
+            instances_per_project: 100,
+            memory_per_instance: Bytes::mebi(64 * 1024),
+            cpus_per_instance: Cpus::from_millis(64_000),
+        }
     }
 }
 

@@ -2,14 +2,20 @@
 
 use ryokan_model::permission::Caller;
 use ryokan_ports::runtime::EngineInfo;
-use ryokan_store::jobs::{Job, JobFilter, JobState};
-use ryokan_store::reconcilers::ReconcilerRun;
+use ryokan_store::ReconcilerRun;
+use ryokan_store::{Job, JobFilter, JobState};
 use serde_json::json;
 
 use crate::{App, Error, Result, events};
 
 impl App {
-    pub async fn list_jobs(&self, caller: &Caller, state: Option<JobState>, before: Option<String>, limit: u32) -> Result<Vec<Job>> {
+    pub async fn list_jobs(
+        &self,
+        caller: &Caller,
+        state: Option<JobState>,
+        before: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<Job>> {
         operators(caller)?;
         let filter = JobFilter { state, ..JobFilter::default() };
         Ok(self.store.read(move |tx| tx.list_jobs(&filter, before.as_deref(), limit)).await?)
@@ -23,7 +29,10 @@ impl App {
             .write(move |tx| {
                 let job = tx.job(&id)?.ok_or_else(|| Error::not_found("job", &id))?;
                 if !tx.requeue_job(&id, now.0)? {
-                    return Err(Error::Conflict(format!("the job is {}; only a dead one can be tried again", job.state.as_str())));
+                    return Err(Error::Conflict(format!(
+                        "the job is {}; only a dead one can be tried again",
+                        job.state.as_str()
+                    )));
                 }
                 events::by_caller(tx, now, &by, None, "job.requeued", "job", &id, &job.kind, json!({}))?;
                 tx.job(&id)?.ok_or_else(|| Error::not_found("job", &id))
@@ -33,7 +42,7 @@ impl App {
 
     pub async fn list_reconcilers(&self, caller: &Caller) -> Result<Vec<ReconcilerRun>> {
         operators(caller)?;
-        Ok(self.store.read(ryokan_store::Tx::list_reconcilers).await?)
+        Ok(self.store.read(|tx| tx.list_reconcilers()).await?)
     }
 
     /// The engine as it answers now.

@@ -72,7 +72,10 @@ impl Tx<'_> {
     }
 
     pub fn token(&mut self, id: TokenId) -> Result<Option<Token>> {
-        self.query_opt("SELECT * FROM tokens WHERE id = $1", params![id.to_string()])?.as_ref().map(token).transpose()
+        self.query_opt("SELECT * FROM tokens WHERE id = $1", params![id.to_string()])?
+            .as_ref()
+            .map(token)
+            .transpose()
     }
 
     pub fn token_by_hash(&mut self, hash: &str) -> Result<Option<Token>> {
@@ -86,7 +89,9 @@ impl Tx<'_> {
                 "SELECT * FROM tokens WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3",
                 params![user.to_string(), after, limit],
             ),
-            None => self.query("SELECT * FROM tokens WHERE id > $1 ORDER BY id LIMIT $2", params![after, limit]),
+            None => {
+                self.query("SELECT * FROM tokens WHERE id > $1 ORDER BY id LIMIT $2", params![after, limit])
+            }
         }?;
         rows.iter().map(token).collect()
     }
@@ -99,13 +104,20 @@ impl Tx<'_> {
 
     /// Not signalled: nobody waits for it.
     pub fn touch_token(&mut self, id: TokenId, now: Millis) -> Result<()> {
-        self.execute("UPDATE tokens SET last_used_at = $2 WHERE id = $1", params![id.to_string(), now.0]).map(drop)
+        self.execute("UPDATE tokens SET last_used_at = $2 WHERE id = $1", params![id.to_string(), now.0])
+            .map(drop)
     }
 
     pub fn insert_session(&mut self, session: &Session) -> Result<()> {
         self.execute(
             "INSERT INTO sessions (id, user_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
-            params![session.id.to_string(), session.user.to_string(), &session.hash, session.created_at.0, session.expires_at.0],
+            params![
+                session.id.to_string(),
+                session.user.to_string(),
+                &session.hash,
+                session.created_at.0,
+                session.expires_at.0
+            ],
         )?;
         self.notify("sessions");
         Ok(())
@@ -113,7 +125,10 @@ impl Tx<'_> {
 
     /// All live sessions, for the snapshot that requests are checked against.
     pub fn live_sessions(&mut self, now: Millis) -> Result<Vec<Session>> {
-        self.query("SELECT * FROM sessions WHERE expires_at > $1", params![now.0])?.iter().map(session).collect()
+        self.query("SELECT * FROM sessions WHERE expires_at > $1", params![now.0])?
+            .iter()
+            .map(session)
+            .collect()
     }
 
     pub fn delete_session(&mut self, id: SessionId) -> Result<bool> {
@@ -127,12 +142,19 @@ impl Tx<'_> {
     }
 
     pub fn insert_login_link(&mut self, hash: &str, user: UserId, expires_at: Millis) -> Result<()> {
-        self.execute("INSERT INTO login_links (hash, user_id, expires_at) VALUES ($1, $2, $3)", params![hash, user.to_string(), expires_at.0]).map(drop)
+        self.execute(
+            "INSERT INTO login_links (hash, user_id, expires_at) VALUES ($1, $2, $3)",
+            params![hash, user.to_string(), expires_at.0],
+        )
+        .map(drop)
     }
 
     /// Uses the link up; whose it was, when it was still good.
     pub fn take_login_link(&mut self, hash: &str, now: Millis) -> Result<Option<UserId>> {
-        let row = self.query_opt("DELETE FROM login_links WHERE hash = $1 AND expires_at > $2 RETURNING user_id", params![hash, now.0])?;
+        let row = self.query_opt(
+            "DELETE FROM login_links WHERE hash = $1 AND expires_at > $2 RETURNING user_id",
+            params![hash, now.0],
+        )?;
         row.map(|row| row.parse("user_id")).transpose()
     }
 
@@ -147,7 +169,14 @@ impl Tx<'_> {
 
     /// Remembers which thing a request with this key made. `Ok(None)` when the key is new, else the hash of the
     /// request that first used it and the id of what it made.
-    pub fn claim_idempotency_key(&mut self, user: UserId, key: &str, request_hash: &str, subject_id: &str, now: Millis) -> Result<Option<(String, String)>> {
+    pub fn claim_idempotency_key(
+        &mut self,
+        user: UserId,
+        key: &str,
+        request_hash: &str,
+        subject_id: &str,
+        now: Millis,
+    ) -> Result<Option<(String, String)>> {
         let inserted = self.execute(
             "INSERT INTO idempotency (user_id, key, request_hash, subject_id, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (user_id, key) DO NOTHING",
@@ -156,7 +185,10 @@ impl Tx<'_> {
         if inserted > 0 {
             return Ok(None);
         }
-        let row = self.query_one("SELECT request_hash, subject_id FROM idempotency WHERE user_id = $1 AND key = $2", params![user.to_string(), key])?;
+        let row = self.query_one(
+            "SELECT request_hash, subject_id FROM idempotency WHERE user_id = $1 AND key = $2",
+            params![user.to_string(), key],
+        )?;
         Ok(Some((row.text("request_hash")?, row.text("subject_id")?)))
     }
 }

@@ -47,12 +47,16 @@ pub struct Instance {
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT i.*, p.name AS project_name FROM instances i JOIN projects p ON p.id = i.project_id ", $rest)
+        concat!(
+            "SELECT i.*, p.name AS project_name FROM instances i JOIN projects p ON p.id = i.project_id ",
+            $rest
+        )
     };
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| StoreError::Other(format!("a value cannot be written as JSON: {e}")))
+    serde_json::to_string(value)
+        .map_err(|e| StoreError::Other(format!("a value cannot be written as JSON: {e}")))
 }
 
 fn instance(row: &Row) -> Result<Instance> {
@@ -167,20 +171,35 @@ impl Tx<'_> {
 
     /// A live instance.
     pub fn instance(&mut self, id: InstanceId) -> Result<Option<Instance>> {
-        self.query_opt(select!("WHERE i.id = $1 AND i.deleted_at IS NULL"), params![id.to_string()])?.as_ref().map(instance).transpose()
+        self.query_opt(select!("WHERE i.id = $1 AND i.deleted_at IS NULL"), params![id.to_string()])?
+            .as_ref()
+            .map(instance)
+            .transpose()
     }
 
     pub fn instance_by_name(&mut self, name: &str) -> Result<Option<Instance>> {
-        self.query_opt(select!("WHERE i.name = $1 AND i.deleted_at IS NULL"), params![name])?.as_ref().map(instance).transpose()
+        self.query_opt(select!("WHERE i.name = $1 AND i.deleted_at IS NULL"), params![name])?
+            .as_ref()
+            .map(instance)
+            .transpose()
     }
 
     /// All live instances, by name. The reconciler's and the route table's view.
     pub fn live_instances(&mut self) -> Result<Vec<Instance>> {
-        self.query(select!("WHERE i.deleted_at IS NULL ORDER BY i.name"), params![])?.iter().map(instance).collect()
+        self.query(select!("WHERE i.deleted_at IS NULL ORDER BY i.name"), params![])?
+            .iter()
+            .map(instance)
+            .collect()
     }
 
     pub fn instances_of(&mut self, project: ProjectId) -> Result<Vec<Instance>> {
-        self.query(select!("WHERE i.deleted_at IS NULL AND i.project_id = $1 ORDER BY i.name"), params![project.to_string()])?.iter().map(instance).collect()
+        self.query(
+            select!("WHERE i.deleted_at IS NULL AND i.project_id = $1 ORDER BY i.name"),
+            params![project.to_string()],
+        )?
+        .iter()
+        .map(instance)
+        .collect()
     }
 
     /// Live instances that wait for `image` in `project`.
@@ -196,17 +215,27 @@ impl Tx<'_> {
 
     /// A page by name.
     pub fn instances_page(&mut self, after: &str, limit: u32) -> Result<Vec<Instance>> {
-        self.query(select!("WHERE i.deleted_at IS NULL AND i.name > $1 ORDER BY i.name LIMIT $2"), params![after, limit])?.iter().map(instance).collect()
+        self.query(
+            select!("WHERE i.deleted_at IS NULL AND i.name > $1 ORDER BY i.name LIMIT $2"),
+            params![after, limit],
+        )?
+        .iter()
+        .map(instance)
+        .collect()
     }
 
     /// Deleted instances, with whether their volumes are to be kept.
     pub fn tombstones(&mut self) -> Result<BTreeMap<InstanceId, bool>> {
-        let rows = self.query("SELECT id, keep_volumes FROM instances WHERE deleted_at IS NOT NULL", params![])?;
+        let rows =
+            self.query("SELECT id, keep_volumes FROM instances WHERE deleted_at IS NOT NULL", params![])?;
         rows.iter().map(|row| Ok((row.parse("id")?, row.bool("keep_volumes")?))).collect()
     }
 
     /// Forgets tombstones older than `before`.
     pub fn purge_tombstones(&mut self, before: Millis) -> Result<u64> {
-        self.execute("DELETE FROM instances WHERE deleted_at IS NOT NULL AND deleted_at < $1 AND keep_volumes = $2", params![before.0, false])
+        self.execute(
+            "DELETE FROM instances WHERE deleted_at IS NOT NULL AND deleted_at < $1 AND keep_volumes = $2",
+            params![before.0, false],
+        )
     }
 }

@@ -6,7 +6,8 @@ use ryokan_model::template::Template;
 use crate::{Result, StoreError, Tx, params};
 
 fn body(template: &Template) -> Result<String> {
-    serde_json::to_string(template).map_err(|e| StoreError::Other(format!("a template cannot be written as JSON: {e}")))
+    serde_json::to_string(template)
+        .map_err(|e| StoreError::Other(format!("a template cannot be written as JSON: {e}")))
 }
 
 impl Tx<'_> {
@@ -46,10 +47,15 @@ impl Tx<'_> {
     }
 
     pub fn template(&mut self, name: &str) -> Result<Option<Template>> {
-        self.query_opt("SELECT body FROM templates WHERE name = $1", params![name])?.map(|row| row.json("body")).transpose()
+        self.query_opt("SELECT body FROM templates WHERE name = $1", params![name])?
+            .map(|row| row.json("body"))
+            .transpose()
     }
 
     pub fn templates(&mut self) -> Result<Vec<Template>> {
-        self.query("SELECT body FROM templates ORDER BY name", params![])?.iter().map(|row| row.json("body")).collect()
+        self.query("SELECT body FROM templates ORDER BY name", params![])?
+            .iter()
+            .map(|row| row.json("body"))
+            .collect()
     }
 }

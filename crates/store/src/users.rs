@@ -57,7 +57,15 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO users (id, login, name, operator, password_hash, disabled, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
-            params![user.id.to_string(), &user.login, &user.name, user.operator, &user.password_hash, user.disabled, user.created_at.0],
+            params![
+                user.id.to_string(),
+                &user.login,
+                &user.name,
+                user.operator,
+                &user.password_hash,
+                user.disabled,
+                user.created_at.0
+            ],
         )?;
         self.notify("users");
         Ok(())
@@ -73,7 +81,10 @@ impl Tx<'_> {
     }
 
     pub fn user(&mut self, id: UserId) -> Result<Option<User>> {
-        self.query_opt("SELECT * FROM users WHERE id = $1", params![id.to_string()])?.as_ref().map(user).transpose()
+        self.query_opt("SELECT * FROM users WHERE id = $1", params![id.to_string()])?
+            .as_ref()
+            .map(user)
+            .transpose()
     }
 
     pub fn user_by_login(&mut self, login: &str) -> Result<Option<User>> {
@@ -82,7 +93,10 @@ impl Tx<'_> {
 
     /// By login, after `after`.
     pub fn users(&mut self, after: &str, limit: u32) -> Result<Vec<User>> {
-        self.query("SELECT * FROM users WHERE login > $1 ORDER BY login LIMIT $2", params![after, limit])?.iter().map(user).collect()
+        self.query("SELECT * FROM users WHERE login > $1 ORDER BY login LIMIT $2", params![after, limit])?
+            .iter()
+            .map(user)
+            .collect()
     }
 
     pub fn count_users(&mut self) -> Result<i64> {
@@ -106,7 +120,10 @@ impl Tx<'_> {
         self.execute("DELETE FROM login_links WHERE user_id = $1", params![&id])?;
         self.execute("DELETE FROM members WHERE user_id = $1", params![&id])?;
         // Projects stay as tombstones: events and, later, the ledger refer to them; so the row of their owner stays.
-        self.execute("UPDATE projects SET deleted_at = $2 WHERE owner_id = $1 AND deleted_at IS NULL", params![&id, now.0])?;
+        self.execute(
+            "UPDATE projects SET deleted_at = $2 WHERE owner_id = $1 AND deleted_at IS NULL",
+            params![&id, now.0],
+        )?;
         self.execute(
             "UPDATE users SET login = $2, name = '', operator = $3, password_hash = NULL, disabled = $4, updated_at = $5 WHERE id = $1",
             params![&id, format!("deleted:{id}"), false, true, now.0],
@@ -118,7 +135,14 @@ impl Tx<'_> {
     }
 
     /// A taken name is `UniqueViolation` of `projects_name`. The owner becomes its first member.
-    pub fn insert_project(&mut self, id: ProjectId, name: &Name, owner: UserId, personal: bool, now: Millis) -> Result<()> {
+    pub fn insert_project(
+        &mut self,
+        id: ProjectId,
+        name: &Name,
+        owner: UserId,
+        personal: bool,
+        now: Millis,
+    ) -> Result<()> {
         self.execute(
             "INSERT INTO projects (id, name, owner_id, personal, created_at) VALUES ($1, $2, $3, $4, $5)",
             params![id.to_string(), name.as_str(), owner.to_string(), personal, now.0],
@@ -174,7 +198,8 @@ impl Tx<'_> {
 
     /// Projects that the user is a member of.
     pub fn memberships(&mut self, user: UserId) -> Result<BTreeSet<ProjectId>> {
-        let rows = self.query("SELECT project_id FROM members WHERE user_id = $1", params![user.to_string()])?;
+        let rows =
+            self.query("SELECT project_id FROM members WHERE user_id = $1", params![user.to_string()])?;
         rows.iter().map(|row| row.parse("project_id")).collect()
     }
 
@@ -195,12 +220,18 @@ impl Tx<'_> {
 
     /// Host and user name of each registry that the project has credentials for.
     pub fn registries(&mut self, project: ProjectId) -> Result<Vec<(String, String)>> {
-        let rows = self.query("SELECT host, username FROM registries WHERE project_id = $1 ORDER BY host", params![project.to_string()])?;
+        let rows = self.query(
+            "SELECT host, username FROM registries WHERE project_id = $1 ORDER BY host",
+            params![project.to_string()],
+        )?;
         rows.iter().map(|row| Ok((row.text("host")?, row.text("username")?))).collect()
     }
 
     pub fn delete_registry(&mut self, project: ProjectId, host: &str) -> Result<bool> {
-        let n = self.execute("DELETE FROM registries WHERE project_id = $1 AND host = $2", params![project.to_string(), host])?;
+        let n = self.execute(
+            "DELETE FROM registries WHERE project_id = $1 AND host = $2",
+            params![project.to_string(), host],
+        )?;
         Ok(n > 0)
     }
 }

@@ -52,7 +52,14 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    fn caller(&self, user: UserId, scope: Scope, only: Option<ProjectId>, credential: String, address: &str) -> Option<Caller> {
+    fn caller(
+        &self,
+        user: UserId,
+        scope: Scope,
+        only: Option<ProjectId>,
+        credential: String,
+        address: &str,
+    ) -> Option<Caller> {
         let user = self.users.get(&user).filter(|u| !u.disabled)?;
         Some(Caller {
             user: user.id,
@@ -68,7 +75,9 @@ impl Snapshot {
 
     /// Whether the account may look at the project, for agents' cookies that outlive the request that made them.
     pub fn user_may_read(&self, user: UserId, project: ProjectId) -> bool {
-        self.users.get(&user).is_some_and(|u| !u.disabled && (u.operator || self.projects.get(&user).is_some_and(|p| p.contains(&project))))
+        self.users.get(&user).is_some_and(|u| {
+            !u.disabled && (u.operator || self.projects.get(&user).is_some_and(|p| p.contains(&project)))
+        })
     }
 
     pub fn session_is_live(&self, session: SessionId) -> bool {
@@ -96,7 +105,8 @@ impl App {
             return self.admin_caller(address);
         }
         let snapshot = self.identity.load();
-        let found = snapshot.tokens.get(&hash).filter(|t| bool::from(t.hash.as_bytes().ct_eq(hash.as_bytes())))?;
+        let found =
+            snapshot.tokens.get(&hash).filter(|t| bool::from(t.hash.as_bytes().ct_eq(hash.as_bytes())))?;
         if found.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return None;
         }
@@ -127,11 +137,13 @@ impl App {
     pub fn authenticate_session(&self, secret: &str, address: &str) -> Option<(Caller, SessionId)> {
         let hash = fingerprint(secret);
         let snapshot = self.identity.load();
-        let session = snapshot.sessions.get(&hash).filter(|s| bool::from(s.hash.as_bytes().ct_eq(hash.as_bytes())))?;
+        let session =
+            snapshot.sessions.get(&hash).filter(|s| bool::from(s.hash.as_bytes().ct_eq(hash.as_bytes())))?;
         if session.expires_at <= self.clock.now() {
             return None;
         }
-        let caller = snapshot.caller(session.user, Scope::Admin, None, format!("session:{}", session.id), address)?;
+        let caller =
+            snapshot.caller(session.user, Scope::Admin, None, format!("session:{}", session.id), address)?;
         Some((caller, session.id))
     }
 

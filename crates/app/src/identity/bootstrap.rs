@@ -58,7 +58,16 @@ impl App {
                     last_used_at: None,
                 })?;
                 tx.insert_login_link(&link_hash, user, now.plus(Duration::from_hours(24)))?;
-                crate::events::system(tx, now, "user.created", "user", &user.to_string(), OPERATOR, None, serde_json::json!({"first": true}))?;
+                crate::events::system(
+                    tx,
+                    now,
+                    "user.created",
+                    "user",
+                    &user.to_string(),
+                    OPERATOR,
+                    None,
+                    serde_json::json!({"first": true}),
+                )?;
                 Ok::<bool, crate::Error>(true)
             })
             .await?;

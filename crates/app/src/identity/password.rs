@@ -21,7 +21,8 @@ pub fn validate(password: &str) -> Result<()> {
 }
 
 pub async fn hash(password: Secret, entropy: &dyn Entropy) -> Result<String> {
-    let salt = SaltString::encode_b64(&entropy.bytes::<16>()).map_err(|e| Error::internal(format!("salt: {e}")))?;
+    let salt =
+        SaltString::encode_b64(&entropy.bytes::<16>()).map_err(|e| Error::internal(format!("salt: {e}")))?;
     blocking(move || {
         let hash = argon2::Argon2::default().hash_password(password.expose().as_bytes(), &salt);
         hash.map(|h| h.to_string()).map_err(|e| Error::internal(format!("argon2: {e}")))

@@ -37,8 +37,13 @@ impl App {
             }
             _ => {
                 self.throttle.failed(&keys, self.clock.as_ref());
-                let (now, login, address) = (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
-                self.store.write(move |tx| events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))).await?;
+                let (now, login, address) =
+                    (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
+                self.store
+                    .write(move |tx| {
+                        events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))
+                    })
+                    .await?;
                 Err(Error::Forbidden("login or password is wrong".into()))
             }
         }
@@ -81,7 +86,17 @@ impl App {
             .write(move |tx| {
                 tx.insert_session(&session)?;
                 let actor = events::Actor { login: &login, address: Some(&address) };
-                events::allowed(tx, now, &actor, None, "session.created", "session", &session.id.to_string(), &login, json!({"by": by}))
+                events::allowed(
+                    tx,
+                    now,
+                    &actor,
+                    None,
+                    "session.created",
+                    "session",
+                    &session.id.to_string(),
+                    &login,
+                    json!({"by": by}),
+                )
             })
             .await?;
         self.refresh_identity().await?;
@@ -93,7 +108,17 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.delete_session(session)?;
-                events::by_caller(tx, now, &caller, None, "session.deleted", "session", &session.to_string(), &caller.login, json!({}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "session.deleted",
+                    "session",
+                    &session.to_string(),
+                    &caller.login,
+                    json!({}),
+                )
             })
             .await?;
         self.refresh_identity().await
@@ -115,7 +140,17 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.insert_login_link(&hash, user, expires_at)?;
-                events::by_caller(tx, now, &caller, None, "user.login_link_created", "user", &user.to_string(), "", json!({}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "user.login_link_created",
+                    "user",
+                    &user.to_string(),
+                    "",
+                    json!({}),
+                )
             })
             .await?;
         Ok((link, expires_at))

@@ -31,7 +31,8 @@ impl Throttle {
     pub fn check(&self, keys: &[&str], clock: &dyn Clock) -> Result<()> {
         let now = clock.now();
         let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let until = keys.iter().filter_map(|key| failures.get(*key)).map(|f| f.until).max().unwrap_or_default();
+        let until =
+            keys.iter().filter_map(|key| failures.get(*key)).map(|f| f.until).max().unwrap_or_default();
         if until > now {
             let retry_after = until.since(now).as_secs() + 1;
             return Err(Error::TooManyRequests {
@@ -53,7 +54,8 @@ impl Throttle {
             failures.retain(|_, f| f.last > middle);
         }
         for key in keys {
-            let entry = failures.entry((*key).to_owned()).or_insert(Failures { count: 0, until: now, last: now });
+            let entry =
+                failures.entry((*key).to_owned()).or_insert(Failures { count: 0, until: now, last: now });
             // An hour of quiet forgives.
             if now.since(entry.last) > Duration::from_hours(1) {
                 entry.count = 0;
@@ -93,7 +95,10 @@ mod tests {
         }
         throttle.check(&["a"], &clock).unwrap();
         throttle.failed(&["a"], &clock);
-        assert!(matches!(throttle.check(&["b", "a"], &clock), Err(Error::TooManyRequests { retry_after: 2, .. })));
+        assert!(matches!(
+            throttle.check(&["b", "a"], &clock),
+            Err(Error::TooManyRequests { retry_after: 2, .. })
+        ));
         throttle.check(&["b"], &clock).unwrap();
         *clock.0.lock().unwrap() += 1_001;
         throttle.check(&["a"], &clock).unwrap();

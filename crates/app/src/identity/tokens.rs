@@ -60,7 +60,17 @@ impl App {
             .write(move |tx| {
                 tx.insert_token(&row)?;
                 let data = json!({"label": row.label, "scope": row.scope});
-                events::by_caller(tx, now, &caller, row.project, "token.created", "token", &row.id.to_string(), &row.label, data)
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    row.project,
+                    "token.created",
+                    "token",
+                    &row.id.to_string(),
+                    &row.label,
+                    data,
+                )
             })
             .await?;
         self.refresh_identity().await?;
@@ -68,10 +78,19 @@ impl App {
     }
 
     /// The caller's own tokens; an operator may ask for everybody's. A project's token sees only that project's.
-    pub async fn list_tokens(&self, caller: &Caller, all: bool, after: Option<String>, limit: u32) -> Result<Vec<Token>> {
+    pub async fn list_tokens(
+        &self,
+        caller: &Caller,
+        all: bool,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<Token>> {
         let user = if all && caller.is_operator() { None } else { Some(caller.user) };
         let tokens = self.store.read(move |tx| tx.tokens(user, &after.unwrap_or_default(), limit)).await?;
-        Ok(tokens.into_iter().filter(|t| caller.only_project.is_none_or(|only| t.project == Some(only))).collect())
+        Ok(tokens
+            .into_iter()
+            .filter(|t| caller.only_project.is_none_or(|only| t.project == Some(only)))
+            .collect())
     }
 
     /// Refused from the next request on.
@@ -90,7 +109,17 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.delete_token(token)?;
-                events::by_caller(tx, now, &caller, row.project, "token.revoked", "token", &token.to_string(), &row.label, json!({}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    row.project,
+                    "token.revoked",
+                    "token",
+                    &token.to_string(),
+                    &row.label,
+                    json!({}),
+                )
             })
             .await?;
         self.refresh_identity().await

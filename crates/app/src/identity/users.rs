@@ -30,7 +30,14 @@ fn validate_login(login: &str) -> Result<()> {
     let ok = (1..=40).contains(&login.len())
         && login.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && login.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
-    if ok { Ok(()) } else { Err(Error::invalid("login", "must be 1 to 40 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit")) }
+    if ok {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            "login",
+            "must be 1 to 40 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit",
+        ))
+    }
 }
 
 /// A project name made from a login; a suffix keeps it free.
@@ -45,7 +52,8 @@ fn personal_name(login: &str, suffix: Option<[u8; 2]>) -> Name {
         Some([a, b]) => format!("{text}-{a:02x}{b:02x}"),
         None => text,
     };
-    text.parse().unwrap_or_else(|_| Name::generated([0, 0, suffix.map_or(0, |s| s[0]), suffix.map_or(0, |s| s[1])]))
+    text.parse()
+        .unwrap_or_else(|_| Name::generated([0, 0, suffix.map_or(0, |s| s[0]), suffix.map_or(0, |s| s[1])]))
 }
 
 impl App {
@@ -78,9 +86,23 @@ impl App {
             .write(move |tx| {
                 tx.insert_user(&row)?;
                 let plain = personal_name(&row.login, None);
-                let name = if tx.project_by_name(plain.as_str())?.is_some() { personal_name(&row.login, Some(suffix)) } else { plain };
+                let name = if tx.project_by_name(plain.as_str())?.is_some() {
+                    personal_name(&row.login, Some(suffix))
+                } else {
+                    plain
+                };
                 tx.insert_project(project, &name, row.id, true, now)?;
-                events::by_caller(tx, now, &caller, None, "user.created", "user", &row.id.to_string(), &row.login, json!({"operator": row.operator}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "user.created",
+                    "user",
+                    &row.id.to_string(),
+                    &row.login,
+                    json!({"operator": row.operator}),
+                )
             })
             .await?;
         self.refresh_identity().await?;
@@ -117,7 +139,12 @@ impl App {
         Ok(users.into_iter().filter(|u| !u.login.starts_with("deleted:")).collect())
     }
 
-    pub async fn update_user(&self, caller: &Caller, id_or_login: &str, changes: UserChanges) -> Result<User> {
+    pub async fn update_user(
+        &self,
+        caller: &Caller,
+        id_or_login: &str,
+        changes: UserChanges,
+    ) -> Result<User> {
         let mut user = self.get_user(caller, id_or_login).await?;
         if caller.scope < Scope::Admin || caller.only_project.is_some() {
             return Err(Error::scope(Scope::Admin));
@@ -134,7 +161,9 @@ impl App {
         let new_password = changes.password.is_some();
         if let Some(secret) = changes.password {
             if user.id == caller.user && user.password_hash.is_some() {
-                let current = changes.current_password.ok_or_else(|| Error::invalid("current_password", "is needed to change one's own password"))?;
+                let current = changes.current_password.ok_or_else(|| {
+                    Error::invalid("current_password", "is needed to change one's own password")
+                })?;
                 let key = format!("login:{}", user.login);
                 self.throttle.check(&[&key], self.clock.as_ref())?;
                 if !password::verify(current, user.password_hash.clone()).await? {
@@ -184,11 +213,23 @@ impl App {
                 for project in tx.memberships(user.id)? {
                     let owned = tx.project(project)?.is_some_and(|p| p.owner == user.id);
                     if owned && !tx.instances_of(project)?.is_empty() {
-                        return Err(Error::Conflict("the user still owns instances; delete them first".into()));
+                        return Err(Error::Conflict(
+                            "the user still owns instances; delete them first".into(),
+                        ));
                     }
                 }
                 tx.delete_user(user.id, now)?;
-                events::by_caller(tx, now, &caller, None, "user.deleted", "user", &user.id.to_string(), &user.login, json!({}))?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "user.deleted",
+                    "user",
+                    &user.id.to_string(),
+                    &user.login,
+                    json!({}),
+                )?;
                 Ok(())
             })
             .await?;
@@ -207,7 +248,9 @@ mod tests {
 
     #[test]
     fn every_login_gives_a_project_name() {
-        for login in ["alice", "a.b", "x_-_y", "admin", "9", "a--b", "abcdefghijklmnopqrstuvwxyz0123456789abcd"] {
+        for login in
+            ["alice", "a.b", "x_-_y", "admin", "9", "a--b", "abcdefghijklmnopqrstuvwxyz0123456789abcd"]
+        {
             validate_login(login).unwrap();
             let _ = personal_name(login, None);
             assert_ne!(personal_name(login, None), personal_name(login, Some([1, 2])));

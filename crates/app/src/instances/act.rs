@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use ryokan_model::instance::{AfterExit, Desired, State};
 use ryokan_model::probe::Check;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
 use ryokan_store::instances::Instance;
-use futures_util::StreamExt as _;
 
 use crate::instances::{delete, enter};
 use crate::{App, Error, Result};
@@ -54,7 +54,12 @@ impl App {
                     if row.generation == generation && row.desired == Desired::Running {
                         row.image_generation = 0;
                         row.image_id = None;
-                        enter(row, State::Pending, Some("its image is gone from the engine; fetching it again".into()), now)?;
+                        enter(
+                            row,
+                            State::Pending,
+                            Some("its image is gone from the engine; fetching it again".into()),
+                            now,
+                        )?;
                         tx.enqueue_job(&job_for(row), now.0)?;
                     }
                     Ok(())
@@ -91,7 +96,9 @@ impl App {
             row.retry_at = None;
             if row.desired == Desired::Running {
                 match row.state {
-                    State::Stopping | State::Stopped | State::Failed => enter(row, State::Pending, None, now)?,
+                    State::Stopping | State::Stopped | State::Failed => {
+                        enter(row, State::Pending, None, now)?
+                    }
                     _ => {}
                 }
                 enter(row, State::Starting, None, now)?;
@@ -103,22 +110,36 @@ impl App {
     }
 
     /// A container ended by itself or was taken away: restart it later, or let it rest, as its policy says.
-    pub(crate) async fn ended(&self, row: &Instance, code: i64, started_at: Millis, out_of_memory: bool, lost: bool) -> Result<()> {
+    pub(crate) async fn ended(
+        &self,
+        row: &Instance,
+        code: i64,
+        started_at: Millis,
+        out_of_memory: bool,
+        lost: bool,
+    ) -> Result<()> {
         let logs = self.last_lines(row.id).await;
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
         self.change_instance(row.id, move |_, row, now| {
-            if row.generation != generation || row.desired != Desired::Running || !matches!(row.state, State::Starting | State::Ready | State::Unhealthy) {
+            if row.generation != generation
+                || row.desired != Desired::Running
+                || !matches!(row.state, State::Starting | State::Ready | State::Unhealthy)
+            {
                 return Ok(());
             }
             let what = match (lost, out_of_memory) {
                 (true, _) => "its container was removed by somebody else".to_owned(),
-                (_, true) => format!("it ran out of its {} of memory (exit code {code})", row.spec.resources.memory),
+                (_, true) => {
+                    format!("it ran out of its {} of memory (exit code {code})", row.spec.resources.memory)
+                }
                 _ => format!("it exited with code {code}"),
             };
             row.exit_code = (!lost).then_some(code);
             row.endpoints.clear();
-            let with_logs = |text: String| if logs.is_empty() { text } else { format!("{text}. Its last lines:\n{}", logs.join("\n")) };
+            let with_logs = |text: String| {
+                if logs.is_empty() { text } else { format!("{text}. Its last lines:\n{}", logs.join("\n")) }
+            };
             // A container that was taken away did not crash by its own fault, unless it is never to be restarted.
             let code = if lost && row.spec.restart.mode != RestartMode::Never { 1 } else { code };
             match row.spec.after_exit(code, now.since(started_at), row.crashes, now, jitter) {
@@ -126,13 +147,23 @@ impl App {
                     row.crashes = crashes;
                     row.retry_at = Some(at);
                     let wait = at.since(now).as_secs_f64();
-                    enter(row, State::Pending, Some(with_logs(format!("{what}; next start in {wait:.1} s (crash {crashes} of {})", row.spec.restart.max_crashes))), now)
+                    enter(
+                        row,
+                        State::Pending,
+                        Some(with_logs(format!(
+                            "{what}; next start in {wait:.1} s (crash {crashes} of {})",
+                            row.spec.restart.max_crashes
+                        ))),
+                        now,
+                    )
                 }
                 AfterExit::Stop => {
                     row.desired = Desired::Stopped;
                     enter(row, State::Stopped, Some(format!("{what}: its work is done")), now)
                 }
-                AfterExit::Fail { reason } => enter(row, State::Failed, Some(with_logs(format!("{what}: {reason}"))), now),
+                AfterExit::Fail { reason } => {
+                    enter(row, State::Failed, Some(with_logs(format!("{what}: {reason}"))), now)
+                }
             }
         })
         .await?;
@@ -155,7 +186,8 @@ impl App {
     pub(crate) async fn fail(&self, row: &Instance, reason: String) -> Result<()> {
         let generation = row.generation;
         self.change_instance(row.id, move |_, row, now| {
-            if row.generation == generation && row.desired == Desired::Running && row.state != State::Deleting {
+            if row.generation == generation && row.desired == Desired::Running && row.state != State::Deleting
+            {
                 row.endpoints.clear();
                 enter(row, State::Failed, Some(reason.clone()), now)?;
             }
@@ -202,7 +234,10 @@ impl App {
         crate::crash::point("delete.stopped");
         self.runtime.remove(row.id, volumes).await?;
         crate::crash::point("delete.removed");
-        self.change_instance(row.id, |tx, row, now| if row.desired == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }).await?;
+        self.change_instance(row.id, |tx, row, now| {
+            if row.desired == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }
+        })
+        .await?;
         crate::crash::point("delete.buried");
         self.remove_empty_network(row.project).await
     }
@@ -224,8 +259,19 @@ impl App {
                         return Ok(());
                     }
                     let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
-                    let what = if state == State::Starting { "it did not become ready in time" } else { "it stayed unhealthy" };
-                    let text = format!("{what}: {why}{}", if logs.is_empty() { String::new() } else { format!(". Its last lines:\n{}", logs.join("\n")) });
+                    let what = if state == State::Starting {
+                        "it did not become ready in time"
+                    } else {
+                        "it stayed unhealthy"
+                    };
+                    let text = format!(
+                        "{what}: {why}{}",
+                        if logs.is_empty() {
+                            String::new()
+                        } else {
+                            format!(". Its last lines:\n{}", logs.join("\n"))
+                        }
+                    );
                     row.endpoints.clear();
                     match row.spec.after_exit(1, now.since(started_at), row.crashes, now, jitter) {
                         AfterExit::Restart { at, crashes } => {
@@ -233,7 +279,9 @@ impl App {
                             row.retry_at = Some(at);
                             enter(row, State::Pending, Some(text), now)
                         }
-                        AfterExit::Stop | AfterExit::Fail { .. } => enter(row, State::Failed, Some(text), now),
+                        AfterExit::Stop | AfterExit::Fail { .. } => {
+                            enter(row, State::Failed, Some(text), now)
+                        }
                     }
                 })
                 .await?;
@@ -258,7 +306,12 @@ impl App {
     }
 
     /// Asks the agent once.
-    pub(crate) async fn probe(self: Arc<Self>, observed: Observed, check: Check, timeout: Duration) -> Probed {
+    pub(crate) async fn probe(
+        self: Arc<Self>,
+        observed: Observed,
+        check: Check,
+        timeout: Duration,
+    ) -> Probed {
         match self.runtime.probe(&observed, &check, timeout).await {
             Ok(Ok(())) => Probed::Well,
             Ok(Err(why)) => Probed::Unwell(why),
@@ -270,7 +323,13 @@ impl App {
     }
 
     /// Records that the agent answers, or that it no longer does.
-    pub(crate) async fn record_health(&self, id: InstanceId, generation: i64, healthy: bool, why: Option<String>) -> Result<()> {
+    pub(crate) async fn record_health(
+        &self,
+        id: InstanceId,
+        generation: i64,
+        healthy: bool,
+        why: Option<String>,
+    ) -> Result<()> {
         self.change_instance(id, move |_, row, now| {
             if row.generation != generation || row.desired != Desired::Running {
                 return Ok(());
@@ -287,7 +346,14 @@ impl App {
 
     /// Keeps why the start-up is not over yet, so that an overdue start can say it.
     pub(crate) async fn record_waiting(&self, id: InstanceId, why: String) -> Result<()> {
-        self.change_instance(id, move |_, row, now| if row.state == State::Starting { enter(row, State::Starting, Some(why.clone()), now) } else { Ok(()) }).await?;
+        self.change_instance(id, move |_, row, now| {
+            if row.state == State::Starting {
+                enter(row, State::Starting, Some(why.clone()), now)
+            } else {
+                Ok(())
+            }
+        })
+        .await?;
         Ok(())
     }
 }

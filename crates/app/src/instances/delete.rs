@@ -1,14 +1,14 @@
 //! `delete`: gracefully through the reconciler, or at once with `force`, which needs no engine at all: the row becomes a
 //! tombstone, its name is free, and the orphan search removes what the engine still holds as soon as it can.
 
+use ryokan_model::Millis;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_store::instances::Instance;
 use ryokan_store::Tx;
-use ryokan_model::Millis;
+use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::instances::{SECRETS, enter};
+use crate::instances::{enter, secrets_of};
 use crate::{App, Error, Result, events};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,7 +19,12 @@ pub struct DeleteOptions {
 
 impl App {
     /// The row as it is afterwards; `deleted_at` is set when it was forced.
-    pub async fn delete_instance(&self, caller: &Caller, id_or_name: &str, options: DeleteOptions) -> Result<Instance> {
+    pub async fn delete_instance(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        options: DeleteOptions,
+    ) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
         let by = caller.clone();
         let changed = self
@@ -32,7 +37,17 @@ impl App {
                 row.keep_volumes = options.keep_volumes;
                 enter(row, State::Deleting, None, now)?;
                 let data = json!({"force": options.force, "keep_volumes": options.keep_volumes});
-                events::by_caller(tx, now, &by, Some(row.project), "instance.delete_requested", "instance", &row.id.to_string(), row.name.as_str(), data)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "instance.delete_requested",
+                    "instance",
+                    &row.id.to_string(),
+                    row.name.as_str(),
+                    data,
+                )?;
                 if options.force {
                     bury(tx, row, now)?;
                 }
@@ -50,6 +65,15 @@ impl App {
 pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<()> {
     row.deleted_at = Some(now);
     row.endpoints.clear();
-    tx.delete_secrets(SECRETS, &row.id.to_string())?;
-    events::system(tx, now, "instance.deleted", "instance", &row.id.to_string(), row.name.as_str(), Some(row.project), json!({"keep_volumes": row.keep_volumes}))
+    tx.delete_secrets(&secrets_of(row.id))?;
+    events::system(
+        tx,
+        now,
+        "instance.deleted",
+        "instance",
+        &row.id.to_string(),
+        row.name.as_str(),
+        Some(row.project),
+        json!({"keep_volumes": row.keep_volumes}),
+    )
 }

@@ -1,8 +1,8 @@
 //! `get` and `list`.
 
+use ryokan_model::InstanceId;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::InstanceId;
 use ryokan_store::instances::Instance;
 
 use crate::{App, Error, Result};
@@ -24,15 +24,24 @@ impl App {
     }
 
     /// The caller's instances by name, at most `limit`, after the name `after`; and the name to go on after.
-    pub async fn list_instances(&self, caller: &Caller, project: Option<&str>, state: Option<State>, after: Option<String>, limit: usize) -> Result<(Vec<Instance>, Option<String>)> {
+    pub async fn list_instances(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        state: Option<State>,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Instance>, Option<String>)> {
         let visible = match project {
             Some(project) => Some([self.find_project(caller, Scope::Read, project).await?.id].into()),
             None => caller.visible_projects(),
         };
-        let rows = self.store.read(ryokan_store::Tx::live_instances).await?;
+        let rows = self.store.read(|tx| tx.live_instances()).await?;
         let mut rows: Vec<Instance> = rows
             .into_iter()
-            .filter(|row| visible.as_ref().is_none_or(|v: &std::collections::BTreeSet<_>| v.contains(&row.project)))
+            .filter(|row| {
+                visible.as_ref().is_none_or(|v: &std::collections::BTreeSet<_>| v.contains(&row.project))
+            })
             .filter(|row| state.is_none_or(|s| row.state == s))
             .filter(|row| after.as_deref().is_none_or(|a| row.name.as_str() > a))
             .take(limit + 1)

@@ -7,8 +7,8 @@ use futures_util::Stream;
 use ryokan_model::InstanceId;
 use ryokan_model::instance::{Desired, State};
 use ryokan_ports::runtime::PullProgress;
-use ryokan_store::instances::Instance;
 use ryokan_store::Changes;
+use ryokan_store::instances::Instance;
 use tokio::sync::broadcast;
 
 use crate::{App, Result};
@@ -48,7 +48,11 @@ struct Follow {
 
 impl App {
     /// Steps towards `goal`, the first at once.
-    pub fn follow(self: &std::sync::Arc<Self>, id: InstanceId, goal: Goal) -> impl Stream<Item = Step> + Send + use<> {
+    pub fn follow(
+        self: &std::sync::Arc<Self>,
+        id: InstanceId,
+        goal: Goal,
+    ) -> impl Stream<Item = Step> + Send + use<> {
         let follow = Follow {
             changes: self.store.subscribe(),
             pulls: self.pulls.subscribe(),
@@ -102,15 +106,27 @@ impl Follow {
         };
         let settled = row.image_generation == row.generation && row.restart_done == row.restart_wanted;
         let step = match (self.goal, row.desired, row.state) {
-            (Goal::Ready, Desired::Running, State::Ready) if settled => Some(Step::Reached(Some(Box::new(row.clone())))),
-            (Goal::Ready, Desired::Running, State::Failed) => Some(Step::Failed(row.message.clone().unwrap_or_else(|| "it failed".into()))),
+            (Goal::Ready, Desired::Running, State::Ready) if settled => {
+                Some(Step::Reached(Some(Box::new(row.clone()))))
+            }
+            (Goal::Ready, Desired::Running, State::Failed) => {
+                Some(Step::Failed(row.message.clone().unwrap_or_else(|| "it failed".into())))
+            }
             (Goal::Ready, Desired::Stopped, State::Stopped) => {
                 Some(Step::Failed(row.message.clone().unwrap_or_else(|| "the instance was stopped".into())))
             }
-            (Goal::Ready | Goal::Stopped, Desired::Deleted, _) => Some(Step::Failed("the instance is being deleted".into())),
-            (Goal::Stopped, Desired::Stopped, State::Stopped) => Some(Step::Reached(Some(Box::new(row.clone())))),
-            (Goal::Stopped, Desired::Stopped, State::Failed) => Some(Step::Failed(row.message.clone().unwrap_or_else(|| "it could not be stopped".into()))),
-            (Goal::Stopped, Desired::Running, _) => Some(Step::Failed("the instance was started again".into())),
+            (Goal::Ready | Goal::Stopped, Desired::Deleted, _) => {
+                Some(Step::Failed("the instance is being deleted".into()))
+            }
+            (Goal::Stopped, Desired::Stopped, State::Stopped) => {
+                Some(Step::Reached(Some(Box::new(row.clone()))))
+            }
+            (Goal::Stopped, Desired::Stopped, State::Failed) => {
+                Some(Step::Failed(row.message.clone().unwrap_or_else(|| "it could not be stopped".into())))
+            }
+            (Goal::Stopped, Desired::Running, _) => {
+                Some(Step::Failed("the instance was started again".into()))
+            }
             _ => None,
         };
         if step.is_some() {

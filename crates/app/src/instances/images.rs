@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::{InstanceId, JobId};
 use ryokan_ports::runtime::{ImageRequest, RuntimeError};
+use ryokan_store::NewJob;
 use ryokan_store::instances::Instance;
-use ryokan_store::jobs::NewJob;
 use serde::{Deserialize, Serialize};
 
 use crate::instances::enter;
@@ -45,16 +45,31 @@ impl App {
     }
 
     /// Runs the job. An instance that is gone or has moved on makes it a success.
-    pub(crate) async fn run_image_job(self: &Arc<Self>, payload: serde_json::Value, last_try: bool) -> Result<(), JobError> {
-        let payload: Payload = serde_json::from_value(payload).map_err(|e| JobError::fatal(format!("payload: {e}")))?;
+    pub(crate) async fn run_image_job(
+        self: &Arc<Self>,
+        payload: serde_json::Value,
+        last_try: bool,
+    ) -> Result<(), JobError> {
+        let payload: Payload =
+            serde_json::from_value(payload).map_err(|e| JobError::fatal(format!("payload: {e}")))?;
         let (id, generation) = (payload.instance, payload.generation);
-        let Some(row) = self.store.read(move |tx| tx.instance(id)).await.map_err(JobError::retry)? else { return Ok(()) };
-        if row.generation != generation || row.image_generation >= generation || row.desired == Desired::Deleted {
+        let Some(row) = self.store.read(move |tx| tx.instance(id)).await.map_err(JobError::retry)? else {
+            return Ok(());
+        };
+        if row.generation != generation
+            || row.image_generation >= generation
+            || row.desired == Desired::Deleted
+        {
             return Ok(());
         }
-        if row.desired == Desired::Running && matches!(row.state, State::Pending | State::Starting | State::Ready | State::Unhealthy) {
+        if row.desired == Desired::Running
+            && matches!(row.state, State::Pending | State::Starting | State::Ready | State::Unhealthy)
+        {
             self.change_instance(id, move |_, row, now| {
-                if row.generation == generation && row.desired == Desired::Running && row.state == State::Pending {
+                if row.generation == generation
+                    && row.desired == Desired::Running
+                    && row.state == State::Pending
+                {
                     let message = format!("fetching image {}", row.spec.image);
                     enter(row, State::Building, Some(message), now)?;
                 }
@@ -63,7 +78,10 @@ impl App {
             .await
             .map_err(JobError::retry)?;
         }
-        let credentials = self.registry_credentials(row.project, row.spec.image.registry()).await.map_err(JobError::retry)?;
+        let credentials = self
+            .registry_credentials(row.project, row.spec.image.registry())
+            .await
+            .map_err(JobError::retry)?;
         let request = ImageRequest { image: row.spec.image.clone(), policy: row.spec.pull, credentials };
         let pulls = self.pulls.clone();
         let progress = move |p| drop(pulls.send((id, p)));

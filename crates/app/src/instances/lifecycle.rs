@@ -52,7 +52,8 @@ impl App {
                         "instance.stop_requested"
                     }
                     Verb::Start | Verb::Restart => {
-                        let resting = row.desired != Desired::Running || matches!(row.state, State::Failed | State::Stopped);
+                        let resting = row.desired != Desired::Running
+                            || matches!(row.state, State::Failed | State::Stopped);
                         row.desired = Desired::Running;
                         if resting {
                             row.crashes = 0;
@@ -60,7 +61,7 @@ impl App {
                             row.retry_at = None;
                             enter(row, State::Pending, None, now)?;
                             if row.image_generation < row.generation {
-                                tx.enqueue_job(&job_for(row))?;
+                                tx.enqueue_job(&job_for(row), now.0)?;
                             }
                         }
                         match verb {
@@ -76,7 +77,17 @@ impl App {
                     }
                 };
                 let data = json!({"before": before});
-                events::by_caller(tx, now, &by, Some(row.project), kind, "instance", &row.id.to_string(), row.name.as_str(), data)
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    kind,
+                    "instance",
+                    &row.id.to_string(),
+                    row.name.as_str(),
+                    data,
+                )
             })
             .await?;
         crate::crash::point("lifecycle.committed");

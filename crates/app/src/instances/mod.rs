@@ -17,13 +17,15 @@ pub mod update;
 use ryokan_model::instance::State;
 use ryokan_model::{InstanceId, Millis, Secret};
 use ryokan_store::instances::Instance;
-use ryokan_store::{StoreError, Tx};
+use ryokan_store::{Scope, StoreError, Tx};
 use serde_json::json;
 
 use crate::{App, Error, Result, events};
 
-/// The kind of scope under which an instance's secrets are sealed.
-pub(crate) const SECRETS: &str = "instance";
+/// Where an instance's secret variables are sealed.
+pub(crate) fn secrets_of(id: InstanceId) -> Scope {
+    Scope::new("instance", id.to_string())
+}
 
 /// How often a lost race against another writer of the same row is tried again.
 const TRIES: usize = 8;
@@ -41,6 +43,18 @@ pub(crate) fn enter(row: &mut Instance, next: State, message: Option<String>, no
     Ok(())
 }
 
+/// Why one try of [`App::change_instance`] did not commit.
+enum Raced {
+    Again,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Raced {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 impl App {
     /// Reads a live instance, lets `change` alter it, and writes it with an event when its state became another one.
     /// A race with another writer is run again from the start. `None` when the instance is gone.
@@ -53,58 +67,58 @@ impl App {
             let outcome = self
                 .store
                 .write(move |tx| {
-                    let Some(mut row) = tx.instance(id)? else { return Ok::<_, Error>(Ok(None)) };
+                    let Some(mut row) = tx.instance(id)? else { return Ok::<_, Raced>(None) };
                     let before = row.clone();
                     change(tx, &mut row, now)?;
                     if row == before {
-                        return Ok(Ok(Some(row)));
+                        return Ok(Some(row));
                     }
-                    match tx.update_instance(&mut row, now) {
-                        Ok(()) => {}
-                        Err(StoreError::Fenced) => return Ok(Err(())),
-                        Err(other) => return Err(other.into()),
-                    }
+                    // Rolls everything back, so that a lost race leaves no event and no job behind.
+                    tx.update_instance(&mut row, now).map_err(|e| {
+                        if e == StoreError::Fenced { Raced::Again } else { Raced::Failed(e.into()) }
+                    })?;
                     if row.state != before.state {
                         let kind = format!("instance.{}", row.state);
-                        let data = json!({"from": before.state, "message": row.message, "exit_code": row.exit_code});
-                        events::system(tx, now, &kind, "instance", &row.id.to_string(), row.name.as_str(), Some(row.project), data)?;
+                        let data =
+                            json!({"from": before.state, "message": row.message, "exit_code": row.exit_code});
+                        events::system(
+                            tx,
+                            now,
+                            &kind,
+                            "instance",
+                            &row.id.to_string(),
+                            row.name.as_str(),
+                            Some(row.project),
+                            data,
+                        )?;
                     }
-                    Ok(Ok(Some(row)))
+                    Ok(Some(row))
                 })
-                .await?;
-            if let Ok(row) = outcome {
-                return Ok(row);
+                .await;
+            match outcome {
+                Ok(row) => return Ok(row),
+                Err(Raced::Again) => {}
+                Err(Raced::Failed(error)) => return Err(error),
             }
         }
         Err(Error::Conflict("the instance changes too fast; try again".into()))
     }
 
-    /// Seals one secret variable of an instance.
-    pub(crate) fn seal_variable(&self, id: InstanceId, name: &str, value: &Secret) -> Result<Vec<u8>> {
-        Ok(self.seal.seal(SECRETS, &id.to_string(), name, value, &self.nonce())?)
-    }
-
     /// The values of an instance's secret variables.
-    pub(crate) async fn open_variables(&self, row: &Instance) -> Result<std::collections::BTreeMap<String, Secret>> {
+    pub(crate) async fn open_variables(
+        &self,
+        row: &Instance,
+    ) -> Result<std::collections::BTreeMap<String, Secret>> {
         if row.spec.secret_env.is_empty() {
             return Ok(std::collections::BTreeMap::new());
         }
-        let (id, names) = (row.id.to_string(), row.spec.secret_env.clone());
-        let sealed = self
-            .store
-            .read(move |tx| {
-                names
-                    .into_iter()
-                    .map(|name| Ok::<_, StoreError>((tx.get_secret(SECRETS, &id, &name)?, name)))
-                    .collect::<std::result::Result<Vec<_>, _>>()
-            })
-            .await?;
-        sealed
-            .into_iter()
-            .map(|(sealed, name)| {
-                let sealed = sealed.ok_or_else(|| Error::internal(format!("secret {name} of instance {} is missing", row.id)))?;
-                Ok((name.clone(), self.seal.open(SECRETS, &row.id.to_string(), &name, &sealed)?))
-            })
-            .collect()
+        let (seal, scope) = (self.seal.clone(), secrets_of(row.id));
+        let opened = self.store.read(move |tx| tx.get_secrets(&seal, &scope)).await?;
+        let mut opened: std::collections::BTreeMap<_, _> = opened.into_iter().collect();
+        opened.retain(|name, _| row.spec.secret_env.contains(name));
+        if let Some(missing) = row.spec.secret_env.iter().find(|name| !opened.contains_key(*name)) {
+            return Err(Error::internal(format!("secret {missing} of instance {} is missing", row.id)));
+        }
+        Ok(opened)
     }
 }

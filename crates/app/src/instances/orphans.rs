@@ -15,11 +15,18 @@ impl App {
     /// things could not be removed yet.
     pub(crate) async fn remove_orphans(&self, observed: &[Observed]) -> Result<i64> {
         let holdings = self.runtime.holdings().await?;
-        let (rows, tombstones) = self.store.read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_instances()?, tx.tombstones()?))).await?;
+        let (rows, tombstones) = self
+            .store
+            .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_instances()?, tx.tombstones()?)))
+            .await?;
         let live: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
         let mut left = 0;
         let containers = observed.iter().map(|o| o.instance).filter(|id| !live.contains(id));
-        let volumes = holdings.volumes.iter().copied().filter(|id| !live.contains(id) && tombstones.get(id) == Some(&false));
+        let volumes = holdings
+            .volumes
+            .iter()
+            .copied()
+            .filter(|id| !live.contains(id) && tombstones.get(id) == Some(&false));
         for id in containers.chain(volumes).collect::<BTreeSet<_>>() {
             let volumes = if tombstones.get(&id) == Some(&false) { Volumes::Remove } else { Volumes::Keep };
             tracing::info!(instance = %id, ?volumes, "removing an orphan");
@@ -39,7 +46,10 @@ impl App {
 
     /// After a deletion: the project's network goes with its last instance.
     pub(crate) async fn remove_empty_network(&self, project: ProjectId) -> Result<()> {
-        let empty = self.store.read(move |tx| Ok::<_, ryokan_store::StoreError>(tx.instances_of(project)?.is_empty())).await?;
+        let empty = self
+            .store
+            .read(move |tx| Ok::<_, ryokan_store::StoreError>(tx.instances_of(project)?.is_empty()))
+            .await?;
         if empty {
             self.runtime.remove_network(project).await?;
         }

@@ -26,7 +26,12 @@ pub enum Action {
     /// It runs already; record where.
     Adopt,
     /// The container ended by itself or is gone.
-    Ended { code: i64, started_at: Millis, out_of_memory: bool, lost: bool },
+    Ended {
+        code: i64,
+        started_at: Millis,
+        out_of_memory: bool,
+        lost: bool,
+    },
     ProbeStartup,
     ProbeReadiness,
     /// Wanted stopped and still running.
@@ -83,7 +88,9 @@ pub fn plan(row: &Instance, seen: Option<&Observed>, probing: Probing, now: Mill
     }
     match seen.phase {
         Phase::Created | Phase::Paused { .. } => Action::Start,
-        Phase::Exited { code, started_at, out_of_memory, .. } if was_up && row.restart_done >= row.restart_wanted => {
+        Phase::Exited { code, started_at, out_of_memory, .. }
+            if was_up && row.restart_done >= row.restart_wanted =>
+        {
             Action::Ended { code, started_at, out_of_memory, lost: false }
         }
         Phase::Exited { .. } => Action::Start,
@@ -150,11 +157,20 @@ mod tests {
 
     fn seen(phase: Phase) -> Observed {
         let row = row(Desired::Running, State::Ready);
-        Observed { instance: row.id, project: row.project, generation: 1, engine_id: "c".into(), phase, endpoints: BTreeMap::new(), reach: Reach::Bridge }
+        Observed {
+            instance: row.id,
+            project: row.project,
+            generation: 1,
+            engine_id: "c".into(),
+            phase,
+            endpoints: BTreeMap::new(),
+            reach: Reach::Bridge,
+        }
     }
 
     const RUNNING: Phase = Phase::Running { started_at: Millis(500) };
-    const EXITED: Phase = Phase::Exited { started_at: Millis(500), finished_at: Millis(600), code: 3, out_of_memory: false };
+    const EXITED: Phase =
+        Phase::Exited { started_at: Millis(500), finished_at: Millis(600), code: 3, out_of_memory: false };
 
     fn next(row: &Instance, phase: Option<Phase>) -> Action {
         let observed = phase.map(seen);
@@ -165,7 +181,11 @@ mod tests {
     fn wanted_running() {
         let at = |state| row(Desired::Running, state);
         assert_eq!(next(&at(State::Pending), None), Action::Start);
-        assert_eq!(next(&at(State::Pending), Some(RUNNING)), Action::Adopt, "killed after the start, before the record");
+        assert_eq!(
+            next(&at(State::Pending), Some(RUNNING)),
+            Action::Adopt,
+            "killed after the start, before the record"
+        );
         assert_eq!(next(&at(State::Pending), Some(EXITED)), Action::Start);
         assert_eq!(next(&at(State::Pending), Some(Phase::Created)), Action::Start);
         assert_eq!(next(&at(State::Starting), Some(RUNNING)), Action::ProbeStartup);
@@ -217,7 +237,12 @@ mod tests {
             for state in State::ALL.into_iter().filter(|s| *s != State::Deleting) {
                 for phase in [None, Some(RUNNING), Some(EXITED), Some(Phase::Created)] {
                     let observed = phase.map(seen);
-                    let action = plan(&row(desired, state), observed.as_ref(), Probing::default(), Millis(1_000_000_000));
+                    let action = plan(
+                        &row(desired, state),
+                        observed.as_ref(),
+                        Probing::default(),
+                        Millis(1_000_000_000),
+                    );
                     if let Action::Wait(until) = action {
                         assert_eq!(until, None);
                         assert!(state.is_at_rest(), "{desired:?} {state} {phase:?} would wait for ever");

@@ -150,7 +150,7 @@ impl Reconciler {
 
     /// Reads all rows. `false` when the database is away.
     async fn reload(&mut self) -> bool {
-        match self.app.store.read(ryokan_store::Tx::live_instances).await {
+        match self.app.store.read(|tx| tx.live_instances()).await {
             Ok(rows) => {
                 self.rows = rows;
                 true
@@ -174,10 +174,16 @@ impl Reconciler {
                 });
                 let busy = self.memory().busy.clone();
                 // A step under way knows better what its own container is like; its end makes us look again.
-                let outcome = self.app.remove_orphans(&list.iter().filter(|o| !busy.contains(&o.instance)).cloned().collect::<Vec<_>>()).await;
+                let outcome = self
+                    .app
+                    .remove_orphans(
+                        &list.iter().filter(|o| !busy.contains(&o.instance)).cloned().collect::<Vec<_>>(),
+                    )
+                    .await;
                 self.observed = list.into_iter().map(|o| (o.instance, o)).collect();
                 self.ask_for_images().await;
-                let waiting = i64::try_from(self.rows.iter().filter(|r| !r.state.is_at_rest()).count()).unwrap_or(i64::MAX);
+                let waiting = i64::try_from(self.rows.iter().filter(|r| !r.state.is_at_rest()).count())
+                    .unwrap_or(i64::MAX);
                 self.report.finished(&self.app, started, outcome.map(|left| left + waiting)).await;
                 true
             }
@@ -190,7 +196,9 @@ impl Reconciler {
     }
 
     async fn ask_for_images(&self) {
-        for row in self.rows.iter().filter(|r| r.image_generation < r.generation && matches!(r.state, State::Pending | State::Building)) {
+        for row in self.rows.iter().filter(|r| {
+            r.image_generation < r.generation && matches!(r.state, State::Pending | State::Building)
+        }) {
             if let Err(error) = self.app.ensure_image_job(row).await {
                 tracing::warn!(instance = %row.id, error = %error, "its image could not be asked for");
             }
@@ -265,7 +273,8 @@ impl Reconciler {
     /// Runs one step in the background; its end is a signal to look again.
     fn begin(&self, row: Instance, observed: Option<Observed>, action: Action, probing: Probing) {
         self.memory().busy.insert(row.id);
-        let (app, memory, starts, done) = (self.app.clone(), self.memory.clone(), self.starts.clone(), self.done.clone());
+        let (app, memory, starts, done) =
+            (self.app.clone(), self.memory.clone(), self.starts.clone(), self.done.clone());
         self.tasks.spawn(async move {
             let (id, quiet) = (row.id, matches!(action, Action::ProbeReadiness | Action::ProbeStartup));
             let outcome = perform(&app, &row, observed, action, probing, &memory, &starts).await;
@@ -294,7 +303,9 @@ fn run_key(observed: Option<&Observed>) -> RunKey {
     match observed {
         None => (String::new(), None),
         Some(o) => match o.phase {
-            Phase::Running { started_at } | Phase::Paused { started_at } | Phase::Exited { started_at, .. } => (o.engine_id.clone(), Some(started_at)),
+            Phase::Running { started_at }
+            | Phase::Paused { started_at }
+            | Phase::Exited { started_at, .. } => (o.engine_id.clone(), Some(started_at)),
             Phase::Created => (o.engine_id.clone(), None),
         },
     }
@@ -316,10 +327,18 @@ async fn perform(
                 Ok(slot) => slot,
                 Err(_) => {
                     app.record_queued(row.id).await?;
-                    starts.clone().acquire_owned().await.map_err(|_| Error::internal("the start gate is closed"))?
+                    starts
+                        .clone()
+                        .acquire_owned()
+                        .await
+                        .map_err(|_| Error::internal("the start gate is closed"))?
                 }
             };
-            let outcome = if action == Action::Start { app.start_container(row).await } else { app.restart_container(row).await };
+            let outcome = if action == Action::Start {
+                app.start_container(row).await
+            } else {
+                app.restart_container(row).await
+            };
             if let Err(error) = &outcome {
                 app.record_trying(row.id, error.to_string()).await?;
             }
@@ -329,7 +348,9 @@ async fn perform(
             Some(observed) => app.adopt(row, &observed).await,
             None => Ok(()),
         },
-        Action::Ended { code, started_at, out_of_memory, lost } => app.ended(row, code, started_at, out_of_memory, lost).await,
+        Action::Ended { code, started_at, out_of_memory, lost } => {
+            app.ended(row, code, started_at, out_of_memory, lost).await
+        }
         Action::Stop => app.stop_container(row).await,
         Action::Stopped => app.record_stopped(row.id).await,
         Action::Quiesce => Ok(app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?),
@@ -342,7 +363,14 @@ async fn perform(
     }
 }
 
-async fn probe(app: &Arc<App>, row: &Instance, observed: Observed, startup: bool, mut probing: Probing, memory: &Mutex<Memory>) -> Result<()> {
+async fn probe(
+    app: &Arc<App>,
+    row: &Instance,
+    observed: Observed,
+    startup: bool,
+    mut probing: Probing,
+    memory: &Mutex<Memory>,
+) -> Result<()> {
     let wanted = if startup { row.spec.startup_probe() } else { row.spec.readiness.clone() };
     let Some(probe) = wanted else {
         // Nothing to ask: running is ready.
@@ -353,7 +381,11 @@ async fn probe(app: &Arc<App>, row: &Instance, observed: Observed, startup: bool
     let outcome = app.clone().probe(observed, probe.check.clone(), probe.timeout.duration()).await;
     let now = app.clock.now();
     let in_grace = now.since(started_at) < probe.start_period.duration();
-    let pace = if startup { probe.interval.duration().min(Duration::from_secs(2)) } else { probe.interval.duration() };
+    let pace = if startup {
+        probe.interval.duration().min(Duration::from_secs(2))
+    } else {
+        probe.interval.duration()
+    };
     probing.next = now.plus(pace);
     match outcome {
         Probed::Well => {
@@ -371,7 +403,13 @@ async fn probe(app: &Arc<App>, row: &Instance, observed: Observed, startup: bool
                     app.record_waiting(row.id, why).await?;
                 }
             } else if probing.failures >= probe.retries && row.state == State::Ready {
-                app.record_health(row.id, row.generation, false, Some(format!("its readiness probe failed {} times: {why}", probing.failures))).await?;
+                app.record_health(
+                    row.id,
+                    row.generation,
+                    false,
+                    Some(format!("its readiness probe failed {} times: {why}", probing.failures)),
+                )
+                .await?;
             }
         }
         Probed::Unknown => {}
@@ -382,7 +420,11 @@ async fn probe(app: &Arc<App>, row: &Instance, observed: Observed, startup: bool
 
 impl App {
     async fn record_queued(&self, id: InstanceId) -> Result<()> {
-        self.note(id, "waiting for its turn: as many starts as this machine can do at a time are under way".into()).await
+        self.note(
+            id,
+            "waiting for its turn: as many starts as this machine can do at a time are under way".into(),
+        )
+        .await
     }
 
     async fn record_trying(&self, id: InstanceId, why: String) -> Result<()> {
@@ -392,7 +434,11 @@ impl App {
     /// Changes the message of an instance that waits, and nothing else.
     async fn note(&self, id: InstanceId, text: String) -> Result<()> {
         self.change_instance(id, move |_, row, now| {
-            if row.state == State::Pending { super::enter(row, State::Pending, Some(text.clone()), now) } else { Ok(()) }
+            if row.state == State::Pending {
+                super::enter(row, State::Pending, Some(text.clone()), now)
+            } else {
+                Ok(())
+            }
         })
         .await?;
         Ok(())

@@ -28,7 +28,7 @@ pub struct RouteMemory {
 impl App {
     /// All live instances by name. One whose secret cannot be opened is left out and logged; the others are served.
     pub async fn route_sources(&self, memory: &Arc<RouteMemory>) -> Result<Vec<RouteSource>> {
-        let rows = self.store.read(ryokan_store::Tx::live_instances).await?;
+        let rows = self.store.read(|tx| tx.live_instances()).await?;
         let known = memory.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut sources, mut opened) = (Vec::with_capacity(rows.len()), HashMap::new());
         for row in rows {
@@ -39,15 +39,22 @@ impl App {
             let key = (row.id, row.generation, name.to_owned());
             let secret = match known.get(&key) {
                 Some(secret) => Ok(Some(secret.clone())),
-                None => self.open_variables(&row).await.map(|all: BTreeMap<String, Secret>| all.get(name).cloned()),
+                None => self
+                    .open_variables(&row)
+                    .await
+                    .map(|all: BTreeMap<String, Secret>| all.get(name).cloned()),
             };
             match secret {
                 Ok(Some(secret)) => {
                     opened.insert(key, secret.clone());
                     sources.push(RouteSource { row, upstream_secret: Some(secret) });
                 }
-                Ok(None) => tracing::error!(instance = %row.id, "its upstream secret is missing; it is not served"),
-                Err(error) => tracing::error!(instance = %row.id, error = %error, "its upstream secret cannot be opened; it is not served"),
+                Ok(None) => {
+                    tracing::error!(instance = %row.id, "its upstream secret is missing; it is not served")
+                }
+                Err(error) => {
+                    tracing::error!(instance = %row.id, error = %error, "its upstream secret cannot be opened; it is not served")
+                }
             }
         }
         *memory.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
@@ -57,7 +64,12 @@ impl App {
 
 fn wanted_secret(auth: &UpstreamAuth) -> Option<&str> {
     match auth {
-        UpstreamAuth::Bearer { secret } | UpstreamAuth::Basic { secret, .. } | UpstreamAuth::Query { secret, .. } => Some(secret),
-        UpstreamAuth::None | UpstreamAuth::TrustedProxy { .. } | UpstreamAuth::TokenInFrame | UpstreamAuth::SignedJwt { .. } => None,
+        UpstreamAuth::Bearer { secret }
+        | UpstreamAuth::Basic { secret, .. }
+        | UpstreamAuth::Query { secret, .. } => Some(secret),
+        UpstreamAuth::None
+        | UpstreamAuth::TrustedProxy { .. }
+        | UpstreamAuth::TokenInFrame
+        | UpstreamAuth::SignedJwt { .. } => None,
     }
 }

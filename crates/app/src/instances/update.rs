@@ -1,7 +1,5 @@
 //! `update`: a new image, other resources, other variables, in place. The container is replaced, volumes stay.
 
-use std::collections::BTreeMap;
-
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
@@ -9,14 +7,23 @@ use ryokan_model::spec::{InstanceSpec, PullPolicy};
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::instances::{SECRETS, enter};
+use crate::instances::{enter, secrets_of};
 use crate::{App, Error, Result, events};
 
 impl App {
     /// Applies the request to the spec. Only the gateway's policy changed: no new container. Nothing changed: nothing
     /// happens, except that `pull = always` asks the registry again.
-    pub async fn update_instance(&self, caller: &Caller, id_or_name: &str, request: InstanceRequest) -> Result<Instance> {
-        for (field, given) in [("name", request.name.is_some()), ("project", request.project.is_some()), ("template", request.template.is_some())] {
+    pub async fn update_instance(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        request: InstanceRequest,
+    ) -> Result<Instance> {
+        for (field, given) in [
+            ("name", request.name.is_some()),
+            ("project", request.project.is_some()),
+            ("template", request.template.is_some()),
+        ] {
             if given {
                 return Err(Error::invalid(field, "cannot be changed; make a new instance"));
             }
@@ -26,20 +33,20 @@ impl App {
             return Err(Error::Conflict("the instance is being deleted".into()));
         }
         let template = self.get_template(&row.template).await.ok();
-        if request.image.is_some() && template.is_some_and(|t| t.image == ryokan_model::template::ImageChoice::Fixed) {
-            return Err(Error::invalid("image", format!("the template `{}` brings its own image", row.template)));
+        if request.image.is_some()
+            && template.is_some_and(|t| t.image == ryokan_model::template::ImageChoice::Fixed)
+        {
+            return Err(Error::invalid(
+                "image",
+                format!("the template `{}` brings its own image", row.template),
+            ));
         }
         let pull_again = request.pull == Some(PullPolicy::Always);
         let mut spec = row.spec.clone();
         let secrets = request.apply(&mut spec)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
-        let sealed: BTreeMap<String, Option<Vec<u8>>> = secrets
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), value.as_ref().map(|v| self.seal_variable(row.id, name, v)).transpose()?)))
-            .collect::<Result<_>>()?;
-
-        let (by, id) = (caller.clone(), row.id);
+        let (by, id, seal) = (caller.clone(), row.id, self.seal.clone());
         let base = row.clone();
         let job_for = self.image_job_maker();
         let changed = self
@@ -47,12 +54,12 @@ impl App {
                 if row.spec != base.spec || row.state == State::Deleting {
                     return Err(Error::Conflict("the instance was changed by somebody else in the meantime; look at it and try again".into()));
                 }
-                let new_container = needs_new_container(&row.spec, &spec) || !sealed.is_empty() || pull_again;
+                let new_container = needs_new_container(&row.spec, &spec) || !secrets.is_empty() || pull_again;
                 row.spec = spec.clone();
-                for (name, value) in &sealed {
+                for (name, value) in &secrets {
                     match value {
-                        Some(value) => tx.put_secret(SECRETS, &id.to_string(), name, value, now.0)?,
-                        None => drop(tx.delete_secret(SECRETS, &id.to_string(), name)?),
+                        Some(value) => tx.put_secret(&seal, &secrets_of(id), name, value, now.0)?,
+                        None => drop(tx.delete_secret(&secrets_of(id), name)?),
                     }
                 }
                 if new_container {
@@ -62,7 +69,7 @@ impl App {
                     if row.desired == Desired::Running {
                         enter(row, State::Pending, Some("updating".into()), now)?;
                     }
-                    tx.enqueue_job(&job_for(row))?;
+                    tx.enqueue_job(&job_for(row), now.0)?;
                 }
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)

@@ -4,7 +4,7 @@
 pub mod run;
 
 use ryokan_model::JobId;
-use ryokan_store::jobs::NewJob;
+use ryokan_store::NewJob;
 
 /// How a try of a job ended badly.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ryokan_model::Millis;
 use ryokan_store::StoreError;
-use ryokan_store::jobs::{JOBS, Job};
+use ryokan_store::{JOBS, Job};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,7 +74,7 @@ async fn claim(app: &App, slots: &Semaphore) -> Result<Vec<Job>> {
 /// Until the next job is due, at most some seconds: leases of dead workers expire without a signal.
 async fn next_due(app: &App) -> Duration {
     const MOST: Duration = Duration::from_secs(5);
-    match app.store.read(ryokan_store::Tx::next_job_due).await {
+    match app.store.read(|tx| tx.next_job_due()).await {
         Ok(Some(at)) => Millis(at).since(app.clock.now()).clamp(Duration::from_millis(10), MOST),
         _ => MOST,
     }
@@ -109,7 +109,9 @@ async fn work(app: &Arc<App>, job: Job) {
         .await;
     match written {
         Ok(()) | Err(StoreError::Fenced) => {}
-        Err(error) => tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again"),
+        Err(error) => {
+            tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again")
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::{Name, ProjectId, Secret};
 use ryokan_ports::runtime::RegistryCredentials;
 use ryokan_store::users::Project;
+use ryokan_store::{Scope as SealScope, StoreError};
 use serde_json::json;
 
 use crate::{App, Error, Result, events};
@@ -39,7 +40,7 @@ impl App {
 
     pub async fn list_projects(&self, caller: &Caller) -> Result<Vec<Project>> {
         let visible = caller.visible_projects();
-        let projects = self.store.read(ryokan_store::Tx::projects).await?;
+        let projects = self.store.read(|tx| tx.projects()).await?;
         Ok(projects.into_iter().filter(|p| visible.as_ref().is_none_or(|v| v.contains(&p.id))).collect())
     }
 
@@ -54,8 +55,19 @@ impl App {
             .store
             .write(move |tx| {
                 tx.insert_project(id, &name, owner, false, now)?;
-                events::by_caller(tx, now, &by, Some(id), "project.created", "project", &id.to_string(), name.as_str(), json!({}))?;
-                tx.project(id)?.ok_or_else(|| Error::internal("a project vanished inside its own transaction"))
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(id),
+                    "project.created",
+                    "project",
+                    &id.to_string(),
+                    name.as_str(),
+                    json!({}),
+                )?;
+                tx.project(id)?
+                    .ok_or_else(|| Error::internal("a project vanished inside its own transaction"))
             })
             .await?;
         self.refresh_identity().await?;
@@ -69,7 +81,17 @@ impl App {
             .write(move |tx| {
                 tx.rename_project(project.id, &name)?;
                 let data = json!({"from": project.name});
-                events::by_caller(tx, now, &by, Some(project.id), "project.renamed", "project", &project.id.to_string(), name.as_str(), data)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(project.id),
+                    "project.renamed",
+                    "project",
+                    &project.id.to_string(),
+                    name.as_str(),
+                    data,
+                )?;
                 tx.project(project.id)?.ok_or_else(|| Error::not_found("project", name.as_str()))
             })
             .await
@@ -89,8 +111,18 @@ impl App {
                     return Err(Error::Conflict("the project still has instances; delete them first".into()));
                 }
                 tx.delete_project(project.id, now)?;
-                tx.delete_secrets("project", &project.id.to_string())?;
-                events::by_caller(tx, now, &by, Some(project.id), "project.deleted", "project", &project.id.to_string(), project.name.as_str(), json!({}))?;
+                tx.delete_secrets(&secrets_of(project.id))?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(project.id),
+                    "project.deleted",
+                    "project",
+                    &project.id.to_string(),
+                    project.name.as_str(),
+                    json!({}),
+                )?;
                 Ok(())
             })
             .await?;
@@ -100,19 +132,43 @@ impl App {
     }
 
     /// Stores credentials for pulls from `host`; the password is sealed.
-    pub async fn put_registry(&self, caller: &Caller, project: &str, host: &str, username: String, password: Secret) -> Result<()> {
+    pub async fn put_registry(
+        &self,
+        caller: &Caller,
+        project: &str,
+        host: &str,
+        username: String,
+        password: Secret,
+    ) -> Result<()> {
         let project = self.find_project(caller, Scope::Write, project).await?;
         let host = registry_host(host)?;
-        if username.is_empty() || username.len() > 200 || password.expose().is_empty() || password.expose().len() > 8192 {
-            return Err(Error::invalid("username", "user name and password must be given, at most 200 and 8192 characters"));
+        if username.is_empty()
+            || username.len() > 200
+            || password.expose().is_empty()
+            || password.expose().len() > 8192
+        {
+            return Err(Error::invalid(
+                "username",
+                "user name and password must be given, at most 200 and 8192 characters",
+            ));
         }
         let (now, by, id) = (self.clock.now(), caller.clone(), project.id);
-        let sealed = self.seal.seal("project", &id.to_string(), &secret_name(&host), &password, &self.nonce())?;
+        let seal = self.seal.clone();
         self.store
             .write(move |tx| {
                 tx.put_registry(id, &host, &username)?;
-                tx.put_secret("project", &id.to_string(), &secret_name(&host), &sealed, now.0)?;
-                events::by_caller(tx, now, &by, Some(id), "registry.set", "project", &id.to_string(), &host, json!({"username": username}))
+                tx.put_secret(&seal, &secrets_of(id), &secret_name(&host), &password, now.0)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(id),
+                    "registry.set",
+                    "project",
+                    &id.to_string(),
+                    &host,
+                    json!({"username": username}),
+                )
             })
             .await
     }
@@ -131,27 +187,45 @@ impl App {
                 if !tx.delete_registry(id, &host)? {
                     return Err(Error::not_found("registry", &host));
                 }
-                tx.delete_secret("project", &id.to_string(), &secret_name(&host))?;
-                events::by_caller(tx, now, &by, Some(id), "registry.deleted", "project", &id.to_string(), &host, json!({}))
+                tx.delete_secret(&secrets_of(id), &secret_name(&host))?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(id),
+                    "registry.deleted",
+                    "project",
+                    &id.to_string(),
+                    &host,
+                    json!({}),
+                )
             })
             .await
     }
 
     /// The project's credentials for the registry at `host`, if it has any.
-    pub(crate) async fn registry_credentials(&self, project: ProjectId, host: &str) -> Result<Option<RegistryCredentials>> {
-        let (wanted, id) = (host.to_owned(), project.to_string());
+    pub(crate) async fn registry_credentials(
+        &self,
+        project: ProjectId,
+        host: &str,
+    ) -> Result<Option<RegistryCredentials>> {
+        let (wanted, seal) = (host.to_owned(), self.seal.clone());
         let found = self
             .store
             .read(move |tx| {
-                let username = tx.registries(project)?.into_iter().find(|(h, _)| *h == wanted).map(|(_, u)| u);
-                let sealed = tx.get_secret("project", &id, &secret_name(&wanted))?;
-                Ok::<_, ryokan_store::StoreError>(username.zip(sealed))
+                let username =
+                    tx.registries(project)?.into_iter().find(|(h, _)| *h == wanted).map(|(_, u)| u);
+                let password = tx.get_secret(&seal, &secrets_of(project), &secret_name(&wanted))?;
+                Ok::<_, StoreError>(username.zip(password))
             })
             .await?;
-        let Some((username, sealed)) = found else { return Ok(None) };
-        let password = self.seal.open("project", &project.to_string(), &secret_name(host), &sealed)?;
-        Ok(Some(RegistryCredentials { username, password }))
+        Ok(found.map(|(username, password)| RegistryCredentials { username, password }))
     }
+}
+
+/// Where a project's secrets are sealed.
+fn secrets_of(project: ProjectId) -> SealScope {
+    SealScope::new("project", project.to_string())
 }
 
 fn secret_name(host: &str) -> String {
@@ -159,6 +233,15 @@ fn secret_name(host: &str) -> String {
 }
 
 fn registry_host(host: &str) -> Result<String> {
-    let ok = !host.is_empty() && host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
-    if ok { Ok(host.to_ascii_lowercase()) } else { Err(Error::invalid("host", "must be a registry's host, as in \"registry.example.com:5000\" or \"docker.io\"")) }
+    let ok = !host.is_empty()
+        && host.len() <= 255
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    if ok {
+        Ok(host.to_ascii_lowercase())
+    } else {
+        Err(Error::invalid(
+            "host",
+            "must be a registry's host, as in \"registry.example.com:5000\" or \"docker.io\"",
+        ))
+    }
 }

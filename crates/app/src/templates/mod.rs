@@ -7,14 +7,17 @@ use serde_json::json;
 use crate::{App, Error, Result, events};
 
 /// The templates that come with the binary.
-const BUILTIN: &[(&str, &str)] =
-    &[("hello", include_str!("../../../../templates/hello.toml")), ("custom", include_str!("../../../../templates/custom.toml"))];
+const BUILTIN: &[(&str, &str)] = &[
+    ("hello", include_str!("../../../../templates/hello.toml")),
+    ("custom", include_str!("../../../../templates/custom.toml")),
+];
 
 pub(crate) fn builtin() -> Result<Vec<Template>> {
     BUILTIN
         .iter()
         .map(|(name, text)| {
-            let template: Template = toml::from_str(text).map_err(|e| Error::internal(format!("templates/{name}.toml: {e}")))?;
+            let template: Template =
+                toml::from_str(text).map_err(|e| Error::internal(format!("templates/{name}.toml: {e}")))?;
             template.validate().map_err(|e| Error::internal(format!("templates/{name}.toml: {e}")))?;
             Ok(template)
         })
@@ -30,12 +33,15 @@ impl App {
     }
 
     pub async fn list_templates(&self) -> Result<Vec<Template>> {
-        Ok(self.store.read(ryokan_store::Tx::templates).await?)
+        Ok(self.store.read(|tx| tx.templates()).await?)
     }
 
     pub async fn get_template(&self, name: &str) -> Result<Template> {
         let wanted = name.to_owned();
-        self.store.read(move |tx| tx.template(&wanted)).await?.ok_or_else(|| Error::not_found("template", name))
+        self.store
+            .read(move |tx| tx.template(&wanted))
+            .await?
+            .ok_or_else(|| Error::not_found("template", name))
     }
 
     pub async fn create_template(&self, caller: &Caller, template: Template) -> Result<Template> {
@@ -63,7 +69,17 @@ impl App {
                     return Err(Error::not_found("template", row.name.as_str()));
                 }
                 let kind = if new { "template.created" } else { "template.updated" };
-                events::by_caller(tx, now, &by, None, kind, "template", row.name.as_str(), row.name.as_str(), json!({}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    None,
+                    kind,
+                    "template",
+                    row.name.as_str(),
+                    row.name.as_str(),
+                    json!({}),
+                )
             })
             .await?;
         Ok(template)

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use ryokan_gateway::{
-    Authenticator, Body, Cidr, Clock, ControlPlane, Gateway, Limits, Meter, Parts, Peer, ResponseFuture, Route,
-    RouteState, RouteTable, SigningKey, Snapshot, Ticket, Usage, Verdict, mint_ticket,
+    Authenticator, Body, Cidr, Clock, ControlPlane, Gateway, Limits, Meter, Parts, Peer, ResponseFuture,
+    Route, RouteState, RouteTable, SigningKey, Snapshot, Ticket, Usage, Verdict, mint_ticket,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -276,7 +276,8 @@ impl Raw {
     pub async fn chunk(&mut self) -> Vec<u8> {
         let mut line = String::new();
         self.0.read_line(&mut line).await.unwrap();
-        let length = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("not a chunk: {line:?}"));
+        let length =
+            usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("not a chunk: {line:?}"));
         if length == 0 {
             return Vec::new();
         }

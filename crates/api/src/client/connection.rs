@@ -98,8 +98,9 @@ impl Client {
         shown(&self.inner.base)
     }
 
-    pub fn has_credential(&self) -> bool {
-        !matches!(self.inner.credential, Credential::None)
+    /// The server is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.inner.base)
     }
 
     /// The address of a route. A segment that would change the path's meaning is refused.

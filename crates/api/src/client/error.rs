@@ -72,6 +72,9 @@ fn root_cause(error: &reqwest::Error) -> String {
     if error.source().is_none() {
         return "the connection failed".to_owned();
     }
+    if cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::UnexpectedEof) {
+        return "the connection broke off".to_owned();
+    }
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -16,9 +16,7 @@ use crate::progress::transfer;
 
 const MAX_FILE: u64 = 1024 * 1024 * 1024;
 
-/// Copy a file into or out of an instance.
-///
-/// One side is `NAME:/PATH`, the other a local file, or - for standard input or output.
+/// Copy a file into or out of an instance. One side is `NAME:/PATH`, the other a local file, or - for standard input or output.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

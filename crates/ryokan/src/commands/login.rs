@@ -11,9 +11,7 @@ use crate::connection::{self, Stored};
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
-/// Sign in to a server and remember it.
-///
-/// The address comes from `--url`, `RYOKAN_URL` or the last login. Without options a token is asked for, and typed
+/// Sign in to a server and remember it. The address comes from `--url`, `RYOKAN_URL` or the last login. Without options a token is asked for, and typed
 /// unseen.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: ryokan login --url https://rooms.example.com --token-stdin < token.txt")]

@@ -13,9 +13,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Board;
 use crate::wait::{Goal, Reached, Wait};
 
-/// Create an instance and wait until it answers.
-///
-/// Prints its address. What no flag says is the template's.
+/// Create an instance, wait until it answers, and print its address. What no flag says is the template's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -77,10 +75,8 @@ impl Run {
     }
 }
 
-/// Change an instance in place.
-///
-/// What no flag says stays. Ports, volumes and arguments that are given replace all that were there. The container is
-/// made anew when it has to be; volumes stay.
+/// Change an instance in place. What no flag says stays. Ports, volumes and arguments that are given replace all that
+/// were there. The container is made anew when it has to be; its disks stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]
 pub(crate) struct Update {

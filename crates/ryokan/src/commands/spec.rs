@@ -32,7 +32,7 @@ pub(crate) struct SpecFlags {
     env: Vec<String>,
     /// Secret variable, from a file, from standard input, or from this environment [repeatable]
     #[arg(long = "secret", value_name = "NAME[=@FILE|=-]")]
-    secrets: Vec<SecretFlag>,
+    secrets: Vec<String>,
     /// Cores, as in 1, 0.5 or 500m
     #[arg(long, value_name = "CPUS")]
     cpus: Option<Cpus>,
@@ -63,7 +63,7 @@ pub(crate) struct SpecFlags {
     /// How long it may take to stop, as in 30s
     #[arg(long, value_name = "SPAN")]
     stop_grace: Option<Span>,
-    /// Who may reach it through the gateway
+    /// Who may reach it through the gateway: everybody, whoever has a token, or its owner and members
     #[arg(long, value_name = "WHO")]
     access: Option<Reachable>,
     /// Program to run in place of the image's entrypoint
@@ -104,11 +104,8 @@ impl Restart {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Reachable {
-    /// Everybody
     Public,
-    /// Whoever has a token that may read it
     Token,
-    /// Its owner and the project's members
     Private,
 }
 
@@ -157,7 +154,10 @@ impl SpecFlags {
             request.env.insert(name, Some(value));
         }
         let mut stdin_used = false;
-        for SecretFlag { name, source } in self.secrets {
+        for secret in self.secrets {
+            // Not by clap, which repeats what it refuses.
+            let SecretFlag { name, source } =
+                secret.parse().map_err(|why| Failure::usage(format!("--secret: {why}")))?;
             if matches!(source, SecretSource::Stdin) && std::mem::replace(&mut stdin_used, true) {
                 return Err(Failure::usage("only one --secret can come from standard input"));
             }
@@ -267,11 +267,9 @@ impl FromStr for SecretFlag {
                 Some(path) if !path.is_empty() => (name, SecretSource::File(path.into())),
                 // The value must not be repeated.
                 _ => {
-                    return Err(
-                        "a secret's value on the command line can be read by others: write NAME=@FILE, \
+                    return Err("a value on the command line can be read by others; write NAME=@FILE, \
                                 NAME=- for standard input, or NAME to take it from the environment"
-                            .to_owned(),
-                    );
+                        .to_owned());
                 }
             },
         };

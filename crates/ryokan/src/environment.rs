@@ -45,6 +45,13 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).and_then(|v| v.into_string().ok())
 }
 
+/// Everything, for the server, which parses it purely. Names and values that are not text are left out.
+pub(crate) fn all() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// Unset and empty are the same.
 fn raw(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|v| !v.is_empty())

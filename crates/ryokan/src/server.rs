@@ -1,19 +1,25 @@
-//! `ryokan server`: hands over to `ryokan_server`, which owns its flags, its runtime and its signals.
-//!
-//! Until that crate has a command line, this is a stub that says so.
+//! `ryokan server`: hands over to `ryokan_server`, which owns its flags and its signals.
 
 use std::process::ExitCode;
 
-use crate::failure::{Exit, Failure};
+use crate::environment;
+use crate::failure::Failure;
 use crate::output::Output;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<String>,
-}
+pub(crate) type Arguments = ryokan_server::cli::Args;
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    let given = arguments.rest.join(" ");
-    Output::plain().fail(&Failure::with(Exit::Failed, format!("this build has no server yet (`{given}`)")))
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Output::plain().fail(&Failure::new(format!("the program cannot start: {error}")));
+        }
+    };
+    let outcome = runtime.block_on(ryokan_server::cli::run(arguments, environment::all()));
+    // What is still blocked (a hanging engine) must not hold up the exit of a drained server.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => Output::plain().fail(&Failure::new(format!("{error:#}"))),
+    }
 }

@@ -44,6 +44,8 @@ pub enum Command {
     /// Look after the key that seals secrets.
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Print the API's description (OpenAPI 3.1).
+    Openapi,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -61,8 +63,12 @@ pub enum SecretsCommand {
 /// Runs to the end; what went wrong is the error.
 pub async fn run(args: Args, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let load = || load(&args, &environment);
+    if matches!(args.command, Some(Command::Openapi)) {
+        return print_description();
+    }
     let config = load()?;
     match &args.command {
+        Some(Command::Openapi) => print_description(),
         Some(Command::Config(ConfigCommand::Check)) => check(&config, &environment),
         Some(Command::Secrets(SecretsCommand::Rotate)) => rotate(&config).await,
         None => serve(config, load).await,
@@ -103,6 +109,12 @@ fn check(config: &Config, environment: &BTreeMap<String, String>) -> anyhow::Res
         eprintln!("warning: the variable {name} is not known and is ignored");
     }
     eprintln!("the configuration is valid");
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the result of a command that was asked for")]
+fn print_description() -> anyhow::Result<ExitCode> {
+    println!("{}", crate::openapi::description().to_pretty_json()?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -213,12 +213,11 @@ async fn signing_key(
         .write(move |tx| {
             let scope = Scope::new("server", "");
             tx.lock("signing-key")?;
-            match tx.get_secret(&ring, &scope, "signing-key")? {
-                Some(key) => Ok(key),
-                None => {
-                    tx.put_secret(&ring, &scope, "signing-key", &fresh, now.0)?;
-                    Ok::<_, ryokan_store::StoreError>(fresh)
-                }
+            if let Some(key) = tx.get_secret(&ring, &scope, "signing-key")? {
+                Ok(key)
+            } else {
+                tx.put_secret(&ring, &scope, "signing-key", &fresh, now.0)?;
+                Ok::<_, ryokan_store::StoreError>(fresh)
             }
         })
         .await?;

@@ -110,7 +110,7 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
         match app.route_sources(&memory).await {
             Ok(sources) => table.store(snapshot(&app.settings.zone, sources)),
             Err(error) => {
-                tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served")
+                tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
             }
         }
         tokio::select! {

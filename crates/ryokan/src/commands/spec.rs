@@ -162,7 +162,7 @@ impl SpecFlags {
                 return Err(Failure::usage("only one --secret can come from standard input"));
             }
             let value = source.read(&name)?;
-            request.secret_env.insert(name, Some(value));
+            request.secret_env.insert(name, Some(ryokan_api::model::Secret::new(value)));
         }
         Ok(request)
     }

@@ -31,14 +31,9 @@ impl FromRequestParts<Context> for Auth {
         let caller =
             authenticate(&parts.headers, &parts.method, address(parts).as_str(), secure(parts), context)
                 .await?;
-        parts.extensions.insert(Seen(caller.clone()));
         Ok(Self(caller))
     }
 }
-
-/// Left on the request for the audit of refusals.
-#[derive(Clone)]
-pub(crate) struct Seen(pub(crate) Caller);
 
 /// The client's address as the audit shows it.
 pub(crate) fn address(parts: &Parts) -> String {
@@ -91,7 +86,7 @@ pub(crate) fn navigating_session(parts: &Parts, context: &Context) -> Option<(Ca
 
 /// Whether the browser says that the request comes from a page of this very origin, or was typed by its user.
 fn same_origin(headers: &HeaderMap, method: &Method) -> bool {
-    let text = |name| headers.get(name).and_then(|v: &axum::http::HeaderValue| v.to_str().ok());
+    let text = |name| headers.get(name).and_then(|v: &http::HeaderValue| v.to_str().ok());
     match text("sec-fetch-site") {
         Some("same-origin") => true,
         Some("none") => method == Method::GET,
@@ -154,10 +149,7 @@ mod tests {
             let pairs: HeaderMap = pairs
                 .iter()
                 .map(|(n, v)| {
-                    (
-                        n.parse::<axum::http::HeaderName>().unwrap(),
-                        v.parse::<axum::http::HeaderValue>().unwrap(),
-                    )
+                    (n.parse::<http::HeaderName>().unwrap(), v.parse::<http::HeaderValue>().unwrap())
                 })
                 .collect();
             assert_eq!(same_origin(&pairs, method), *expected, "{pairs:?} {method}");

@@ -63,7 +63,7 @@ struct OldAuth(Caller);
 impl axum::extract::FromRequestParts<Context> for OldAuth {
     type Rejection = OldError;
     async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
+        parts: &mut http::request::Parts,
         context: &Context,
     ) -> Result<Self, OldError> {
         Auth::from_request_parts(parts, context)
@@ -322,7 +322,7 @@ async fn logs(
 }
 
 async fn stats(state: State<Context>, OldAuth(caller): OldAuth, path: Path<String>) -> Response {
-    super::instances::stats::stats(state, Auth(caller), axum::http::HeaderMap::new(), path)
+    super::instances::stats::stats(state, Auth(caller), http::HeaderMap::new(), path)
         .await
         .map_err(|ApiError(e)| OldError(e))
         .into_response()

@@ -16,7 +16,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|e| {
-            let too_large = e.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
+            let too_large = e.status() == http::StatusCode::PAYLOAD_TOO_LARGE;
             Error::invalid(
                 "",
                 if too_large {

@@ -26,7 +26,7 @@ where
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(3)).text("keep-alive");
     let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response();
     // Proxies in front must not collect events.
-    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
     response
 }
 

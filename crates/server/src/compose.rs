@@ -60,6 +60,9 @@ impl Server {
         let seal = Arc::new(open_seal(config, data)?);
         check_seal(&store, &seal, clock.as_ref(), config).await?;
         let server_id = server_id(&store, clock.as_ref(), entropy.as_ref()).await?;
+        // For people and scripts that look for what an engine holds of this installation.
+        std::fs::write(data.join("server-id"), server_id.to_string())
+            .context("the data folder cannot be written to")?;
         let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
 
         let listener = TcpListener::bind(config.server.listen).await.with_context(|| {

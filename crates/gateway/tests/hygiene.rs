@@ -1,5 +1,7 @@
 //! What agents get to see, and what of their answers gets out.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use http::{HeaderName, HeaderValue};
@@ -121,7 +123,8 @@ async fn origins_follow_the_policy() {
     )
     .await;
     let loopback = format!("http://127.0.0.1:{}", agent.address.port());
-    let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade =
+        "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (name, sent, expected) in [
         ("keep", "Origin: http://a\r\n", Some("http://a")),
         ("loop", "Origin: http://a\r\n", Some(loopback.as_str())),
@@ -212,7 +215,8 @@ async fn redirects_stay_on_their_route() {
                 "/relative" => "next".to_owned(),
                 _ => "https://elsewhere.example/".to_owned(),
             };
-            raw.send(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")).await;
+            raw.send(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"))
+                .await;
         }
     })
     .await;

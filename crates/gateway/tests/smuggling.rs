@@ -1,6 +1,8 @@
 //! Every request that two parsers could read differently is refused with 400 and a closed connection, and no
 //! agent and no control plane sees any of it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::{Agent, World, within, zone};
@@ -25,14 +27,27 @@ async fn ambiguous_requests_are_refused() {
     let world = World::new(zone().route(agent.route())).await;
     let host = "Host: claw.localhost\r\n";
     let cases: Vec<(&str, String)> = vec![
-        ("length, then chunked", format!("POST / HTTP/1.1\r\n{host}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
-        ("chunked, then length", format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n")),
+        (
+            "length, then chunked",
+            format!(
+                "POST / HTTP/1.1\r\n{host}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+        ),
+        (
+            "chunked, then length",
+            format!(
+                "POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"
+            ),
+        ),
         ("two lengths", format!("POST / HTTP/1.1\r\n{host}Content-Length: 4\r\nContent-Length: 5\r\n\r\n")),
         ("list of lengths", format!("POST / HTTP/1.1\r\n{host}Content-Length: 4, 5\r\n\r\n")),
         ("signed length", format!("POST / HTTP/1.1\r\n{host}Content-Length: +4\r\n\r\n")),
         ("hidden coding", format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n")),
         ("list of codings", format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n")),
-        ("two codings", format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n\r\n")),
+        (
+            "two codings",
+            format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n\r\n"),
+        ),
         ("coding in 1.0", format!("POST / HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
         ("folded header", format!("GET / HTTP/1.1\r\n{host}X-A: b\r\n c\r\n\r\n")),
         ("bare LF between headers", format!("GET / HTTP/1.1\r\n{host}X-A: b\nX-B: c\r\n\r\n")),
@@ -68,10 +83,17 @@ async fn ambiguous_requests_are_refused() {
 async fn a_bad_chunk_ends_the_exchange() {
     let agent = Agent::ok().await;
     let world = World::new(zone().route(agent.route())).await;
-    for chunk in ["3\nabc\r\n0\r\n\r\n", "0x3\r\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3;\rx\r\nabc\r\n0\r\n\r\n"] {
+    for chunk in [
+        "3\nabc\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3;\rx\r\nabc\r\n0\r\n\r\n",
+    ] {
         let mut client = world.connect().await;
         client
-            .send(format!("POST / HTTP/1.1\r\nHost: claw.localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"))
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: claw.localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+            ))
             .await;
         client.send("GET /smuggled HTTP/1.1\r\nHost: claw.localhost\r\n\r\n").await;
         let answer = within(client.answer()).await;
@@ -115,7 +137,7 @@ async fn heads_are_bounded() {
     let world = World::new(zone().route(agent.route())).await;
     let long = format!("GET / HTTP/1.1\r\nHost: claw.localhost\r\nX: {}\r\n\r\n", "a".repeat(70_000));
     assert_eq!(world.ask(&long).await.status, 431);
-    let many: String = (0..200).map(|n| format!("X-{n}: a\r\n")).collect();
+    let many = "X-Again: a\r\n".repeat(200);
     assert_eq!(world.get("claw.localhost", "/", &many).await.status, 431);
     assert_eq!(agent.count(), 0);
 }
@@ -123,10 +145,38 @@ async fn heads_are_bounded() {
 #[tokio::test]
 async fn an_agent_cannot_answer_twice() {
     // The second answer is not the next client's.
-    let twice = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let twice =
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     let agent = Agent::answering(twice).await;
     let world = World::new(zone().route(agent.route())).await;
     for _ in 0..5 {
         assert_eq!(world.get("claw.localhost", "/", "").await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn an_answers_length_beside_its_coding_is_dropped() {
+    let agent = Agent::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    let world = World::new(zone().route(agent.route())).await;
+    for _ in 0..3 {
+        let answer = world.get("claw.localhost", "/", "").await;
+        assert_eq!((answer.text().as_str(), answer.header("content-length")), ("hello", None));
+    }
+}
+
+#[tokio::test]
+async fn answers_with_two_lengths_or_odd_bytes_are_a_502() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 99 Low\r\n\r\n",
+        "HTTP/3.7 200 OK\r\n\r\n",
+    ] {
+        let agent = Agent::answering(answer).await;
+        let world = World::new(zone().route(agent.route())).await;
+        assert_eq!(world.get("claw.localhost", "/", "").await.status, 502, "{answer}");
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use ryokan_gateway::{
-    Authenticator, Body, Cidr, Clock, ControlPlane, Gateway, Limits, Meter, Parts, Peer, ResponseFuture, Route,
-    RouteState, RouteTable, SigningKey, Snapshot, Ticket, Usage, Verdict, mint_ticket,
+    Authenticator, Body, Cidr, Clock, ControlPlane, Gateway, Limits, Meter, Parts, Peer, ResponseFuture,
+    Route, RouteState, RouteTable, SigningKey, Snapshot, Ticket, Usage, Verdict, mint_ticket,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -132,6 +132,7 @@ pub struct World {
     pub clock: Arc<TestClock>,
     pub authenticator: Arc<TestAuthenticator>,
     pub key: SigningKey,
+    pub gateway: Gateway,
     pub soft: CancellationToken,
     pub hard: CancellationToken,
     pub tasks: TaskTracker,
@@ -162,8 +163,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
         let (soft_too, hard_too) = (soft.clone(), hard.clone());
-        let served = tasks.spawn(async move { gateway.serve(listener, soft_too, hard_too).await });
-        Self { address, routes, meter, clock, authenticator, key, soft, hard, tasks, served }
+        let serving = gateway.clone();
+        let served = tasks.spawn(async move { serving.serve(listener, soft_too, hard_too).await });
+        Self { address, routes, meter, clock, authenticator, key, gateway, soft, hard, tasks, served }
     }
 
     pub async fn connect(&self) -> Raw {
@@ -276,7 +278,8 @@ impl Raw {
     pub async fn chunk(&mut self) -> Vec<u8> {
         let mut line = String::new();
         self.0.read_line(&mut line).await.unwrap();
-        let length = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("not a chunk: {line:?}"));
+        let length =
+            usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("not a chunk: {line:?}"));
         if length == 0 {
             return Vec::new();
         }

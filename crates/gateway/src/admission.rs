@@ -197,7 +197,12 @@ impl Visit<'_> {
 
     /// Pages shown by virtue of a cookie may be framed by the agent itself and the dashboard, not by neighbours.
     pub(crate) fn framing(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(format!("frame-ancestors 'self' {}", self.control_origin())).ok()
+        let port = self.host.port.map_or(String::new(), |port| format!(":{port}"));
+        let (scheme, zone) = (self.scheme(), self.snapshot.zone());
+        HeaderValue::try_from(format!(
+            "frame-ancestors 'self' {scheme}://{zone}{port} {scheme}://admin.{zone}{port}"
+        ))
+        .ok()
     }
 
     /// Redeems a ticket for a cookie.

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -29,6 +29,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) in_flight: InFlight,
     /// Taken from a request that asks for a WebSocket.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Whether that is one stream of an HTTP/2 connection.
+    pub(crate) over_h2: bool,
 }
 
 /// What kept an agent's answer from coming.
@@ -159,30 +161,37 @@ impl Outgoing<'_> {
         (connection, lease): (Box<Connection>, Lease),
         progress: Option<Arc<Progress>>,
     ) -> Result<Response<Body>, Obstacle> {
+        let limits = &self.shared.limits;
         let tally = Tally::request(&self.shared.meter, self.route);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = self.upgrade else {
                 // Nobody asked for it.
                 return Err(Obstacle::Unreachable);
             };
-            self.client.watch.enter_tunnel();
-            let (client, in_flight, limits) =
-                (self.client.watch.clone(), self.in_flight, self.shared.limits.clone());
+            let (watch, in_flight, over_h2) = (Arc::clone(&self.client.watch), self.in_flight, self.over_h2);
+            let (connect_timeout, half_closed) = (limits.connect_timeout, limits.half_closed);
             self.client.tracker.spawn(async move {
-                // Both count as long as the tunnel lives.
-                let _held = (in_flight, lease);
-                let Some((agent, early)) = connection.into_tunnel(limits.connect_timeout).await else {
-                    return;
-                };
+                // All count as long as the tunnel lives.
+                let _held = (in_flight, lease, watch.serving());
+                let Some((agent, early)) = connection.into_tunnel(connect_timeout).await else { return };
                 let Ok(upgraded) = upgrade.await else { return };
-                let tunnel = tunnel::run(TokioIo::new(upgraded), agent, early, tally, limits.half_closed);
-                let tunnel = std::pin::pin!(tunnel);
-                client.supervise(tunnel, |_| {}).await;
+                let tunnel =
+                    std::pin::pin!(tunnel::run(TokioIo::new(upgraded), agent, early, tally, half_closed));
+                if over_h2 {
+                    // Ends with its connection, which is supervised already.
+                    tunnel.await;
+                } else {
+                    watch.supervise(tunnel, |_| {}).await;
+                }
             });
             let (parts, _) = response.into_parts();
             return Ok(Response::from_parts(parts, Body::empty()));
         }
-        let (parts, incoming) = response.into_parts();
+        let (mut parts, incoming) = response.into_parts();
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            // hyper read it by its coding; a length beside that is a lie.
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
         let reusable = parts.version == Version::HTTP_11 && !says_close(&parts.headers);
         let body =
             UpstreamBody::new(incoming, (connection, lease), reusable, progress, tally, self.in_flight);
@@ -233,8 +242,28 @@ pub(crate) fn asks_for_websocket(parts: &request::Parts) -> bool {
         && lists(header::CONNECTION, "upgrade")
 }
 
-/// Puts back what tells the client that its upgrade was granted.
-pub(crate) fn confirm_upgrade(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+/// Whether a request asks for one in the way of RFC 8441.
+pub(crate) fn asks_for_websocket_over_h2(method: &Method, extensions: &http::Extensions) -> bool {
+    method == Method::CONNECT
+        && extensions.get::<hyper::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+/// Makes the HTTP/1.1 handshake of a request over HTTP/2, which has none.
+pub(crate) fn make_handshake(parts: &mut request::Parts) {
+    parts.method = Method::GET;
+    // The key keeps caches from answering; there is none between us and an agent, hence no need for chance.
+    let key = HeaderValue::from_static("cnlva2FuLWdhdGV3YXktMQ==");
+    parts.headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    parts.headers.entry(header::SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+}
+
+/// Tells the client in its own HTTP that its upgrade was granted.
+pub(crate) fn confirm_upgrade(response: &mut Response<Body>, over_h2: bool) {
+    if over_h2 {
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
-    pub(crate) used_tickets: UsedTickets,
+    pub(crate) used_tickets: Arc<UsedTickets>,
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
     pub(crate) connections: Arc<Semaphore>,
@@ -86,10 +86,35 @@ impl Gateway {
                 trusted_proxies: parts.trusted_proxies,
                 limits: parts.limits,
                 pool: Pool::default(),
-                used_tickets: UsedTickets::default(),
+                used_tickets: Arc::default(),
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
                 connections,
+            }),
+        }
+    }
+
+    /// The same gateway with connections to agents of its own, for a runtime of its own: one single-threaded
+    /// runtime a core, each with a listener on the same port (`SO_REUSEPORT`), is the fastest way to run this.
+    /// Limits on clients, instances and tickets are shared; `connections_per_endpoint` is for each worker.
+    #[must_use]
+    pub fn worker(&self) -> Self {
+        let shared = &*self.shared;
+        Self {
+            shared: Arc::new(Shared {
+                routes: Arc::clone(&shared.routes),
+                control_plane: Arc::clone(&shared.control_plane),
+                authenticator: Arc::clone(&shared.authenticator),
+                meter: Arc::clone(&shared.meter),
+                clock: Arc::clone(&shared.clock),
+                key: shared.key.clone(),
+                trusted_proxies: shared.trusted_proxies.clone(),
+                limits: shared.limits.clone(),
+                pool: Pool::default(),
+                used_tickets: Arc::clone(&shared.used_tickets),
+                in_flight: Arc::clone(&shared.in_flight),
+                addresses: Arc::clone(&shared.addresses),
+                connections: Arc::clone(&shared.connections),
             }),
         }
     }
@@ -125,7 +150,7 @@ impl Shared {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refused> {
         let peer = peer::client(client.address, client.secure, request.headers(), &self.trusted_proxies);
-        check_method(request.method())?;
+        check_method(&request)?;
         match self.find(&mut request)? {
             None => {
                 for name in peer::FORWARDING {
@@ -211,7 +236,8 @@ impl Shared {
         let in_flight = self.in_flight.enter(instance_id, limit).ok_or(Obstacle::Busy)?;
         let (route, address) = self.awake(Arc::clone(&place.route), place.port.as_deref()).await?;
 
-        let websocket = forward::asks_for_websocket(&parts);
+        let over_h2 = forward::asks_for_websocket_over_h2(&parts.method, &parts.extensions);
+        let websocket = over_h2 || forward::asks_for_websocket(&parts);
         if websocket && !route.websocket {
             return Err(Obstacle::NoWebSocket);
         }
@@ -233,7 +259,10 @@ impl Shared {
                 websocket,
             },
         );
-        let outgoing = Outgoing { shared: self, client, route: &route, address, in_flight, upgrade };
+        if over_h2 {
+            forward::make_handshake(&mut parts);
+        }
+        let outgoing = Outgoing { shared: self, client, route: &route, address, in_flight, upgrade, over_h2 };
         let mut response = outgoing.send(parts, body).await?;
         let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let (host, prefix) = (place.host_text(), place.prefix.as_deref());
@@ -242,7 +271,7 @@ impl Shared {
             &AnswerContext { endpoint: address, host, prefix, framing },
         );
         if is_upgrade {
-            forward::confirm_upgrade(response.headers_mut());
+            forward::confirm_upgrade(&mut response, over_h2);
         }
         Ok(response)
     }
@@ -317,8 +346,12 @@ fn endpoint(route: &Route, port: Option<&str>) -> Result<SocketAddr, Obstacle> {
     }
 }
 
-fn check_method(method: &Method) -> Result<(), Obstacle> {
-    match *method {
+fn check_method<B>(request: &Request<B>) -> Result<(), Obstacle> {
+    match *request.method() {
+        // RFC 8441: a WebSocket over HTTP/2.
+        Method::CONNECT if forward::asks_for_websocket_over_h2(request.method(), request.extensions()) => {
+            Ok(())
+        }
         Method::CONNECT => Err(Obstacle::BadRequest("This is not a forward proxy.")),
         Method::TRACE => Err(Obstacle::BadRequest("TRACE is not served.")),
         _ => Ok(()),

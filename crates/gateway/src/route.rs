@@ -4,6 +4,7 @@
 //! hash. Nothing here is ever edited in place, and nothing here asks a database.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -47,8 +48,8 @@ pub enum Access {
     Private,
 }
 
-/// How the gateway proves itself to the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the gateway proves itself to the agent. Its `Debug` names headers and users, never a credential.
+#[derive(Clone, PartialEq, Eq)]
 pub enum UpstreamAuth {
     None,
     Bearer {
@@ -71,6 +72,23 @@ pub enum UpstreamAuth {
         headers: Vec<(HeaderName, HeaderValue)>,
         identity: Option<String>,
     },
+}
+
+impl fmt::Debug for UpstreamAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Bearer { .. } => f.write_str("Bearer([redacted])"),
+            Self::Basic { user, .. } => write!(f, "Basic({user}, [redacted])"),
+            Self::Query { name, .. } => write!(f, "Query({name}, [redacted])"),
+            Self::TrustedProxy { user_header, headers, identity } => f
+                .debug_struct("TrustedProxy")
+                .field("user_header", user_header)
+                .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .field("identity", identity)
+                .finish(),
+        }
+    }
 }
 
 /// What happens to the `Origin` header: agents disagree on what they accept.

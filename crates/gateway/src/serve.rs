@@ -166,6 +166,7 @@ async fn serve_connection<S>(
         let mut builder = http2::Builder::new(Executor(tracker));
         builder
             .timer(TokioTimer::new())
+            .enable_connect_protocol()
             .max_concurrent_streams(limits.streams_per_connection)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))

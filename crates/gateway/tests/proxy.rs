@@ -1,5 +1,7 @@
 //! Requests through the gateway to scripted agents: routing, framing, pooling, limits, states.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::atomic::Ordering::SeqCst;

@@ -132,6 +132,7 @@ pub struct World {
     pub clock: Arc<TestClock>,
     pub authenticator: Arc<TestAuthenticator>,
     pub key: SigningKey,
+    pub gateway: Gateway,
     pub soft: CancellationToken,
     pub hard: CancellationToken,
     pub tasks: TaskTracker,
@@ -162,8 +163,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
         let (soft_too, hard_too) = (soft.clone(), hard.clone());
-        let served = tasks.spawn(async move { gateway.serve(listener, soft_too, hard_too).await });
-        Self { address, routes, meter, clock, authenticator, key, soft, hard, tasks, served }
+        let serving = gateway.clone();
+        let served = tasks.spawn(async move { serving.serve(listener, soft_too, hard_too).await });
+        Self { address, routes, meter, clock, authenticator, key, gateway, soft, hard, tasks, served }
     }
 
     pub async fn connect(&self) -> Raw {

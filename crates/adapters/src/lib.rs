@@ -1,2 +1,3 @@
-//! docker
+//! What implements the ports. One folder an engine or service; nothing else knows its SDK.
+
 pub mod docker;

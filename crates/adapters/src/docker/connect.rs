@@ -1,0 +1,216 @@
+//! The way to the engine's API: a Unix socket or a loopback TCP port, one connection a request, no pool.
+//!
+//! Nothing is dialled before the first call, so the server starts while its engine is down. The API version is
+//! negotiated once. Every call that is not a stream goes through [`Link::call`], which bounds it in time.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::errors::Error as BollardError;
+use bollard::{BollardRequest, ClientVersion};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use ryokan_ports::runtime::{Io, Result, RuntimeError};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error;
+
+/// The newest API that we were written against; the engine's own is used when it is older.
+const NEWEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 48 };
+/// Connecting to a socket of this machine takes microseconds; a full backlog is all that can hold it up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// bollard bounds only the time until headers, and for all calls alike; our own bounds are always shorter.
+const BOLLARD_SECONDS: u64 = 2 * 3600;
+
+pub(super) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// Where the engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl Address {
+    /// Takes what `DOCKER_HOST` may hold. A remote engine is refused: its containers could not be reached from here,
+    /// and its API without TLS is an open door; a node of ours belongs there.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let refuse =
+            |reason: String| Err(RuntimeError::Refused { field: "engine.socket".to_owned(), reason });
+        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text)) {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let Some(host) = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")) else {
+            return refuse(format!(
+                "`{text}` is not an address of an engine: write unix:///path/to/socket or tcp://127.0.0.1:PORT"
+            ));
+        };
+        let host = host.trim_end_matches('/').replacen("localhost:", "127.0.0.1:", 1);
+        match host.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp(address)),
+            Ok(_) => refuse(format!("`{text}` is another machine; run a ryokan node there instead")),
+            Err(_) => refuse(format!("`{text}` has no loopback address and port after tcp://")),
+        }
+    }
+
+    pub(super) async fn dial(&self) -> std::io::Result<Box<dyn Io>> {
+        let dial = async {
+            Ok::<Box<dyn Io>, std::io::Error>(match self {
+                Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                Self::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+            })
+        };
+        tokio::time::timeout(CONNECT, dial).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// One request over one new connection, which lives as long as the response's body (or its upgrade) does.
+async fn request(
+    address: Address,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+    request: BollardRequest,
+) -> Result<hyper::Response<Incoming>, BollardError> {
+    let io = address.dial().await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    tasks.spawn(async move {
+        // Its failures reach whoever reads the response.
+        tokio::select! {
+            _ = connection.with_upgrades() => {}
+            () = ending.cancelled() => {}
+        }
+    });
+    Ok(sender.send_request(request).await?)
+}
+
+/// bollard encodes the header in the standard alphabet, engines up to 20.10 decode the URL-safe one only: a password
+/// whose encoding holds `+` or `/` would be taken for none at all.
+fn url_safe_registry_auth(mut request: BollardRequest) -> BollardRequest {
+    const HEADER: &str = "x-registry-auth";
+    if let Some(value) = request.headers().get(HEADER).and_then(|v| v.to_str().ok()) {
+        let safe = value.replace('+', "-").replace('/', "_");
+        if let Ok(safe) = hyper::header::HeaderValue::from_str(&safe) {
+            request.headers_mut().insert(HEADER, safe);
+        }
+    }
+    request
+}
+
+/// The engine's API.
+pub(super) struct Link {
+    pub(super) address: Address,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+    docker: bollard::Docker,
+    negotiated: OnceCell<()>,
+    /// How long a plain call may take.
+    pub(super) patience: Duration,
+}
+
+impl Link {
+    pub(super) fn new(
+        address: Address,
+        patience: Duration,
+        tasks: TaskTracker,
+        ending: CancellationToken,
+    ) -> Result<Self> {
+        let (target, owner, end) = (address.clone(), tasks.clone(), ending.clone());
+        let transport = move |r: BollardRequest| request(target.clone(), owner.clone(), end.clone(), r);
+        let docker = bollard::Docker::connect_with_custom_transport(
+            transport,
+            Some("http://engine"),
+            BOLLARD_SECONDS,
+            &NEWEST,
+        )
+        .map_err(|e| error::map(e, "the engine"))?
+        .with_request_modifier(url_safe_registry_auth);
+        Ok(Self { address, tasks, ending, docker, negotiated: OnceCell::new(), patience })
+    }
+
+    /// The client, once it speaks the engine's version of the API.
+    pub(super) async fn api(&self) -> Result<&bollard::Docker> {
+        self.negotiated
+            .get_or_try_init(|| async {
+                // The version is shared by all clones of the client.
+                let negotiated = tokio::time::timeout(self.patience, self.docker.clone().negotiate_version());
+                match negotiated.await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(e)) => Err(self.explain(error::map(e, "the engine"))),
+                    Err(_) => Err(self.silent(self.patience)),
+                }
+            })
+            .await?;
+        Ok(&self.docker)
+    }
+
+    /// A request of our own making.
+    pub(super) async fn send(&self, r: BollardRequest) -> Result<hyper::Response<Incoming>, BollardError> {
+        request(self.address.clone(), self.tasks.clone(), self.ending.clone(), r).await
+    }
+
+    /// Awaits a plain call. `what` is named when it does not exist.
+    pub(super) async fn call<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, BollardError>>,
+    ) -> Result<T> {
+        self.call_within(self.patience, what, call).await
+    }
+
+    pub(super) async fn call_within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        call: impl Future<Output = Result<T, BollardError>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(e)) => Err(self.explain(error::map(e, what))),
+            Err(_) => Err(self.silent(limit)),
+        }
+    }
+
+    fn silent(&self, limit: Duration) -> RuntimeError {
+        RuntimeError::Unavailable(format!("{} gave no answer within {} s", self.address, limit.as_secs()))
+    }
+
+    /// Says where we knocked, and what an administrator can do.
+    pub(super) fn explain(&self, e: RuntimeError) -> RuntimeError {
+        match e {
+            RuntimeError::Unavailable(why) => RuntimeError::Unavailable(format!("{}: {why}", self.address)),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for ok in ["/var/run/docker.sock", "unix:///run/podman/podman.sock"] {
+            assert!(matches!(Address::parse(ok), Ok(Address::Unix(_))), "{ok}");
+        }
+        for ok in ["tcp://127.0.0.1:2375", "tcp://localhost:2375/", "http://[::1]:1"] {
+            assert!(matches!(Address::parse(ok), Ok(Address::Tcp(_))), "{ok}");
+        }
+        for bad in ["tcp://10.0.0.1:2375", "tcp://example.com:1", "npipe://x", "", "docker.sock", "ssh://h"] {
+            assert!(matches!(Address::parse(bad), Err(RuntimeError::Refused { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Containers as the engine has them: finding ours, what state they are in, ending and removing them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions, StopContainerOptions};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ryokan_model::{InstanceId, Millis};
+use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Volumes};
+use tokio::net::TcpStream;
+
+use super::label::Tag;
+use super::{Inner, label};
+
+/// Inspections at a time when everything is listed.
+const INSPECTIONS: usize = 8;
+const DIAL: Duration = Duration::from_secs(5);
+
+/// A container of ours in a list.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) id: String,
+    pub(super) tag: Tag,
+    created: i64,
+}
+
+impl Held {
+    pub(super) const fn new(id: String, tag: Tag) -> Self {
+        Self { id, tag, created: 0 }
+    }
+}
+
+impl Inner {
+    /// Our containers with these labels, the newest generation first. Those with a purpose of their own are left out.
+    pub(super) async fn containers(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<Held>> {
+        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
+        wanted.extend_from_slice(labels);
+        let options =
+            ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
+        let api = self.link.api().await?;
+        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
+        let mut held: Vec<Held> = summaries
+            .into_iter()
+            .filter_map(|summary| {
+                let labels = summary.labels?;
+                if labels.contains_key(label::PURPOSE) {
+                    return None;
+                }
+                let tag = Tag::read(self.server, &labels)?;
+                Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0) })
+            })
+            .collect();
+        held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
+        Ok(held)
+    }
+
+    pub(super) async fn held(&self, instance: InstanceId) -> Result<Vec<Held>> {
+        self.containers(&[(label::INSTANCE, Some(instance.to_string()))]).await
+    }
+
+    /// The instance's container.
+    pub(super) async fn container(&self, instance: InstanceId) -> Result<Held> {
+        self.held(instance)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| RuntimeError::NotFound(format!("the container of {instance}")))
+    }
+
+    /// The instance's container, which runs.
+    pub(super) async fn running(&self, instance: InstanceId) -> Result<(Held, Observed)> {
+        let held = self.container(instance).await?;
+        let observed = self.inspect(&held).await?.ok_or(RuntimeError::NotRunning)?;
+        if observed.phase.is_running() { Ok((held, observed)) } else { Err(RuntimeError::NotRunning) }
+    }
+
+    pub(super) async fn inspect(&self, held: &Held) -> Result<Option<Observed>> {
+        let api = self.link.api().await?;
+        let inspected = self.link.call("container", api.inspect_container(&held.id, None)).await;
+        match inspected {
+            Ok(container) => Ok(observed(&held.id, &held.tag, &container)),
+            Err(RuntimeError::NotFound(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
+        for held in self.held(instance).await? {
+            // One that is being removed right now does not count.
+            if let Some(observed) = self.inspect(&held).await? {
+                return Ok(Some(observed));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<Observed>> {
+        let mut held = self.containers(&[(label::INSTANCE, None)]).await?;
+        let mut seen = std::collections::HashSet::new();
+        held.retain(|h| seen.insert(h.tag.instance));
+        stream::iter(held)
+            .map(|held| async move { self.inspect(&held).await })
+            .buffered(INSPECTIONS)
+            .try_filter_map(|observed| async move { Ok(observed) })
+            .try_collect()
+            .await
+    }
+
+    pub(super) async fn stop(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        // The lock is not held while the agent takes its time, so that `remove` need not wait for it.
+        let held = {
+            let _lock = self.locks.lock(instance.0).await;
+            self.held(instance).await?
+        };
+        for container in held {
+            self.stop_container(&container.id, grace).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
+        let api = self.link.api().await?;
+        // A frozen process would sleep through its stop signal and lose its grace.
+        match self.link.call("container", api.unpause_container(id)).await {
+            Ok(()) | Err(RuntimeError::NotFound(_) | RuntimeError::NotRunning | RuntimeError::Other(_)) => {}
+            Err(e) => return Err(e),
+        }
+        let seconds = grace.as_millis().div_ceil(1000);
+        let options =
+            StopContainerOptions { t: Some(i32::try_from(seconds).unwrap_or(i32::MAX)), signal: None };
+        let limit = grace + self.link.patience * 4;
+        let stopped = self.link.call_within(limit, "container", api.stop_container(id, Some(options))).await;
+        match stopped {
+            Ok(()) | Err(RuntimeError::NotFound(_) | RuntimeError::NotRunning) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()> {
+        // Once before the lock: it ends a graceful stop that a replacement is waiting for, and a removal must not wait
+        // for an agent that takes an hour to end.
+        for container in self.held(instance).await? {
+            self.remove_container(&container.id).await?;
+        }
+        let _lock = self.locks.lock(instance.0).await;
+        let of_instance = [(label::INSTANCE, Some(instance.to_string()))];
+        for id in self.container_ids(&of_instance).await? {
+            self.remove_container(&id).await?;
+        }
+        if volumes == Volumes::Remove {
+            self.remove_volumes(instance).await?;
+        }
+        Ok(())
+    }
+
+    /// Every container of ours with these labels, whatever its purpose.
+    async fn container_ids(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<String>> {
+        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
+        wanted.extend_from_slice(labels);
+        let options =
+            ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
+        let api = self.link.api().await?;
+        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
+        Ok(summaries.into_iter().filter_map(|s| s.id).collect())
+    }
+
+    /// Removes a container by id, with its nameless volumes, killing it if need be. Gone already is fine.
+    pub(super) async fn remove_container(&self, id: &str) -> Result<()> {
+        let api = self.link.api().await?;
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        // Killing and unmounting a busy container takes its time.
+        let limit = self.link.patience * 4;
+        let removed =
+            self.link.call_within(limit, "container", api.remove_container(id, Some(options))).await;
+        match removed {
+            Ok(()) | Err(RuntimeError::NotFound(_)) => Ok(()),
+            // Somebody else is at it.
+            Err(RuntimeError::Other(why)) if why.contains("already in progress") => {
+                self.wait_gone(id, limit).await
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn wait_gone(&self, id: &str, limit: Duration) -> Result<()> {
+        let api = self.link.api().await?;
+        let gone = async {
+            loop {
+                match self.link.call("container", api.inspect_container(id, None)).await {
+                    Err(RuntimeError::NotFound(_)) => return Ok(()),
+                    Err(e) => return Err(e),
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::time::timeout(limit, gone).await.unwrap_or_else(|_| {
+            Err(RuntimeError::Other(format!("container {id}: its removal goes on for {} s", limit.as_secs())))
+        })
+    }
+
+    pub(super) async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
+        let (_, observed) = self.running(instance).await?;
+        let endpoint = endpoint(&observed, port)?;
+        match tokio::time::timeout(DIAL, TcpStream::connect(endpoint)).await {
+            Ok(Ok(stream)) => {
+                // Small frames of terminals and WebSockets must not wait for each other.
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+            Ok(Err(e)) => Err(RuntimeError::Other(format!("port {port} at {endpoint}: {e}"))),
+            Err(_) => Err(RuntimeError::Other(format!("port {port} at {endpoint} does not answer"))),
+        }
+    }
+}
+
+pub(super) fn endpoint(observed: &Observed, port: &str) -> Result<SocketAddr> {
+    observed
+        .endpoints
+        .get(port)
+        .copied()
+        .ok_or_else(|| RuntimeError::NotFound(format!("port {port} of {}", observed.instance)))
+}
+
+/// The engine's RFC 3339 times; its zero time is year 1.
+pub(super) fn millis(text: Option<&str>) -> Millis {
+    text.and_then(|t| t.parse::<jiff::Timestamp>().ok())
+        .map_or(Millis(0), |t| Millis(t.as_millisecond().max(0)))
+}
+
+/// `None` for a container that is on its way out.
+fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option<Observed> {
+    let state = container.state.as_ref()?;
+    let started_at = millis(state.started_at.as_deref());
+    let exited = || Phase::Exited {
+        started_at,
+        finished_at: millis(state.finished_at.as_deref()),
+        code: state.exit_code.unwrap_or(-1),
+        out_of_memory: state.oom_killed.unwrap_or(false),
+    };
+    let phase = match state.status? {
+        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::RESTARTING => {
+            Phase::Running { started_at }
+        }
+        ContainerStateStatusEnum::PAUSED => Phase::Paused { started_at },
+        ContainerStateStatusEnum::REMOVING => return None,
+        // A start that failed leaves `created` with an exit code; it has never run.
+        ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => Phase::Created,
+        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD => exited(),
+        // What Podman calls `initialized`, `stopping` and the like.
+        _ => Phase::Created,
+    };
+    let endpoints = if phase.is_running() { endpoints(tag, container) } else { BTreeMap::new() };
+    Some(Observed {
+        instance: tag.instance,
+        project: tag.project,
+        generation: tag.generation,
+        engine_id: id.to_owned(),
+        phase,
+        endpoints,
+        reach: tag.reach,
+    })
+}
+
+fn endpoints(tag: &Tag, container: &ContainerInspectResponse) -> BTreeMap<String, SocketAddr> {
+    let Some(settings) = &container.network_settings else { return BTreeMap::new() };
+    let bridge = settings
+        .networks
+        .iter()
+        .flat_map(|networks| networks.values())
+        .find_map(|n| n.ip_address.as_deref()?.parse::<IpAddr>().ok());
+    let published = |port: u16| {
+        let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_ref()?;
+        bindings.iter().find_map(|b| b.host_port.as_deref()?.parse::<u16>().ok())
+    };
+    tag.ports
+        .iter()
+        .filter_map(|(name, port)| {
+            let address = match tag.reach {
+                Reach::Bridge => SocketAddr::new(bridge?, *port),
+                Reach::Loopback => SocketAddr::from((Ipv4Addr::LOCALHOST, published(*port)?)),
+            };
+            Some((name.clone(), address))
+        })
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! From a workload to the engine's create call. Pure: everything that fences a container in is decided here.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+};
+use ryokan_model::ServerId;
+use ryokan_model::spec::Resources;
+use ryokan_ports::runtime::{Reach, Result, Workload};
+
+use super::engine::Facts;
+use super::label;
+
+const LOG_FILE_SIZE: &str = "10m";
+const LOG_FILES: &str = "3";
+
+/// The whole call but for the container's name.
+pub(super) fn body(
+    server: ServerId,
+    workload: &Workload,
+    facts: &Facts,
+    network: &str,
+) -> Result<ContainerCreateBody> {
+    let spec = &workload.spec;
+    let reach = facts.info.reach;
+    let env = spec
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .chain(workload.secret_env.iter().map(|(name, value)| format!("{name}={}", value.expose())))
+        .collect();
+    // Siblings in the project find it by its name.
+    let endpoint =
+        EndpointSettings { aliases: Some(vec![workload.name.to_string()]), ..EndpointSettings::default() };
+    Ok(ContainerCreateBody {
+        hostname: Some(spec.hostname.clone().unwrap_or_else(|| workload.name.to_string())),
+        user: spec.security.user.clone(),
+        env: Some(env),
+        entrypoint: spec.command.clone(),
+        cmd: spec.args.clone(),
+        image: Some(workload.image_id.clone()),
+        labels: Some(labels(server, workload, reach)),
+        exposed_ports: Some(spec.ports.iter().map(|p| format!("{}/tcp", p.port)).collect()),
+        // We ask ourselves, by the spec's probes.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        // What the engine grants when it is shut down itself.
+        stop_timeout: i64::try_from(spec.stop_grace.duration().as_secs()).ok(),
+        host_config: Some(host(server, workload, facts, network)?),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+fn labels(server: ServerId, workload: &Workload, reach: Reach) -> label::Labels {
+    let mut labels = label::of_instance(server, workload.project, workload.instance);
+    labels.insert(label::GENERATION.to_owned(), workload.generation.to_string());
+    labels.insert(label::NAME.to_owned(), workload.name.to_string());
+    labels.insert(label::REACH.to_owned(), label::reach_text(reach).to_owned());
+    for port in &workload.spec.ports {
+        labels.insert(format!("{}{}", label::PORT, port.name), port.port.to_string());
+    }
+    labels
+}
+
+fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> Result<HostConfig> {
+    let spec = &workload.spec;
+    let security = &spec.security;
+    let mounts = spec
+        .volumes
+        .iter()
+        .map(|volume| Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(label::volume_name(server, workload.instance, &volume.name)),
+            target: Some(volume.path.clone()),
+            read_only: Some(volume.read_only),
+            ..Mount::default()
+        })
+        .collect();
+    Ok(HostConfig {
+        runtime: facts.runtime(spec)?,
+        init: Some(facts.init),
+        network_mode: Some(network.to_owned()),
+        port_bindings: published(workload, facts.info.reach),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        mounts: Some(mounts),
+        tmpfs: Some(tmpfs(&security.tmpfs, &spec.resources)),
+        readonly_rootfs: Some(security.read_only_root),
+        privileged: Some(false),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(security.capabilities.iter().cloned().collect()),
+        ipc_mode: Some("private".to_owned()),
+        memory: Some(spec.resources.memory.signed()),
+        // The same again: no swap.
+        memory_swap: Some(spec.resources.memory.signed()),
+        nano_cpus: Some(spec.resources.cpus.nanos()),
+        pids_limit: Some(i64::from(spec.resources.pids)),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), LOG_FILE_SIZE.to_owned()),
+                ("max-file".to_owned(), LOG_FILES.to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    })
+}
+
+/// Programs unpack and run things in `/tmp`, so `noexec` is lifted. What is in it counts as the container's memory.
+fn tmpfs(paths: &[String], resources: &Resources) -> HashMap<String, String> {
+    let size = resources.memory.get() / 2;
+    paths.iter().map(|path| (path.clone(), format!("rw,exec,nosuid,nodev,mode=1777,size={size}"))).collect()
+}
+
+fn published(workload: &Workload, reach: Reach) -> Option<PortMap> {
+    if reach == Reach::Bridge {
+        return None;
+    }
+    let binding = || PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(String::new()) };
+    Some(workload.spec.ports.iter().map(|p| (format!("{}/tcp", p.port), Some(vec![binding()]))).collect())
+}

@@ -1,0 +1,236 @@
+//! What the engine is: version, runtimes, size, and how its containers are reached. Asked anew every half minute.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::SystemInfo;
+use ryokan_model::spec::{InstanceSpec, Security};
+use ryokan_ports::runtime::{EngineInfo, Reach, Result, RuntimeError};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Inner;
+
+const FRESH: Duration = Duration::from_secs(30);
+
+/// What `info` said last, in our terms.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) info: EngineInfo,
+    default_runtime: String,
+    /// Whether the engine has an init to put before the agent.
+    pub(super) init: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Cache(Mutex<Option<(Instant, Arc<Facts>)>>);
+
+impl Inner {
+    pub(super) async fn facts(&self) -> Result<Arc<Facts>> {
+        let mut cached = self.facts.0.lock().await;
+        if let Some((at, facts)) = &*cached
+            && at.elapsed() < FRESH
+        {
+            return Ok(facts.clone());
+        }
+        let facts = Arc::new(self.ask().await?);
+        *cached = Some((Instant::now(), facts.clone()));
+        Ok(facts)
+    }
+
+    pub(super) async fn fresh_facts(&self) -> Result<Arc<Facts>> {
+        let facts = Arc::new(self.ask().await?);
+        *self.facts.0.lock().await = Some((Instant::now(), facts.clone()));
+        Ok(facts)
+    }
+
+    async fn ask(&self) -> Result<Facts> {
+        let api = self.link.api().await?;
+        let info = self.link.call("the engine", api.info()).await?;
+        let version = self.link.call("the engine", api.version()).await?;
+        let podman = version
+            .components
+            .iter()
+            .flatten()
+            .any(|component| component.name.to_ascii_lowercase().contains("podman"));
+        let rootless = info
+            .security_options
+            .iter()
+            .flatten()
+            .any(|option| option.split(',').any(|o| o == "name=rootless"));
+        let reach = match self.options.reach {
+            Some(reach) => reach,
+            None if rootless || is_desktop(&info) || !self.bridge_is_ours().await? => Reach::Loopback,
+            None => Reach::Bridge,
+        };
+        let default_runtime = info.default_runtime.clone().unwrap_or_else(|| "runc".to_owned());
+        Ok(Facts {
+            init: info.init_commit.as_ref().and_then(|c| c.id.as_deref()) != Some("N/A"),
+            info: EngineInfo {
+                engine: if podman { "podman" } else { "docker" }.to_owned(),
+                version: info.server_version.clone().unwrap_or_default(),
+                isolations: isolations(&info, &default_runtime),
+                rootless,
+                reach,
+                cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+                memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            },
+            default_runtime,
+        })
+    }
+
+    /// Whether the engine's bridge is an interface of this machine (and network namespace): its gateway address can
+    /// then be bound here. Nothing is sent.
+    async fn bridge_is_ours(&self) -> Result<bool> {
+        let api = self.link.api().await?;
+        for name in ["bridge", "podman"] {
+            let inspected = self.link.call(name, api.inspect_network(name, None)).await;
+            let network = match inspected {
+                Ok(network) => network,
+                Err(RuntimeError::NotFound(_)) => continue,
+                Err(e) => return Err(e),
+            };
+            let gateways = network.ipam.and_then(|i| i.config).unwrap_or_default();
+            for gateway in gateways.into_iter().filter_map(|c| c.gateway) {
+                // A prefix length is sometimes written after it.
+                let address = gateway.split('/').next().unwrap_or_default();
+                if UdpSocket::bind((address, 0)).is_ok() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn is_desktop(info: &SystemInfo) -> bool {
+    info.operating_system.as_deref().is_some_and(|os| os.contains("Docker Desktop"))
+}
+
+/// Plain containers, whichever program makes them: they are all as strong as `runc`.
+fn is_plain(runtime: &str) -> bool {
+    matches!(runtime, "runc" | "crun" | "youki") || runtime.starts_with("io.containerd.runc.")
+}
+
+fn isolations(info: &SystemInfo, default_runtime: &str) -> Vec<String> {
+    let mut names: BTreeSet<String> = info
+        .runtimes
+        .iter()
+        .flat_map(|runtimes| runtimes.keys())
+        .filter(|name| !name.starts_with("io.containerd."))
+        .cloned()
+        .collect();
+    if is_plain(default_runtime) {
+        names.insert(Security::DEFAULT_ISOLATION.to_owned());
+    }
+    names.into_iter().collect()
+}
+
+impl Facts {
+    /// The `Runtime` of a container with this spec; `None` leaves the engine's default.
+    pub(super) fn runtime(&self, spec: &InstanceSpec) -> Result<Option<String>> {
+        let wanted = &spec.security.isolation;
+        if !self.info.isolations.contains(wanted) {
+            return Err(RuntimeError::Refused {
+                field: "security.isolation".to_owned(),
+                reason: format!(
+                    "`{wanted}` is not installed in this engine; it has {}",
+                    self.info.isolations.join(", ")
+                ),
+            });
+        }
+        let by_default = wanted == Security::DEFAULT_ISOLATION && is_plain(&self.default_runtime)
+            || *wanted == self.default_runtime;
+        Ok((!by_default).then(|| wanted.clone()))
+    }
+
+    /// Refuses what no amount of waiting makes possible.
+    pub(super) fn fits(&self, spec: &InstanceSpec) -> Result<()> {
+        let refuse = |field: &str, reason: String| {
+            Err(RuntimeError::Refused { field: format!("resources.{field}"), reason })
+        };
+        if spec.resources.memory.get() > self.info.memory {
+            return refuse(
+                "memory",
+                format!(
+                    "{} is more than the engine's host has ({})",
+                    spec.resources.memory,
+                    mebibytes(self.info.memory)
+                ),
+            );
+        }
+        if u64::from(spec.resources.cpus.millis()) > u64::from(self.info.cpus) * 1000 {
+            return refuse(
+                "cpus",
+                format!("{} is more than the engine's host has ({})", spec.resources.cpus, self.info.cpus),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}Mi", bytes / (1024 * 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(runtimes: &[&str], default: &str) -> Facts {
+        let info = SystemInfo {
+            runtimes: Some(
+                runtimes.iter().map(|n| ((*n).to_owned(), bollard::models::Runtime::default())).collect(),
+            ),
+            ..SystemInfo::default()
+        };
+        Facts {
+            init: true,
+            info: EngineInfo {
+                engine: "docker".to_owned(),
+                version: String::new(),
+                isolations: isolations(&info, default),
+                rootless: false,
+                reach: Reach::Bridge,
+                cpus: 2,
+                memory: 1 << 30,
+            },
+            default_runtime: default.to_owned(),
+        }
+    }
+
+    fn wants(isolation: &str) -> InstanceSpec {
+        let mut spec = InstanceSpec::new("x".parse().unwrap());
+        isolation.clone_into(&mut spec.security.isolation);
+        spec
+    }
+
+    #[test]
+    fn isolation_is_never_downgraded() {
+        let docker = facts(&["runc", "io.containerd.runc.v2", "runsc"], "runc");
+        assert_eq!(docker.info.isolations, ["runc", "runsc"]);
+        assert_eq!(docker.runtime(&wants("runc")).unwrap(), None);
+        assert_eq!(docker.runtime(&wants("runsc")).unwrap().as_deref(), Some("runsc"));
+        let refused = docker.runtime(&wants("kata")).unwrap_err().to_string();
+        assert!(refused.contains("security.isolation") && refused.contains("runc, runsc"), "{refused}");
+
+        let podman = facts(&["crun"], "crun");
+        assert_eq!(podman.runtime(&wants("runc")).unwrap(), None);
+
+        let strict = facts(&["runc", "runsc"], "runsc");
+        assert_eq!(strict.runtime(&wants("runc")).unwrap().as_deref(), Some("runc"));
+        assert_eq!(strict.runtime(&wants("runsc")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_the_host_does_not_have_is_refused_by_field() {
+        let mut spec = wants("runc");
+        spec.resources.memory = ryokan_model::quantity::Bytes::mebi(4096);
+        assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.memory: 4Gi"));
+        spec.resources.memory = ryokan_model::quantity::Bytes::mebi(64);
+        spec.resources.cpus = ryokan_model::quantity::Cpus::from_millis(2001);
+        assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.cpus: 2001m"));
+    }
+}

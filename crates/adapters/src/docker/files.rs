@@ -1,0 +1,550 @@
+//! Files of a container, running or not, through the engine's archive calls: the engine resolves links inside the
+//! container's root, and a chroot of its own keeps it there.
+//!
+//! The engine has no call that lists a folder: it sends the folder's whole tree, of which we keep the first level and
+//! skip the rest, within bounds. It has none that renames either, so a content is spooled and checked before it is
+//! sent: what ends early never reaches the container. Memory-backed folders are invisible to it and are refused.
+
+use std::io::SeekFrom;
+use std::time::Duration;
+
+use bollard::query_parameters::{
+    ContainerArchiveInfoOptions, DownloadFromContainerOptions, UploadToContainerOptions,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ryokan_model::spec::FileOwnership;
+use ryokan_model::{InstanceId, Millis};
+use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError, Workload};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio_util::io::ReaderStream;
+
+use super::archive::{self, Entry, Kind, Reader};
+use super::container::millis;
+use super::{Inner, error};
+
+const MAX_PATH: usize = 4096;
+const MAX_DEPTH: usize = 128;
+const MAX_FILE: u64 = 1024 * 1024 * 1024;
+const MAX_ENTRIES: usize = 10_000;
+/// Of the tree below a listed folder.
+const MAX_TREE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+const MAX_TREE_ENTRIES: usize = 500_000;
+const MAX_TREE_TIME: Duration = Duration::from_secs(30);
+/// Slower than this a transfer counts as stuck.
+const BYTES_A_SECOND: u64 = 4 * 1024 * 1024;
+/// `/etc/passwd` and its like.
+const MAX_SMALL_FILE: u64 = 1024 * 1024;
+
+/// Whom files in a container belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+fn refuse(path: &str, reason: impl Into<String>) -> RuntimeError {
+    let path: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
+    RuntimeError::Refused { field: "path".to_owned(), reason: format!("`{path}` {}", reason.into()) }
+}
+
+/// An absolute path without empty, `.` and `..` parts.
+pub(super) fn normal(path: &str) -> Result<String> {
+    if !path.starts_with('/') {
+        return Err(refuse(path, "is not absolute; begin it with `/`"));
+    }
+    if path.len() > MAX_PATH {
+        return Err(refuse(path, "is too long"));
+    }
+    if path.contains('\0') {
+        return Err(refuse(path, "holds a NUL byte"));
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(refuse(path, "holds `..`"));
+    }
+    if parts.len() > MAX_DEPTH {
+        return Err(refuse(path, "is too deep"));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((parent, name)) => (parent, name),
+        None => ("/", path),
+    }
+}
+
+fn within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A path as the engine sees it without following its last part.
+struct Stat {
+    info: FileInfo,
+    /// Where a symbolic link leads, resolved inside the container.
+    target: String,
+}
+
+/// The engine speaks of modes as Go does.
+fn kind_and_mode(mode: u32) -> (FileKind, u32) {
+    const DIRECTORY: u32 = 1 << 31;
+    const SYMLINK: u32 = 1 << 27;
+    // Device, pipe, socket, character device, irregular.
+    const OTHER: u32 = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
+    let kind = match mode {
+        m if m & DIRECTORY != 0 => FileKind::Directory,
+        m if m & SYMLINK != 0 => FileKind::Symlink,
+        m if m & OTHER != 0 => FileKind::Other,
+        _ => FileKind::File,
+    };
+    let special = [(1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000)];
+    let special: u32 = special.iter().filter(|(go, _)| mode & go != 0).map(|(_, unix)| unix).sum();
+    (kind, mode & 0o777 | special)
+}
+
+impl Inner {
+    async fn stat(&self, container: &str, path: &str) -> Result<Option<Stat>> {
+        let api = self.link.api().await?;
+        let options = ContainerArchiveInfoOptions { path: path.to_owned() };
+        let stat = api.get_container_archive_info(container, Some(options));
+        let stat = match self.link.call(path, stat).await {
+            Ok(stat) => stat,
+            Err(RuntimeError::NotFound(_)) => return Ok(None),
+            // A HEAD's answer has no words. A file where a folder should be is one way to get here.
+            Err(RuntimeError::Other(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let (kind, mode) = kind_and_mode(stat.file_mode);
+        let link = (kind == FileKind::Symlink).then(|| stat.link_target.clone());
+        let info = FileInfo {
+            name: stat.name,
+            kind,
+            size: if kind == FileKind::File { u64::try_from(stat.size).unwrap_or(0) } else { 0 },
+            mode,
+            modified: millis(stat.modification_time.as_deref()),
+            link,
+        };
+        Ok(Some(Stat { info, target: stat.link_target }))
+    }
+
+    /// The path after its links, and what is there.
+    async fn resolve(&self, container: &str, path: &str) -> Result<(String, Option<FileInfo>)> {
+        self.check_visible(container, path).await?;
+        match self.stat(container, path).await? {
+            Some(stat) if stat.info.kind == FileKind::Symlink => {
+                let target = normal(&stat.target)?;
+                self.check_visible(container, &target).await?;
+                let there = self.stat(container, &target).await?;
+                // A link again: somebody exchanges links while we look.
+                let there = there.map(|s| s.info).filter(|i| i.kind != FileKind::Symlink);
+                Ok((target, there))
+            }
+            Some(stat) => Ok((path.to_owned(), Some(stat.info))),
+            None => Ok((path.to_owned(), None)),
+        }
+    }
+
+    async fn check_visible(&self, container: &str, path: &str) -> Result<()> {
+        let api = self.link.api().await?;
+        let inspected = self.link.call("container", api.inspect_container(container, None)).await?;
+        let tmpfs = inspected.host_config.and_then(|h| h.tmpfs).unwrap_or_default();
+        let hidden = tmpfs.keys().map(String::as_str).chain(["/proc", "/sys", "/dev"]);
+        for folder in hidden {
+            if within(path, folder) {
+                return Err(refuse(
+                    path,
+                    format!("is inside {folder}, which is memory-backed; run a command instead"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The archive of a path, each piece bounded in time.
+    async fn archive(&self, container: &str, path: &str) -> Result<Reader<BoxStream<Result<Bytes>>>> {
+        let api = self.link.api().await?;
+        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let (patience, what) = (self.link.patience, path.to_owned());
+        let pieces = Box::pin(api.download_from_container(container, Some(options)));
+        let bounded = stream::try_unfold(pieces, move |mut pieces| {
+            let what = what.clone();
+            async move {
+                match tokio::time::timeout(patience, pieces.next()).await {
+                    Ok(None) => Ok(None),
+                    Ok(Some(Ok(piece))) => Ok(Some((piece, pieces))),
+                    Ok(Some(Err(e))) => Err(error::map(e, &what)),
+                    Err(_) => Err(RuntimeError::Unavailable(format!("the transfer of {what} stands still"))),
+                }
+            }
+        });
+        Ok(Reader::new(Box::pin(bounded)))
+    }
+
+    /// The first entry of a path's archive: the only way to learn an owner.
+    pub(super) async fn entry_at(&self, container: &str, path: &str) -> Result<Entry> {
+        let mut reader = self.archive(container, path).await?;
+        reader.next().await?.ok_or_else(|| RuntimeError::NotFound(path.to_owned()))
+    }
+
+    /// Unpacks an archive into a folder.
+    pub(super) async fn put(&self, container: &str, folder: &str, tar: Bytes) -> Result<()> {
+        let size = tar.len() as u64;
+        self.put_stream(container, folder, size, stream::iter([Ok(tar)])).await
+    }
+
+    async fn put_stream(
+        &self,
+        container: &str,
+        folder: &str,
+        size: u64,
+        tar: impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<()> {
+        let api = self.link.api().await?;
+        let options = UploadToContainerOptions {
+            path: folder.to_owned(),
+            no_overwrite_dir_non_dir: Some("1".to_owned()),
+            copy_uidgid: None,
+        };
+        let limit = self.link.patience * 2 + Duration::from_secs(size / BYTES_A_SECOND);
+        let put = api.upload_to_container(container, Some(options), bollard::body_try_stream(tar));
+        match self.link.call_within(limit, folder, put).await {
+            Err(RuntimeError::Other(why)) if why.contains("marked read-only") => {
+                Err(refuse(folder, "cannot be written: the container's root (or this volume) is read-only"))
+            }
+            Err(RuntimeError::Other(why)) if why.contains("cannot overwrite") => {
+                Err(refuse(folder, "holds a folder of that name"))
+            }
+            other => other,
+        }
+    }
+
+    pub(super) async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
+        let path = normal(path)?;
+        let container = self.container(instance).await?.id;
+        let (path, there) = self.resolve(&container, &path).await?;
+        let there = there.ok_or_else(|| RuntimeError::NotFound(path.clone()))?;
+        if there.kind != FileKind::Directory {
+            return Ok(vec![there]);
+        }
+        let _permit = self
+            .listings
+            .acquire()
+            .await
+            .map_err(|_| RuntimeError::Unavailable("this server is shutting down".to_owned()))?;
+        let listing = self.first_level(&container, &path);
+        tokio::time::timeout(MAX_TREE_TIME, listing).await.unwrap_or_else(|_| Err(too_big(&path)))
+    }
+
+    async fn first_level(&self, container: &str, path: &str) -> Result<Vec<FileInfo>> {
+        let mut reader = self.archive(container, path).await?;
+        let root = reader.next().await?.ok_or_else(|| RuntimeError::NotFound(path.to_owned()))?;
+        let root = root.path.trim_matches('/').to_owned();
+        let (mut files, mut linked, mut seen) = (Vec::new(), Vec::new(), 0_usize);
+        while let Some(entry) = reader.next().await? {
+            seen += 1;
+            if seen > MAX_TREE_ENTRIES || reader.taken > MAX_TREE_BYTES {
+                return Err(too_big(path));
+            }
+            let inside = entry.path.trim_start_matches("./").trim_matches('/');
+            let name = inside.strip_prefix(&root).unwrap_or(inside).trim_start_matches('/');
+            if name.is_empty() || name.contains('/') {
+                continue;
+            }
+            if files.len() == MAX_ENTRIES {
+                return Err(refuse(path, format!("has more than {MAX_ENTRIES} entries")));
+            }
+            if entry.kind == Kind::HardLink {
+                linked.push(files.len());
+            }
+            files.push(info(name, &entry));
+        }
+        // A second name comes without the file's size.
+        for index in linked {
+            let name = &files[index].name;
+            if let Some(stat) =
+                self.stat(container, &format!("{}/{name}", path.trim_end_matches('/'))).await?
+            {
+                files[index] = stat.info;
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    pub(super) async fn read_file(
+        &self,
+        instance: InstanceId,
+        path: &str,
+    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
+        let path = normal(path)?;
+        let container = self.container(instance).await?.id;
+        let (path, there) = self.resolve(&container, &path).await?;
+        let there = there.ok_or_else(|| RuntimeError::NotFound(path.clone()))?;
+        match there.kind {
+            FileKind::File => {}
+            FileKind::Directory => return Err(refuse(&path, "is a folder")),
+            FileKind::Symlink | FileKind::Other => return Err(refuse(&path, "is not a regular file")),
+        }
+        let mut reader = self.archive(&container, &path).await?;
+        let entry = reader.next().await?.ok_or_else(|| RuntimeError::NotFound(path.clone()))?;
+        if entry.kind != Kind::File {
+            return Err(refuse(&path, "changes while it is read"));
+        }
+        let info = FileInfo { size: entry.size, mode: entry.mode, ..there };
+        let content = stream::try_unfold(reader, |mut reader| async move {
+            Ok(reader.chunk().await?.map(|chunk| (chunk, reader)))
+        });
+        Ok((info, Box::pin(content)))
+    }
+
+    pub(super) async fn write_file(
+        &self,
+        instance: InstanceId,
+        path: &str,
+        mode: u32,
+        size: u64,
+        content: BoxStream<std::io::Result<Bytes>>,
+    ) -> Result<()> {
+        let path = normal(path)?;
+        if size > MAX_FILE {
+            return Err(refuse(&path, format!("is larger than {} MiB", MAX_FILE >> 20)));
+        }
+        let container = self.container(instance).await?.id;
+        let (path, there) = self.resolve(&container, &path).await?;
+        if path == "/" || there.is_some_and(|t| t.kind == FileKind::Directory) {
+            return Err(refuse(&path, "is a folder"));
+        }
+        let mut spool = self.spool(&path, size, content).await?;
+        let (folder, mut head) = self.folders_for(&container, &path).await?;
+        let owner = self.owner(&container).await?;
+        let name = head.file_name;
+        let mut prefix: Vec<u8> = head.missing.drain(..).flat_map(|d| directory(&d, owner)).collect();
+        let now = spool.metadata().await.ok().and_then(|m| m.modified().ok());
+        let now = now.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs());
+        let file = Entry::file(&name, mode & 0o777, size, owner.user, owner.group)
+            .modified(i64::try_from(now).unwrap_or(0));
+        prefix.extend(file.header());
+        let mut suffix = vec![0; archive::padding(size)];
+        suffix.extend(archive::end());
+        spool.seek(SeekFrom::Start(0)).await.map_err(|e| spool_error(&e))?;
+        let tar = stream::iter([Ok(Bytes::from(prefix))])
+            .chain(ReaderStream::with_capacity(spool, 256 * 1024))
+            .chain(stream::iter([Ok(Bytes::from(suffix))]));
+        self.put_stream(&container, &folder, size, tar).await
+    }
+
+    /// Puts a content into a nameless file and checks its size.
+    async fn spool(
+        &self,
+        path: &str,
+        size: u64,
+        mut content: BoxStream<std::io::Result<Bytes>>,
+    ) -> Result<tokio::fs::File> {
+        let folder = self.options.spool.clone();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder))
+            .await
+            .map_err(|e| RuntimeError::Other(e.to_string()))?
+            .map_err(|e| spool_error(&e))?;
+        let mut file = tokio::fs::File::from_std(file);
+        let mut written = 0_u64;
+        while let Some(chunk) = content.next().await {
+            let chunk = chunk.map_err(|e| refuse(path, format!("was not sent whole: {e}")))?;
+            written += chunk.len() as u64;
+            if written > size {
+                return Err(refuse(path, format!("has more than the {size} bytes that were announced")));
+            }
+            file.write_all(&chunk).await.map_err(|e| spool_error(&e))?;
+        }
+        if written != size {
+            return Err(refuse(path, format!("ended after {written} of {size} bytes")));
+        }
+        file.flush().await.map_err(|e| spool_error(&e))?;
+        Ok(file)
+    }
+
+    /// The deepest folder on the way to a path that exists, and what is missing below it.
+    async fn folders_for(&self, container: &str, path: &str) -> Result<(String, Way)> {
+        let (mut folder, name) = split(path);
+        let mut missing: Vec<&str> = Vec::new();
+        loop {
+            // With the dot the engine follows a link to a folder.
+            let there = self.stat(container, &format!("{}/.", folder.trim_end_matches('/'))).await?;
+            match there {
+                Some(stat) if stat.info.kind == FileKind::Directory => break,
+                Some(_) => return Err(refuse(folder, "is not a folder")),
+                None if folder == "/" => {
+                    return Err(RuntimeError::NotFound("the container's root".to_owned()));
+                }
+                None => {
+                    if self.stat(container, folder).await?.is_some() {
+                        return Err(refuse(folder, "is not a folder"));
+                    }
+                    let (parent, last) = split(folder);
+                    missing.push(last);
+                    folder = parent;
+                }
+            }
+        }
+        let mut way = Way { missing: Vec::new(), file_name: String::new() };
+        let mut inside = String::new();
+        for part in missing.iter().rev() {
+            inside.push_str(part);
+            way.missing.push(inside.clone());
+            inside.push('/');
+        }
+        way.file_name = format!("{inside}{name}");
+        Ok((folder.to_owned(), way))
+    }
+
+    /// Writes the spec's files, before the agent starts.
+    pub(super) async fn place_files(&self, workload: &Workload, container: &str, owner: Owner) -> Result<()> {
+        for (index, file) in workload.spec.files.iter().enumerate() {
+            let named = |e: RuntimeError| match e {
+                RuntimeError::Refused { reason, .. } => {
+                    RuntimeError::Refused { field: format!("files[{index}].path"), reason }
+                }
+                other => other,
+            };
+            let path = normal(&file.path).map_err(named)?;
+            let (path, there) = self.resolve(container, &path).await.map_err(named)?;
+            if there.is_some() && file.ownership == FileOwnership::Seed {
+                continue;
+            }
+            let (folder, way) = self.folders_for(container, &path).await.map_err(named)?;
+            let content = file.content.as_bytes();
+            let mut tar: Vec<u8> = way.missing.iter().flat_map(|d| directory(d, owner)).collect();
+            let size = content.len() as u64;
+            tar.extend(Entry::file(&way.file_name, file.mode_bits(), size, owner.user, owner.group).header());
+            tar.extend_from_slice(content);
+            tar.resize(tar.len() + archive::padding(size), 0);
+            tar.extend(archive::end());
+            self.put(container, &folder, Bytes::from(tar)).await.map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// The user that the container's first process runs as, looked up as the engine does.
+    pub(super) async fn owner(&self, container: &str) -> Result<Owner> {
+        let api = self.link.api().await?;
+        let inspected = self.link.call("container", api.inspect_container(container, None)).await?;
+        let user = inspected.config.and_then(|c| c.user).unwrap_or_default();
+        let (user, group) = user.split_once(':').map_or((user.as_str(), None), |(u, g)| (u, Some(g)));
+        let user = if user.is_empty() { "0" } else { user };
+        if let (Ok(user), Some(Ok(group))) = (user.parse(), group.map(str::parse)) {
+            return Ok(Owner { user, group });
+        }
+        let passwd = self.small_file(container, "/etc/passwd").await?;
+        let known = passwd
+            .lines()
+            .map(|l| l.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.len() > 3 && (fields[0] == user || fields[2] == user));
+        let from_passwd = |index: usize| known.as_ref().and_then(|fields| fields[index].parse().ok());
+        let unknown = |what: &str| RuntimeError::Refused {
+            field: "security.user".to_owned(),
+            reason: format!("the image does not know {what}"),
+        };
+        let id = user.parse().ok().or_else(|| from_passwd(2)).ok_or_else(|| unknown(user))?;
+        let group = match group {
+            None => from_passwd(3).unwrap_or(0),
+            Some(group) => match group.parse() {
+                Ok(group) => group,
+                Err(_) => {
+                    let groups = self.small_file(container, "/etc/group").await?;
+                    groups
+                        .lines()
+                        .map(|l| l.split(':').collect::<Vec<_>>())
+                        .find(|fields| fields.len() > 2 && fields[0] == group)
+                        .and_then(|fields| fields[2].parse().ok())
+                        .ok_or_else(|| unknown(group))?
+                }
+            },
+        };
+        Ok(Owner { user: id, group })
+    }
+
+    /// Empty when it is not there.
+    async fn small_file(&self, container: &str, path: &str) -> Result<String> {
+        let (path, there) = self.resolve(container, path).await?;
+        if !there.is_some_and(|t| t.kind == FileKind::File && t.size <= MAX_SMALL_FILE) {
+            return Ok(String::new());
+        }
+        let mut reader = self.archive(container, &path).await?;
+        if reader.next().await?.is_none_or(|e| e.size > MAX_SMALL_FILE) {
+            return Ok(String::new());
+        }
+        let chunks = stream::try_unfold(reader, |mut reader| async move {
+            Ok::<_, RuntimeError>(reader.chunk().await?.map(|chunk| (chunk, reader)))
+        });
+        let bytes: Vec<Bytes> = chunks.try_collect().await?;
+        Ok(String::from_utf8_lossy(&bytes.concat()).into_owned())
+    }
+}
+
+/// Folders to make on the way to a file, outermost first, and the file, all relative to one that exists.
+struct Way {
+    missing: Vec<String>,
+    file_name: String,
+}
+
+fn directory(path: &str, owner: Owner) -> Vec<u8> {
+    Entry::directory(path, 0o755, owner.user, owner.group).header()
+}
+
+fn info(name: &str, entry: &Entry) -> FileInfo {
+    FileInfo {
+        name: name.to_owned(),
+        kind: match entry.kind {
+            Kind::File | Kind::HardLink => FileKind::File,
+            Kind::Directory => FileKind::Directory,
+            Kind::Symlink => FileKind::Symlink,
+            Kind::Other => FileKind::Other,
+        },
+        size: entry.size,
+        mode: entry.mode,
+        modified: Millis(entry.modified.saturating_mul(1000)),
+        link: entry.link.clone().filter(|_| entry.kind == Kind::Symlink),
+    }
+}
+
+fn too_big(path: &str) -> RuntimeError {
+    refuse(
+        path,
+        "has too much below it to be listed through the engine; list a deeper folder, or run `ls` in it",
+    )
+}
+
+fn spool_error(e: &std::io::Error) -> RuntimeError {
+    error::exhausted(&e.to_string())
+        .unwrap_or_else(|| RuntimeError::Other(format!("the file cannot be kept on its way: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, clean) in [("/", "/"), ("/a//b/./c/", "/a/b/c"), ("/..a/b..", "/..a/b..")] {
+            assert_eq!(normal(path).unwrap(), clean);
+        }
+        for bad in
+            ["", "a", "../etc/shadow", "/a/../../etc", "/..", "/a\0b", &format!("/{}", "x/".repeat(200))]
+        {
+            assert!(matches!(normal(bad), Err(RuntimeError::Refused { .. })), "{bad}");
+        }
+        assert_eq!(split("/a"), ("/", "a"));
+        assert_eq!(split("/a/b"), ("/a", "b"));
+        assert!(within("/tmp/x", "/tmp") && within("/tmp", "/tmp/") && !within("/tmpx", "/tmp"));
+    }
+
+    #[test]
+    fn modes_of_go() {
+        assert_eq!(kind_and_mode(0o644), (FileKind::File, 0o644));
+        assert_eq!(kind_and_mode(1 << 31 | 1 << 20 | 0o777), (FileKind::Directory, 0o1777));
+        assert_eq!(kind_and_mode(134_218_239), (FileKind::Symlink, 0o777));
+    }
+}

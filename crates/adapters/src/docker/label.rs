@@ -1,0 +1,102 @@
+//! Labels and names of everything that the engine holds for us. Labels say whose a thing is and are the only way to
+//! find it; names are made from ids, so that making the same thing twice meets itself.
+
+use std::collections::HashMap;
+
+use ryokan_model::{InstanceId, Name, ProjectId, ServerId};
+use ryokan_ports::runtime::Reach;
+
+pub(super) const SERVER: &str = "ryokan.server";
+pub(super) const PROJECT: &str = "ryokan.project";
+pub(super) const INSTANCE: &str = "ryokan.instance";
+pub(super) const GENERATION: &str = "ryokan.generation";
+pub(super) const NAME: &str = "ryokan.name";
+/// Name of the volume within its instance.
+pub(super) const VOLUME: &str = "ryokan.volume";
+/// How a container was made to be reached.
+pub(super) const REACH: &str = "ryokan.reach";
+/// `ryokan.port.NAME` holds the port's number.
+pub(super) const PORT: &str = "ryokan.port.";
+/// Marks the never started containers that prepare volumes; they live for milliseconds and are no instance's.
+pub(super) const PURPOSE: &str = "ryokan.purpose";
+
+pub(super) type Labels = HashMap<String, String>;
+
+/// The random end of a `UUIDv7`.
+fn short(id: &impl std::fmt::Display) -> String {
+    id.to_string().split_off(24)
+}
+
+fn prefix(server: ServerId) -> String {
+    format!("ryokan-{}", server.to_string().split_off(32))
+}
+
+pub(super) fn container_name(server: ServerId, instance: InstanceId, name: &Name, generation: i64) -> String {
+    format!("{}-{name}-{}-g{generation}", prefix(server), short(&instance))
+}
+
+pub(super) fn network_name(server: ServerId, project: ProjectId) -> String {
+    format!("{}-{}", prefix(server), short(&project))
+}
+
+pub(super) fn volume_name(server: ServerId, instance: InstanceId, volume: &str) -> String {
+    format!("{}-{}-{volume}", prefix(server), short(&instance))
+}
+
+pub(super) fn of_project(server: ServerId, project: ProjectId) -> Labels {
+    HashMap::from([(SERVER.to_owned(), server.to_string()), (PROJECT.to_owned(), project.to_string())])
+}
+
+pub(super) fn of_instance(server: ServerId, project: ProjectId, instance: InstanceId) -> Labels {
+    let mut labels = of_project(server, project);
+    labels.insert(INSTANCE.to_owned(), instance.to_string());
+    labels
+}
+
+/// An engine's filter: each label must be there with its value (or at all, without one).
+pub(super) fn filter(labels: &[(&str, Option<String>)]) -> HashMap<String, Vec<String>> {
+    let wanted = labels
+        .iter()
+        .map(|(key, value)| value.as_ref().map_or_else(|| (*key).to_owned(), |v| format!("{key}={v}")))
+        .collect();
+    HashMap::from([("label".to_owned(), wanted)])
+}
+
+/// What the labels of a container say.
+#[derive(Debug, Clone)]
+pub(super) struct Tag {
+    pub(super) instance: InstanceId,
+    pub(super) project: ProjectId,
+    pub(super) generation: i64,
+    pub(super) reach: Reach,
+    pub(super) ports: Vec<(String, u16)>,
+}
+
+impl Tag {
+    /// `None` unless the labels are whole and of this server.
+    pub(super) fn read(server: ServerId, labels: &Labels) -> Option<Self> {
+        if labels.get(SERVER)? != &server.to_string() {
+            return None;
+        }
+        Some(Self {
+            instance: labels.get(INSTANCE)?.parse().ok()?,
+            project: labels.get(PROJECT)?.parse().ok()?,
+            generation: labels.get(GENERATION)?.parse().ok()?,
+            reach: match labels.get(REACH).map(String::as_str) {
+                Some("loopback") => Reach::Loopback,
+                _ => Reach::Bridge,
+            },
+            ports: labels
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix(PORT)?.to_owned(), value.parse().ok()?)))
+                .collect(),
+        })
+    }
+}
+
+pub(super) const fn reach_text(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Bridge => "bridge",
+        Reach::Loopback => "loopback",
+    }
+}

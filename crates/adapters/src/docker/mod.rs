@@ -1,0 +1,237 @@
+//! Docker, and engines that speak its API (Podman's socket): the adapter of [`ryokan_ports::Runtime`].
+//!
+//! What always holds: an object without our server's label is never touched; names are made from ids, so that making
+//! something twice meets itself; nothing here remembers what an engine holds, it is asked every time. Calls for one
+//! instance that change it are taken one after the other; starts in flight are bounded for the whole engine.
+//!
+//! The engine must be on this machine. This module reads no environment, draws no random number and keeps no clock.
+
+mod archive;
+mod connect;
+mod container;
+mod creation;
+mod engine;
+mod error;
+mod events;
+mod exec;
+mod files;
+mod image;
+mod label;
+mod logs;
+mod network;
+mod probe;
+mod start;
+mod stats;
+mod volume;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ryokan_model::probe::Check;
+use ryokan_model::{InstanceId, ProjectId, ServerId};
+use ryokan_ports::Runtime;
+use ryokan_ports::runtime::{
+    BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, ImageRequest, Io, LogLine,
+    LogOptions, Observed, OnProgress, Reach, Result, Stats, Volumes, Workload,
+};
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use connect::{Address, Link};
+
+/// How to reach an engine, and what to allow it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// As in `DOCKER_HOST`; `/var/run/docker.sock` when absent.
+    pub socket: Option<String>,
+    pub server: ServerId,
+    /// Found out when absent.
+    pub reach: Option<Reach>,
+    /// Containers that are being started at a time; twice the engine's cores when absent. More only adds latency.
+    pub start_limit: Option<usize>,
+    /// How long the engine may take to answer a plain call.
+    pub patience: Duration,
+    /// How long a pull may stand still.
+    pub pull_stall: Duration,
+    /// How long a pull may take altogether.
+    pub pull_limit: Duration,
+    /// Where a file rests on its way into a container, so that only whole files arrive.
+    pub spool: PathBuf,
+}
+
+impl Options {
+    pub fn new(server: ServerId) -> Self {
+        Self {
+            socket: None,
+            server,
+            reach: None,
+            start_limit: None,
+            patience: Duration::from_secs(15),
+            pull_stall: Duration::from_secs(120),
+            pull_limit: Duration::from_secs(3600),
+            spool: PathBuf::from("/var/tmp"),
+        }
+    }
+}
+
+/// A Docker engine. Clones share everything.
+#[derive(Clone)]
+pub struct Docker(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    server: ServerId,
+    options: Options,
+    facts: engine::Cache,
+    locks: Locks,
+    starts: Semaphore,
+    /// Listings stream whole trees through the engine; two at a time are enough work for it.
+    listings: Semaphore,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl Docker {
+    /// Checks the address only; the engine may be down.
+    pub fn connect(options: Options) -> Result<Self> {
+        let address = Address::parse(options.socket.as_deref().unwrap_or(connect::DEFAULT_SOCKET))?;
+        let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self(Arc::new(Inner {
+            link: Link::new(address, options.patience, tasks.clone(), ending.clone())?,
+            server: options.server,
+            facts: engine::Cache::default(),
+            locks: Locks::default(),
+            starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
+            listings: Semaphore::new(2),
+            tasks,
+            ending,
+            options,
+        })))
+    }
+
+    /// Ends what commands still run inside containers on our behalf, and waits for all connections. The containers
+    /// go on.
+    pub async fn close(&self) {
+        self.0.ending.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+/// One lock for each instance and project that is being changed.
+#[derive(Default)]
+struct Locks(Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    async fn lock(&self, id: Uuid) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if locks.len() >= 1024 {
+                locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
+            locks.entry(id).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
+#[async_trait]
+impl Runtime for Docker {
+    async fn info(&self) -> Result<EngineInfo> {
+        Ok(self.0.fresh_facts().await?.info.clone())
+    }
+
+    async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
+        self.0.image(request, progress).await
+    }
+
+    async fn ensure(&self, workload: &Workload) -> Result<Observed> {
+        self.0.ensure(workload).await
+    }
+
+    async fn stop(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        self.0.stop(instance, grace).await
+    }
+
+    async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()> {
+        self.0.remove(instance, volumes).await
+    }
+
+    async fn remove_network(&self, project: ProjectId) -> Result<()> {
+        self.0.remove_network(project).await
+    }
+
+    async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
+        self.0.observe(instance).await
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>> {
+        self.0.list().await
+    }
+
+    async fn holdings(&self) -> Result<Holdings> {
+        Ok(Holdings {
+            volumes: self.0.instances_with_volumes().await?,
+            networks: self.0.projects_with_networks().await?,
+        })
+    }
+
+    async fn watch(&self) -> Result<BoxStream<Result<Change>>> {
+        self.0.clone().watch().await
+    }
+
+    async fn probe(
+        &self,
+        observed: &Observed,
+        check: &Check,
+        timeout: Duration,
+    ) -> Result<std::result::Result<(), String>> {
+        self.0.clone().probe(observed, check, timeout).await
+    }
+
+    async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
+        self.0.clone().logs(instance, options).await
+    }
+
+    async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
+        self.0.clone().exec(instance, spec).await
+    }
+
+    async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
+        self.0.clone().stats(instance).await
+    }
+
+    async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
+        self.0.dial(instance, port).await
+    }
+
+    async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
+        self.0.list_files(instance, path).await
+    }
+
+    async fn read_file(
+        &self,
+        instance: InstanceId,
+        path: &str,
+    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
+        self.0.clone().read_file(instance, path).await
+    }
+
+    async fn write_file(
+        &self,
+        instance: InstanceId,
+        path: &str,
+        mode: u32,
+        size: u64,
+        content: BoxStream<std::io::Result<Bytes>>,
+    ) -> Result<()> {
+        self.0.write_file(instance, path, mode, size, content).await
+    }
+}

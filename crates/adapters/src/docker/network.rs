@@ -1,0 +1,124 @@
+//! One bridge network for each project: its instances see each other by name, no other project's see them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use ryokan_model::ProjectId;
+use ryokan_ports::runtime::{Result, RuntimeError};
+
+use super::{Inner, label};
+
+/// The engine's own pools hold about thirty networks. After those, /22 blocks of this /9, chosen by the project's id.
+const BLOCKS: u32 = 1 << 13;
+const TRIES: u32 = 64;
+
+fn block(n: u32) -> String {
+    let address = std::net::Ipv4Addr::from((10 << 24) + (128 << 16) + ((n % BLOCKS) << 10));
+    format!("{address}/22")
+}
+
+impl Inner {
+    /// Makes the project's network and returns its name.
+    pub(super) async fn ensure_network(&self, project: ProjectId) -> Result<String> {
+        let name = label::network_name(self.server, project);
+        // An engine may make two networks of one name when asked at the same time.
+        let _lock = self.locks.lock(project.0).await;
+        if !self.networks(Some(project)).await?.is_empty() {
+            return Ok(name);
+        }
+        match self.create_network(&name, project, None).await {
+            Err(RuntimeError::Exhausted(_)) => {}
+            other => return other.map(|()| name),
+        }
+        let start = project.0.as_u128();
+        for offset in 0..TRIES {
+            let number = u32::try_from(start % u128::from(BLOCKS)).unwrap_or(0) + offset;
+            match self.create_network(&name, project, Some(block(number))).await {
+                // Taken by another network, of ours or not.
+                Err(RuntimeError::Other(why)) if why.to_ascii_lowercase().contains("overlap") => {}
+                other => return other.map(|()| name),
+            }
+        }
+        Err(RuntimeError::Exhausted("network addresses".to_owned()))
+    }
+
+    async fn create_network(&self, name: &str, project: ProjectId, subnet: Option<String>) -> Result<()> {
+        let ipam = subnet.map(|subnet| Ipam {
+            config: Some(vec![IpamConfig { subnet: Some(subnet), ..IpamConfig::default() }]),
+            ..Ipam::default()
+        });
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(label::of_project(self.server, project)),
+            ipam,
+            options: Some(HashMap::from([(
+                "com.docker.network.bridge.enable_icc".to_owned(),
+                "true".to_owned(),
+            )])),
+            ..NetworkCreateRequest::default()
+        };
+        let api = self.link.api().await?;
+        self.link.call(&format!("network {name}"), api.create_network(request)).await.map(drop)
+    }
+
+    /// Ids and projects of our networks.
+    async fn networks(&self, project: Option<ProjectId>) -> Result<Vec<(String, ProjectId)>> {
+        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
+        wanted.push((label::PROJECT, project.map(|p| p.to_string())));
+        let options = ListNetworksOptions { filters: Some(label::filter(&wanted)) };
+        let api = self.link.api().await?;
+        let networks = self.link.call("networks", api.list_networks(Some(options))).await?;
+        Ok(networks
+            .into_iter()
+            .filter_map(|network| {
+                let project = network.labels?.get(label::PROJECT)?.parse().ok()?;
+                Some((network.id?, project))
+            })
+            .collect())
+    }
+
+    pub(super) async fn projects_with_networks(&self) -> Result<Vec<ProjectId>> {
+        let projects: BTreeSet<_> =
+            self.networks(None).await?.into_iter().map(|(_, project)| project).collect();
+        Ok(projects.into_iter().collect())
+    }
+
+    pub(super) async fn remove_network(&self, project: ProjectId) -> Result<()> {
+        let _lock = self.locks.lock(project.0).await;
+        let networks = self.networks(Some(project)).await?;
+        if networks.is_empty() {
+            return Ok(());
+        }
+        // The engine looks at running containers only; a stopped one could not be started again without its network.
+        let attached = self.containers(&[(label::PROJECT, Some(project.to_string()))]).await?;
+        if !attached.is_empty() {
+            return Err(RuntimeError::Other(format!(
+                "the network of project {project} still has {} container(s)",
+                attached.len()
+            )));
+        }
+        let api = self.link.api().await?;
+        for (id, _) in networks {
+            match self.link.call("network", api.remove_network(&id)).await {
+                Ok(()) | Err(RuntimeError::NotFound(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_stay_inside_their_range() {
+        assert_eq!(block(0), "10.128.0.0/22");
+        assert_eq!(block(1), "10.128.4.0/22");
+        assert_eq!(block(BLOCKS - 1), "10.255.252.0/22");
+        assert_eq!(block(BLOCKS), "10.128.0.0/22");
+    }
+}

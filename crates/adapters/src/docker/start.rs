@@ -1,0 +1,144 @@
+//! Making a workload run. Every step looks at what is there first, so that a death between any two of them, or an
+//! equal call beside it, leads to the same end.
+//!
+//! The new generation's container is made before the old one is stopped: what the engine refuses to make (a bad image,
+//! no disk) must not cost a running agent. It is started only when the old one is gone.
+
+use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
+use ryokan_ports::runtime::{Observed, Phase, Result, RuntimeError, Workload};
+
+use super::container::Held;
+use super::label::Tag;
+use super::{Inner, creation, label};
+
+/// A container that vanishes while we look at it is looked for again.
+const ATTEMPTS: usize = 5;
+
+impl Inner {
+    pub(super) async fn ensure(&self, workload: &Workload) -> Result<Observed> {
+        let facts = self.facts().await?;
+        facts.fits(&workload.spec)?;
+        facts.runtime(&workload.spec)?;
+        let _lock = self.locks.lock(workload.instance.0).await;
+        for _ in 0..ATTEMPTS {
+            if let Some(observed) = self.attempt(workload).await? {
+                return Ok(observed);
+            }
+        }
+        Err(RuntimeError::Other(format!("the container of {} vanishes while it is made", workload.name)))
+    }
+
+    /// `None` when something was removed under our hands.
+    async fn attempt(&self, workload: &Workload) -> Result<Option<Observed>> {
+        let held = self.held(workload.instance).await?;
+        if let Some(newest) = held.first()
+            && newest.tag.generation > workload.generation
+        {
+            // A call that was overtaken must not undo what came after it.
+            return self.inspect(newest).await;
+        }
+        let (current, older): (Vec<Held>, Vec<Held>) =
+            held.into_iter().partition(|h| h.tag.generation == workload.generation);
+        let mut current = current.into_iter();
+        let container = match current.next() {
+            Some(container) => container,
+            None => self.create(workload).await?,
+        };
+        for stale in current.chain(older) {
+            self.stop_container(&stale.id, workload.spec.stop_grace.duration()).await?;
+            self.remove_container(&stale.id).await?;
+        }
+        self.start(workload, &container).await
+    }
+
+    async fn create(&self, workload: &Workload) -> Result<Held> {
+        let facts = self.facts().await?;
+        let network = self.ensure_network(workload.project).await?;
+        self.ensure_volumes(workload).await?;
+        let body = creation::body(self.server, workload, &facts, &network)?;
+        let labels = body.labels.clone().unwrap_or_default();
+        let tag = Tag::read(self.server, &labels)
+            .ok_or_else(|| RuntimeError::Other("a container without labels".to_owned()))?;
+        let name = label::container_name(self.server, workload.instance, &workload.name, workload.generation);
+        let api = self.link.api().await?;
+        let options =
+            CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
+        let limit = self.link.patience * 4;
+        let what = format!("image {}", workload.spec.image);
+        let created = self.link.call_within(limit, &what, api.create_container(Some(options), body)).await;
+        match created {
+            Ok(created) => Ok(Held::new(created.id, tag)),
+            Err(RuntimeError::NotFound(_)) => Err(RuntimeError::Image {
+                image: workload.spec.image.to_string(),
+                reason: "is no longer in the engine; it has to be pulled again".to_owned(),
+                retry: true,
+            }),
+            Err(RuntimeError::Other(why)) if why.contains("already in use") => {
+                self.holder_of(&name, &tag).await
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Who has the name that we wanted: ourselves a moment ago, or somebody else.
+    async fn holder_of(&self, name: &str, tag: &Tag) -> Result<Held> {
+        let api = self.link.api().await?;
+        let container = self.link.call(name, api.inspect_container(name, None)).await?;
+        let labels = container.config.and_then(|c| c.labels).unwrap_or_default();
+        match (container.id, Tag::read(self.server, &labels)) {
+            (Some(id), Some(found)) if found.instance == tag.instance => Ok(Held::new(id, found)),
+            _ => Err(RuntimeError::Other(format!(
+                "a container called {name} exists and is not ours; rename or remove it"
+            ))),
+        }
+    }
+
+    async fn start(&self, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
+        let Some(observed) = self.inspect(container).await? else { return Ok(None) };
+        let api = self.link.api().await?;
+        match observed.phase {
+            Phase::Running { .. } => return Ok(Some(observed)),
+            Phase::Paused { .. } => {
+                match self.link.call("container", api.unpause_container(&container.id)).await {
+                    Ok(()) => {}
+                    Err(RuntimeError::NotFound(_)) => return Ok(None),
+                    Err(e) => return Err(e),
+                }
+                return self.inspect(container).await;
+            }
+            Phase::Created | Phase::Exited { .. } => {}
+        }
+        let _permit = self
+            .starts
+            .acquire()
+            .await
+            .map_err(|_| RuntimeError::Unavailable("this server is shutting down".to_owned()))?;
+        // Gone with the last container that was attached to it, or by somebody's hand.
+        self.ensure_network(workload.project).await?;
+        let prepared = self.prepare(workload, &container.id, observed.phase == Phase::Created).await;
+        match prepared {
+            Ok(()) => {}
+            Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let start = api.start_container(&container.id, None::<StartContainerOptions>);
+        match self.link.call_within(self.link.patience * 4, "container", start).await {
+            Ok(()) => self.inspect(container).await,
+            Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Volumes and files, before the agent can see them.
+    async fn prepare(&self, workload: &Workload, container: &str, first: bool) -> Result<()> {
+        let volumes = first && !workload.spec.volumes.is_empty();
+        if !volumes && workload.spec.files.is_empty() {
+            return Ok(());
+        }
+        let owner = self.owner(container).await?;
+        if volumes {
+            self.own_volumes(workload, container, owner).await?;
+        }
+        self.place_files(workload, container, owner).await
+    }
+}

@@ -24,14 +24,12 @@ impl Seal {
     /// The ring in the file, which is made with a new key if it is missing. Refuses a file that is not regular, that
     /// others may read or write, or that holds anything but keys.
     pub fn from_file(path: &Path) -> Result<Self> {
-        match read(path)? {
-            Some(keys) => Self::new(keys),
-            None => {
-                create(path, &[Key::generate()])?;
-                // Another process may have been first: its key counts.
-                Self::new(read(path)?.ok_or_else(|| wrong(path, "vanished"))?)
-            }
+        if let Some(keys) = read(path)? {
+            return Self::new(keys);
         }
+        create(path, &[Key::generate()])?;
+        // Another process may have been first: its key counts.
+        Self::new(read(path)?.ok_or_else(|| wrong(path, "vanished"))?)
     }
 }
 

@@ -9,3 +9,4 @@ mod postgres_server;
 mod schema;
 mod secrets;
 mod servers;
+mod small;

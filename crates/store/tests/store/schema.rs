@@ -130,6 +130,13 @@ async fn what_cannot_be_opened_says_why_without_the_password() {
         assert!(matches!(error, StoreError::Unavailable(_) | StoreError::Other(_)), "{error}");
         assert!(!format!("{error} {error:?} {shown}").contains("hunter2"), "{error} {shown}");
     }
+    for (url, shown) in [
+        ("postgres://ada:a?b@c@db.example/ryokan", "postgres:///"),
+        ("postgres://ada:hunter2@db.example:5/ryokan?sslmode=verify-full", "postgres://db.example/ryokan"),
+        ("postgres://db.example/ryokan?password=a@b", "postgres://db.example/ryokan"),
+    ] {
+        assert_eq!(url.parse::<StoreUrl>().unwrap().to_string(), shown);
+    }
     assert!(!"postgre://ada:hunter2@host/".parse::<StoreUrl>().unwrap_err().contains("hunter2"));
     let file = folder.path().join("mode.db");
     Store::open(Options::new(StoreUrl::Sqlite(file.clone()))).await.unwrap();

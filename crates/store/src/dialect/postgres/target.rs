@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
@@ -17,6 +18,9 @@ use crate::error::{Result, StoreError};
 
 /// A connection to be driven.
 pub(crate) type Driver = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+
+/// How long a whole connect may take: the driver's own limit ends with TCP's, and a stopped server still has that.
+const GREETING: Duration = Duration::from_secs(15);
 
 /// Where and how to connect.
 pub(crate) struct Target {
@@ -74,7 +78,8 @@ impl Target {
 
     /// A new connection; nothing is sent on it yet beyond the greeting.
     pub(crate) async fn connect(&self) -> Result<(Client, Driver)> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let greeting = timeout(GREETING, self.config.connect(self.tls.clone()));
+        Ok(greeting.await.map_err(|_| StoreError::Unavailable("PostgreSQL does not answer".into()))??)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The event log: order, filters, tailing under concurrency, immutability.
 
 use ryokan_store::test_util::for_each_engine;
-use ryokan_store::{Event, EventFilter, EventOutcome, Store, StoreError, Tx, params};
+use ryokan_store::{Event, EventFilter, EventOutcome, Store, StoreError, params};
 use serde_json::json;
 
 fn event(kind: &str, project: Option<&str>, subject: &str) -> Event {
@@ -118,7 +118,7 @@ async fn events_cannot_be_changed() {
             let refused = store.write(move |tx| tx.execute(statement, params![])).await;
             assert_eq!(refused, Err(StoreError::Refused("events are append-only".into())), "{statement}");
         }
-        assert_eq!(store.read(Tx::latest_event_seq).await.unwrap(), 1);
+        assert_eq!(store.read(|tx| tx.latest_event_seq()).await.unwrap(), 1);
     })
     .await;
 }

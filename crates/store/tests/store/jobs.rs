@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ryokan_store::test_util::{for_each_engine, on_postgres};
-use ryokan_store::{Enqueued, Job, JobFilter, JobState, NewJob, Store, StoreError, Tx};
+use ryokan_store::{Enqueued, Job, JobFilter, JobState, NewJob, Store, StoreError};
 use serde_json::json;
 
 const LEASE: i64 = 1000;
@@ -66,7 +66,7 @@ async fn claims_follow_priority_time_kind_and_limit() {
             enqueue(&store, NewJob { priority, run_at, ..new_job(id) }).await;
         }
         enqueue(&store, NewJob { kind: "other".into(), priority: 9, ..new_job("x") }).await;
-        assert_eq!(store.read(Tx::next_job_due).await.unwrap(), Some(0));
+        assert_eq!(store.read(|tx| tx.next_job_due()).await.unwrap(), Some(0));
         assert_eq!(ids(&claim(&store, "w", 2, 100).await), ["c", "b"]);
         assert_eq!(ids(&claim(&store, "w", 10, 100).await), ["a", "e"]);
         assert!(claim(&store, "w", 10, 100).await.is_empty());
@@ -186,7 +186,7 @@ async fn lists_page_counts_count_and_old_rows_go() {
         assert_eq!(ids(&page), ["job-4", "job-3", "job-2"]);
         let page = store.read(|tx| tx.list_jobs(&JobFilter::default(), Some("job-2"), 3)).await.unwrap();
         assert_eq!(ids(&page), ["job-1", "job-0"]);
-        let counts = store.read(Tx::count_jobs).await.unwrap();
+        let counts = store.read(|tx| tx.count_jobs()).await.unwrap();
         let counts: Vec<_> = counts.iter().map(|count| (count.state, count.count)).collect();
         assert_eq!(counts, [(JobState::Done, 1), (JobState::Ready, 3), (JobState::Running, 1)]);
         assert_eq!(store.write(|tx| tx.purge_jobs(JobState::Done, 20, 10)).await.unwrap(), 0);

@@ -1,7 +1,7 @@
 //! Settings and the reconcilers' last runs.
 
+use ryokan_store::StoreError;
 use ryokan_store::test_util::for_each_engine;
-use ryokan_store::{StoreError, Tx};
 
 #[tokio::test]
 async fn of_several_first_values_one_stays() {
@@ -32,7 +32,7 @@ async fn a_reconcilers_last_run_is_kept() {
             })
             .await
             .unwrap();
-        let runs = store.read(Tx::list_reconcilers).await.unwrap();
+        let runs = store.read(|tx| tx.list_reconcilers()).await.unwrap();
         assert_eq!(
             runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>(),
             ["backups", "routes", "usage"]
@@ -49,7 +49,7 @@ async fn a_reconcilers_last_run_is_kept() {
             })
             .await
             .unwrap();
-        let runs = store.read(Tx::list_reconcilers).await.unwrap();
+        let runs = store.read(|tx| tx.list_reconcilers()).await.unwrap();
         assert_eq!((runs[1].succeeded, runs[1].backlog, runs[1].error.as_deref()), (Some(true), 0, None));
         assert_eq!((runs[1].runs, runs[1].failures), (3, 1));
         let other = store.read(|tx| tx.start_reconciler("x", 1)).await;

@@ -1,1 +1,25 @@
-//! model
+//! The pure domain of ryokan: ids, names, quantities, instance specs and their state machine, templates, permissions.
+//!
+//! Nothing here does IO, reads a clock or draws a random number. Types that go over the wire as they are derive their
+//! `OpenAPI` schema behind feature `openapi`. What parses here is valid everywhere else.
+
+pub mod clock;
+pub mod event;
+pub mod id;
+pub mod image;
+pub mod instance;
+pub mod invalid;
+pub mod name;
+pub mod permission;
+pub mod probe;
+pub mod quantity;
+pub mod request;
+pub mod secret;
+pub mod spec;
+pub mod template;
+
+pub use clock::{Clock, Millis};
+pub use id::{InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
+pub use invalid::Invalid;
+pub use name::Name;
+pub use secret::Secret;

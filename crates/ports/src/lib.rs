@@ -1,1 +1,13 @@
-//! ports
+//! The contracts with the outside. A port exists only where there are two real implementations or a network.
+//!
+//! Each port's module says what must hold; its conformance suite and its fake live behind feature `test-util`, and
+//! every implementation passes the same suite. The worker links this crate without the heart and without SQL.
+
+pub mod runtime;
+
+#[cfg(feature = "test-util")]
+pub mod conformance;
+#[cfg(feature = "test-util")]
+pub mod fake;
+
+pub use runtime::Runtime;

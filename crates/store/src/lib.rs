@@ -9,9 +9,11 @@
 //! shape of rows, reads no clock and makes no ids: callers pass both in.
 
 mod change;
+pub mod credentials;
 mod dialect;
 mod error;
 mod events;
+pub mod instances;
 mod jobs;
 mod key_file;
 mod migrate;
@@ -22,9 +24,11 @@ mod seal;
 mod secrets;
 mod settings;
 mod store;
+pub mod templates;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tx;
+pub mod users;
 mod value;
 mod work;
 
@@ -37,7 +41,7 @@ pub use jobs::{Enqueued, JOBS, Job, JobCount, JobFilter, JobState, NewJob};
 pub use options::{Options, StoreUrl};
 pub use reconcilers::ReconcilerRun;
 pub use row::Row;
-pub use seal::{Key, KeyId, Scope, Seal, Secret};
+pub use seal::{Key, KeyId, Scope, Seal};
 pub use secrets::{KeyCheck, Rotation, SecretName, rotate};
 pub use store::Store;
 pub use tx::Tx;

@@ -29,7 +29,7 @@ macro_rules! migration {
 }
 
 /// All steps in order; the number in the name is the place in the list.
-const MIGRATIONS: &[Migration] = &[migration!("0001_engine")];
+const MIGRATIONS: &[Migration] = &[migration!("0001_engine"), migration!("0002_nouns")];
 
 /// Applies what is missing. On an error nothing is changed.
 pub(crate) fn migrate(mut engine: Engine<'_>) -> Result<()> {

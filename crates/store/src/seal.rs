@@ -14,6 +14,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::rand_core::RngCore;
 use chacha20poly1305::aead::{Aead, KeyInit, OsRng, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use ryokan_model::Secret;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -22,34 +23,6 @@ use crate::error::{Result, StoreError};
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
 const HEADER: usize = 1 + 8 + NONCE;
-
-/// A string that must not be shown: wiped from memory when dropped, `[redacted]` in every format.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes the text over.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The text itself. Each call is a place to review.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Names a key without revealing it: the first 8 bytes of a hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

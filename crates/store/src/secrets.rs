@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::dialect::Dialect;
+use ryokan_model::Secret;
+
 use crate::error::{Result, StoreError};
 use crate::key_file;
 use crate::params;
 use crate::row::Row;
-use crate::seal::{Key, KeyId, Scope, Seal, Secret, key_of};
+use crate::seal::{Key, KeyId, Scope, Seal, key_of};
 use crate::store::Store;
 use crate::tx::Tx;
 

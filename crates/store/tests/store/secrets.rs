@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use ryokan_model::Secret;
 use ryokan_store::test_util::for_each_engine;
-use ryokan_store::{Key, KeyCheck, Rotation, Scope, Seal, Secret, Store, StoreError, params, rotate};
+use ryokan_store::{Key, KeyCheck, Rotation, Scope, Seal, Store, StoreError, params, rotate};
 
 fn ring() -> Arc<Seal> {
     Arc::new(Seal::new(vec![Key::generate()]).unwrap())
@@ -51,7 +52,6 @@ fn keys_are_read_in_hex_and_base64() {
     }
     let shown = format!("{:?} {:?}", Key::parse(&hex).unwrap(), Secret::new("hunter2"));
     assert!(!shown.contains("00ff00") && !shown.contains("hunter2"), "{shown}");
-    assert_eq!(Secret::new("hunter2").to_string(), "[redacted]");
 }
 
 #[test]

@@ -24,6 +24,10 @@ use crate::value::Value;
 const SETUP: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s';
     SET client_min_messages = 'warning'; SET timezone = 'UTC'";
 
+pub(crate) const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Takes its snapshot at the first statement after it.
+pub(crate) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// A connection, made when it is first needed.
 pub(crate) struct Session {
     pub(crate) runtime: Arc<Runtime>,

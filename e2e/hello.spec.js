@@ -16,7 +16,8 @@ function needs(name) {
 /** Everything that the page shows must work, and nothing may be said on its console. */
 async function meetTheAgent(page, url) {
   const complaints = [];
-  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  const ours = (message) => message.type() === 'error' && message.location().url.startsWith(url);
+  page.on('console', (message) => ours(message) && complaints.push(message.text()));
   page.on('pageerror', (error) => complaints.push(String(error)));
 
   await page.goto(url);

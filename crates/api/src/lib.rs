@@ -17,6 +17,8 @@ pub mod user;
 pub mod client;
 
 pub use problem::Problem;
+/// What the wire types are made of, for clients that need no other crate of ours.
+pub use ryokan_model as model;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

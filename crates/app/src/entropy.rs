@@ -60,3 +60,15 @@ impl Clock for SystemClock {
         Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
+
+impl crate::App {
+    /// Fresh randomness for whoever needs some outside of a use case: request ids, tickets.
+    pub fn nonce<const N: usize>(&self) -> [u8; N] {
+        self.entropy.bytes()
+    }
+
+    /// A new random secret without a prefix.
+    pub fn random_secret(&self) -> Secret {
+        self.entropy.secret("")
+    }
+}

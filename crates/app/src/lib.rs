@@ -42,6 +42,7 @@ pub struct Settings {
     pub public_url: String,
     /// A configured operator's token, as Crabshack has it.
     pub admin_secret: Option<Secret>,
+    /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
     /// Who claims jobs: unique for each process.
     pub worker: String,
@@ -81,6 +82,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
+    limits: ArcSwap<Limits>,
     pub(crate) identity: ArcSwap<Snapshot>,
     identity_turn: tokio::sync::Mutex<()>,
     pub(crate) throttle: Throttle,
@@ -110,6 +112,7 @@ impl App {
             runtime: parts.runtime,
             clock: parts.clock,
             entropy: parts.entropy,
+            limits: ArcSwap::from_pointee(parts.settings.limits.clone()),
             settings: parts.settings,
             identity: ArcSwap::default(),
             identity_turn: tokio::sync::Mutex::new(()),
@@ -123,6 +126,15 @@ impl App {
     /// The snapshot that callers are checked against.
     pub fn identity(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.identity.load()
+    }
+
+    /// Changes the bounds for what is asked from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 
     pub fn engine_health(&self) -> EngineHealth {

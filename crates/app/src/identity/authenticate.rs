@@ -80,6 +80,11 @@ impl Snapshot {
         })
     }
 
+    /// The login of an account that may sign in.
+    pub fn login(&self, user: UserId) -> Option<String> {
+        self.users.get(&user).filter(|u| !u.disabled).map(|u| u.login.clone())
+    }
+
     pub fn session_is_live(&self, session: SessionId) -> bool {
         self.live_sessions.contains(&session)
     }

@@ -97,7 +97,7 @@ impl App {
             if row.desired == Desired::Running {
                 match row.state {
                     State::Stopping | State::Stopped | State::Failed => {
-                        enter(row, State::Pending, None, now)?
+                        enter(row, State::Pending, None, now)?;
                     }
                     _ => {}
                 }

@@ -111,7 +111,7 @@ impl App {
             caller.clone(),
             secrets.clone(),
             self.seal.clone(),
-            self.settings.limits.instances_per_project,
+            self.limits().instances_per_project,
         );
         let job = self.image_job(&row);
         self.store
@@ -175,7 +175,7 @@ impl App {
 
     /// What one project may ask for on this installation.
     pub(crate) fn check_limits(&self, spec: &InstanceSpec) -> Result<()> {
-        let limits = &self.settings.limits;
+        let limits = self.limits();
         if spec.resources.memory > limits.memory_per_instance {
             return Err(Error::invalid(
                 "memory",

@@ -1,10 +1,11 @@
-//! The event log: append-only, numbered without holes that fill later, read by tailing.
+//! The event log: append-only, numbered, read by tailing.
 //!
-//! Rules a reader may rest on: `seq` grows in the order in which transactions become visible, so whoever has seen
-//! number n never finds a new one at or below n. PostgreSQL gives numbers before commits, out of order; therefore
-//! appends wait until the end of the transaction, take an advisory lock that is held through the commit, and only
-//! then take numbers. It comes last so that it cannot deadlock with other locks; the price is that transactions with
-//! events commit one after another. Numbers may be missing (rollbacks), never late. Triggers refuse any change.
+//! Rules a reader may rest on: whoever was told by [`EventsPage::next`] to go on after n never misses an event at or
+//! below n, and what follows from another event has the greater number. PostgreSQL gives numbers before commits, out
+//! of their order. So appends wait until the end of the transaction, where the writer first shows, by a shared lock
+//! that ends with its commit, below which number it will not write; a reader looks at these locks before it takes
+//! its snapshot and trusts numbers only as far. Neither waits for the other, and commits stay concurrent. Numbers may
+//! be missing (rollbacks), never late. Triggers refuse any change.
 
 use serde_json::{Value as Json, json};
 
@@ -101,6 +102,9 @@ pub struct EventsPage {
     pub events: Vec<LoggedEvent>,
     /// The `after` of the next call: beyond all that was looked at, matching or not.
     pub next: i64,
+    /// Greater numbers are being committed this very moment: look again soon (a few milliseconds), since nobody may
+    /// signal when they are there.
+    pub settling: bool,
 }
 
 macro_rules! columns {
@@ -127,10 +131,9 @@ impl Tx<'_> {
     }
 
     /// Up to `limit` events after `after` (0: from the first), the oldest first. Pass `next` on, so that a filter
-    /// that rarely matches does not search the same stretch again.
+    /// that rarely matches does not search the same stretch again. In `read`, it must come before other statements.
     pub fn events_after(&mut self, after: i64, filter: &EventFilter, limit: u32) -> Result<EventsPage> {
-        // Read first: nothing at or below it can appear later.
-        let latest = self.latest_event_seq()?;
+        let (settled, latest) = self.event_bound()?;
         let sql = concat!(
             "SELECT ",
             columns!(),
@@ -138,10 +141,10 @@ impl Tx<'_> {
             matching!(),
             " ORDER BY seq LIMIT $6"
         );
-        let events = self.select_events(sql, after, latest, filter, limit)?;
+        let events = self.select_events(sql, after, settled, filter, limit)?;
         let full = events.len() >= limit as usize;
-        let next = events.last().filter(|_| full).map_or(latest.max(after), |last| last.seq);
-        Ok(EventsPage { events, next })
+        let next = events.last().filter(|_| full).map_or(settled.max(after), |last| last.seq);
+        Ok(EventsPage { events, next, settling: settled < latest })
     }
 
     /// Up to `limit` events before `before` (`i64::MAX`: from the last), the newest first: for people.
@@ -161,9 +164,31 @@ impl Tx<'_> {
         self.select_events(sql, 0, before, filter, limit)
     }
 
-    /// The number of the latest event, 0 if there is none: where a new tail starts.
+    /// Where a new tail starts: all events up to this number are there, 0 if there are none. In `read`, it must come
+    /// before other statements.
     pub fn latest_event_seq(&mut self) -> Result<i64> {
-        self.query_one("SELECT coalesce(max(seq), 0) AS seq FROM events", params![])?.int("seq")
+        Ok(self.event_bound()?.0)
+    }
+
+    /// Up to which number the log is settled, and the last number given.
+    fn event_bound(&mut self) -> Result<(i64, i64)> {
+        if let Some(bound) = self.event_bound {
+            return Ok(bound);
+        }
+        let row = match self.dialect() {
+            Dialect::Sqlite => {
+                let sql =
+                    "SELECT coalesce(max(seq), 0) AS settled, coalesce(max(seq), 0) AS latest FROM events";
+                self.query_one(sql, params![])?
+            }
+            Dialect::Postgres => self.before_snapshot("SELECT settled, latest FROM event_bound()")?,
+        };
+        let bound = (row.int("settled")?, row.int("latest")?);
+        if self.read_only {
+            // The snapshot stays, and so does the bound.
+            self.event_bound = Some(bound);
+        }
+        Ok(bound)
     }
 
     fn select_events(
@@ -187,7 +212,7 @@ impl Tx<'_> {
             return Ok(());
         }
         if self.dialect() == Dialect::Postgres {
-            self.lock(EVENTS)?;
+            self.execute("SELECT begin_events()", params![])?;
         }
         for event in events {
             self.execute(

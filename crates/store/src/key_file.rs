@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -14,6 +15,8 @@ use crate::error::{Result, StoreError};
 use crate::seal::{Key, Seal};
 
 const HEADER: &str = "# Seals the secrets in ryokan's database. Back it up apart from the database; without it they are lost.\n";
+/// Tells the temporary files of one process apart.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 /// Far above what a rotation needs.
 const MOST: u64 = 16 * 1024;
 
@@ -21,14 +24,12 @@ impl Seal {
     /// The ring in the file, which is made with a new key if it is missing. Refuses a file that is not regular, that
     /// others may read or write, or that holds anything but keys.
     pub fn from_file(path: &Path) -> Result<Self> {
-        match read(path)? {
-            Some(keys) => Self::new(keys),
-            None => {
-                create(path, &[Key::generate()])?;
-                // Another process may have been first: its key counts.
-                Self::new(read(path)?.ok_or_else(|| wrong(path, "vanished"))?)
-            }
+        if let Some(keys) = read(path)? {
+            return Self::new(keys);
         }
+        create(path, &[Key::generate()])?;
+        // Another process may have been first: its key counts.
+        Self::new(read(path)?.ok_or_else(|| wrong(path, "vanished"))?)
     }
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn replace(path: &Path, keys: &[Key]) -> Result<()> {
 /// Writes a file next to `path`, on the disk and readable by its owner only.
 fn write_beside(path: &Path, keys: &[Key]) -> Result<PathBuf> {
     let mut name = path.file_name().ok_or_else(|| wrong(path, "is not a file's name"))?.to_owned();
-    name.push(format!(".new-{}", std::process::id()));
+    name.push(format!(".new-{}-{}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let fresh = path.with_file_name(name);
     // Left by a crash of a process with the same number.
     let _ = fs::remove_file(&fresh);

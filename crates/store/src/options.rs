@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tokio_postgres::config::Host;
 use zeroize::Zeroizing;
 
 /// Where the database is.
@@ -32,15 +33,20 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// For people and logs: the path, or `postgres://…` without user, password and parameters.
+/// For people and logs: the path, or host and database.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(url) => {
-                let place = url.split_once("://").map_or("", |(_, rest)| rest);
-                let place = place.rsplit_once('@').map_or(place, |(_, host)| host);
-                write!(f, "postgres://{}", place.split('?').next().unwrap_or_default())
+                // Taken from the parsed parts: cutting the text could cut a password in two.
+                let url = url.split('?').next().unwrap_or_default();
+                let config = url.parse::<tokio_postgres::Config>().unwrap_or_default();
+                let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
+                    Host::Tcp(name) => name.clone(),
+                    Host::Unix(path) => path.display().to_string(),
+                });
+                write!(f, "postgres://{host}/{}", config.get_dbname().unwrap_or_default())
             }
         }
     }

@@ -141,12 +141,11 @@ impl Tx<'_> {
             Dialect::Sqlite => "SELECT value FROM settings WHERE name = $1",
             Dialect::Postgres => "SELECT value FROM settings WHERE name = $1 FOR SHARE",
         };
-        let stored = match self.query_opt(sql, params![CHECK])? {
-            Some(row) => row.text("value")?,
-            None => {
-                let fresh = hex::encode(seal.seal(&scope, CHECK, &proof));
-                self.setting_or(CHECK, &fresh, now_ms)?
-            }
+        let stored = if let Some(row) = self.query_opt(sql, params![CHECK])? {
+            row.text("value")?
+        } else {
+            let fresh = hex::encode(seal.seal(&scope, CHECK, &proof));
+            self.setting_or(CHECK, &fresh, now_ms)?
         };
         let sealed = hex::decode(&stored).unwrap_or_default();
         let key =

@@ -96,8 +96,7 @@ impl Store {
         let target = Arc::new(Target::parse(url, options.statement_timeout)?);
         let first = Arc::clone(&target);
         blocking(move || {
-            let mut session = Session::new(first)?;
-            session.begin("SELECT 1")?;
+            let mut session = Session::patient(first)?;
             migrate(Engine::Postgres(&mut session))
         })
         .await?;

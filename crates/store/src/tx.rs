@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::dialect::postgres::session::Session;
+use crate::dialect::postgres::session::{BEGIN_READ, Session};
 use crate::dialect::{Dialect, sqlite};
 use crate::error::{Result, StoreError};
 use crate::events::Event;
@@ -37,13 +37,25 @@ pub struct Tx<'a> {
     pub(crate) topics: BTreeSet<&'static str>,
     /// Events to append just before the commit.
     pub(crate) events: Vec<Event>,
+    /// How far the event log can be trusted, once asked in `read`.
+    pub(crate) event_bound: Option<(i64, i64)>,
+    /// Whether this is a `read`, on one snapshot.
+    pub(crate) read_only: bool,
+    /// Whether no statement has run yet, so that there is no snapshot either.
+    fresh: bool,
     /// The statement error that ended this transaction, if any.
     pub(crate) failure: Option<StoreError>,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(engine: Engine<'a>) -> Self {
-        Self { engine, topics: BTreeSet::new(), events: Vec::new(), failure: None }
+        let (topics, events) = (BTreeSet::new(), Vec::new());
+        Self { engine, topics, events, event_bound: None, read_only: false, fresh: true, failure: None }
+    }
+
+    /// A transaction of `read`.
+    pub(crate) fn reading(engine: Engine<'a>) -> Self {
+        Self { read_only: true, ..Self::new(engine) }
     }
 
     /// Which engine this is; only for the few queries that cannot be one text.
@@ -136,10 +148,32 @@ impl<'a> Tx<'a> {
         self.run(|engine| engine.batch(sql))
     }
 
+    /// PostgreSQL: runs a query of one row before the snapshot that later statements see is taken. In `write` each
+    /// statement has a snapshot of its own; a `read` is started again, which nobody sees while it is fresh.
+    pub(crate) fn before_snapshot(&mut self, sql: &'static str) -> Result<Row> {
+        if !self.read_only {
+            return self.query_one(sql, &[]);
+        }
+        if !self.fresh {
+            return Err(StoreError::Other(
+                "events must be read before anything else in a read transaction".into(),
+            ));
+        }
+        let row = self.run(|engine| {
+            let Engine::Postgres(session) = engine else { return Ok(None) };
+            session.batch("COMMIT")?;
+            let rows = session.query(sql, &[])?;
+            session.batch(BEGIN_READ)?;
+            Ok(rows.into_iter().next())
+        })?;
+        row.ok_or(StoreError::NotFound)
+    }
+
     fn run<R>(&mut self, step: impl FnOnce(&mut Engine<'a>) -> Result<R>) -> Result<R> {
         if self.failure.is_some() {
             return Err(StoreError::Aborted);
         }
+        self.fresh = false;
         step(&mut self.engine).inspect_err(|error| self.failure = Some(error.clone()))
     }
 }

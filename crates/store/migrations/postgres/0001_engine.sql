@@ -5,15 +5,16 @@
 CREATE FUNCTION json_each(list TEXT) RETURNS TABLE (value TEXT) LANGUAGE sql IMMUTABLE ROWS 10 AS
     'SELECT jsonb_array_elements_text(list::jsonb)';
 
+-- COLLATE "C": ordered by bytes, as SQLite does, whatever the database's locale.
 CREATE TABLE settings (
-    name TEXT PRIMARY KEY,
+    name TEXT COLLATE "C" PRIMARY KEY,
     value TEXT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 
 CREATE TABLE jobs (
-    id TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
+    id TEXT COLLATE "C" PRIMARY KEY,
+    kind TEXT COLLATE "C" NOT NULL,
     -- At most one live job a kind and key.
     key TEXT,
     payload TEXT NOT NULL,
@@ -36,9 +37,30 @@ CREATE INDEX jobs_claimable ON jobs (priority DESC, due_at, id) WHERE finished_a
 CREATE INDEX jobs_due ON jobs (due_at) WHERE finished_at IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
+-- Numbers are taken before commits, out of their order, so a reader must know how far it may trust them. Who is about
+-- to take numbers holds a shared lock, until its commit is visible, named after the last number given before: all of
+-- its numbers are greater. Nobody waits for anybody.
+CREATE SEQUENCE event_numbers;
+
+CREATE FUNCTION begin_events() RETURNS VOID LANGUAGE sql VOLATILE AS
+    'SELECT pg_advisory_xact_lock_shared(1917468521, CAST((last_value - 1) % 2147483648 AS INTEGER)) FROM event_numbers';
+
+-- `settled`: each number up to it is visible to a snapshot taken after this call, or will never be. `latest`: the last
+-- number given. The order of the two steps matters.
+CREATE FUNCTION event_bound(OUT settled BIGINT, OUT latest BIGINT) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    base BIGINT;
+    oldest BIGINT;
+BEGIN
+    SELECT last_value - 1, CASE WHEN is_called THEN last_value ELSE 0 END INTO base, latest FROM event_numbers;
+    SELECT max((((base - CAST(objid AS BIGINT)) % 2147483648) + 2147483648) % 2147483648) INTO oldest FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 1917468521 AND objsubid = 2
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    settled := least(latest, base - oldest);
+END $$;
+
 CREATE TABLE events (
-    -- Taken under an advisory lock that is held until the commit, so that numbers become visible in order.
-    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq BIGINT PRIMARY KEY DEFAULT nextval('event_numbers'),
     at BIGINT NOT NULL,
     kind TEXT NOT NULL,
     project TEXT,
@@ -60,7 +82,7 @@ CREATE TRIGGER events_no_delete BEFORE DELETE ON events FOR EACH STATEMENT EXECU
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION events_append_only();
 
 CREATE TABLE reconcilers (
-    name TEXT PRIMARY KEY,
+    name TEXT COLLATE "C" PRIMARY KEY,
     started_at BIGINT NOT NULL,
     finished_at BIGINT,
     outcome TEXT CONSTRAINT reconcilers_outcome_check CHECK (outcome IN ('done', 'failed')),
@@ -72,9 +94,9 @@ CREATE TABLE reconcilers (
 );
 
 CREATE TABLE secrets (
-    scope_kind TEXT NOT NULL,
-    scope_id TEXT NOT NULL,
-    name TEXT NOT NULL,
+    scope_kind TEXT COLLATE "C" NOT NULL,
+    scope_id TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
     sealed BYTEA NOT NULL,
     -- Which key sealed it; also inside `sealed`, here for the rotation to find.
     key_id TEXT NOT NULL,

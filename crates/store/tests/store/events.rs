@@ -1,6 +1,6 @@
 //! The event log: order, filters, tailing under concurrency, immutability.
 
-use ryokan_store::test_util::for_each_engine;
+use ryokan_store::test_util::{for_each_engine, on_postgres};
 use ryokan_store::{Event, EventFilter, EventOutcome, Store, StoreError, params};
 use serde_json::json;
 
@@ -123,10 +123,67 @@ async fn events_cannot_be_changed() {
     .await;
 }
 
+/// The case that a naive tail gets wrong: number 1 is taken, number 2 is committed first.
+#[tokio::test]
+async fn an_event_that_commits_late_is_waited_for() {
+    on_postgres(|database| async move {
+        let store = database.open().await;
+        let (entered, has_entered) = tokio::sync::oneshot::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let slow = store.write(move |tx| {
+            // What `append_event` does at the end of a transaction, held open.
+            tx.query("SELECT begin_events()", params![])?;
+            tx.query("SELECT nextval('event_numbers')", params![])?;
+            entered.send(()).unwrap();
+            wait.recv().unwrap();
+            let sql =
+                "INSERT INTO events SELECT 1, at, kind, project, subject_kind, 'slow', subject_name, actor,
+                        source_address, request_id, outcome, data FROM events WHERE seq = 2";
+            tx.execute(sql, params![])
+        });
+        let tail = async {
+            has_entered.await.unwrap();
+            append(&store, event("a", None, "fast")).await;
+            let filter = EventFilter::default;
+            let page = store.read(move |tx| tx.events_after(0, &filter(), 10)).await.unwrap();
+            assert_eq!((page.events.len(), page.next, page.settling), (0, 0, true));
+            let inside = store.write(move |tx| tx.events_after(0, &filter(), 10)).await.unwrap();
+            assert_eq!(inside, page);
+            assert_eq!(store.read(|tx| tx.latest_event_seq()).await.unwrap(), 0);
+            let people = store.read(move |tx| tx.events_before(i64::MAX, &filter(), 10)).await.unwrap();
+            assert_eq!(people.len(), 1, "lists for people do not wait");
+            go_on.send(()).unwrap();
+        };
+        let (slow, ()) = tokio::join!(slow, tail);
+        assert_eq!(slow.unwrap(), 1);
+        let page = store.read(|tx| tx.events_after(0, &EventFilter::default(), 10)).await.unwrap();
+        let subjects: Vec<&str> = page.events.iter().map(|e| e.event.subject_id.as_str()).collect();
+        assert_eq!((subjects, page.next, page.settling), (vec!["slow", "fast"], 2, false));
+        // One that ends without an event holds nobody up.
+        let gone = store
+            .write(|tx| {
+                tx.query("SELECT begin_events()", params![])?;
+                tx.query("SELECT nextval('event_numbers')", params![])?;
+                Err::<(), _>(StoreError::NotFound)
+            })
+            .await;
+        assert!(gone.is_err());
+        assert_eq!(store.read(|tx| tx.latest_event_seq()).await.unwrap(), 3);
+        let late = store
+            .read(|tx| {
+                tx.setting("x")?;
+                tx.latest_event_seq()
+            })
+            .await;
+        assert!(matches!(late, Err(StoreError::Other(_))), "the snapshot is older than the bound would be");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_loses_and_repeats_nothing_while_many_append() {
-    const WRITERS: usize = 8;
-    const EACH: usize = 60;
+    const WRITERS: usize = 12;
+    const EACH: usize = 100;
     for_each_engine(|database| async move {
         let store = database.open().await;
         // The reader is another server where that is possible.
@@ -152,7 +209,7 @@ async fn a_tail_loses_and_repeats_nothing_while_many_append() {
             let (mut after, mut seen) = (0, Vec::new());
             while seen.len() < expected {
                 let page =
-                    reader.read(move |tx| tx.events_after(after, &EventFilter::default(), 5)).await.unwrap();
+                    reader.read(move |tx| tx.events_after(after, &EventFilter::default(), 50)).await.unwrap();
                 assert!(page.next >= after);
                 after = page.next;
                 seen.extend(page.events);

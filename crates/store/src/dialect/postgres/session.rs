@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -23,10 +24,16 @@ use crate::value::Value;
 const SETUP: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s';
     SET client_min_messages = 'warning'; SET timezone = 'UTC'";
 
+pub(crate) const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Takes its snapshot at the first statement after it.
+pub(crate) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// A connection, made when it is first needed.
 pub(crate) struct Session {
     pub(crate) runtime: Arc<Runtime>,
     target: Arc<Target>,
+    /// How long one statement may take.
+    patience: Duration,
     link: Option<Link>,
 }
 
@@ -41,7 +48,15 @@ impl Session {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| StoreError::Other(format!("cannot make a runtime: {error}")))?;
-        Ok(Self { runtime: Arc::new(runtime), target, link: None })
+        let patience = target.statement_timeout;
+        Ok(Self { runtime: Arc::new(runtime), target, patience, link: None })
+    }
+
+    /// A session whose statements, and waits for locks, may take as long as a migration needs.
+    pub(crate) fn patient(target: Arc<Target>) -> Result<Self> {
+        let mut session = Self { patience: Duration::from_hours(24), ..Self::new(target)? };
+        session.begin("SET lock_timeout = 0")?;
+        Ok(session)
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -51,7 +66,9 @@ impl Session {
                 // What ended the connection is reported to the call that was using it.
                 let _ = driver.await;
             });
-            client.batch_execute(SETUP).await?;
+            timeout(self.target.statement_timeout, client.batch_execute(SETUP))
+                .await
+                .map_err(|_| silent())??;
             Ok::<_, StoreError>(client)
         })?;
         self.link = Some(Link { client, statements: HashMap::new() });
@@ -80,14 +97,14 @@ impl Session {
 
     pub(crate) fn batch(&mut self, sql: &str) -> Result<()> {
         let link = self.link.as_ref().ok_or_else(gone)?;
-        let outcome = wait(&self.runtime, &self.target, link.client.batch_execute(sql));
+        let outcome = wait(&self.runtime, self.patience, link.client.batch_execute(sql));
         self.settle(outcome)
     }
 
     pub(crate) fn execute(&mut self, sql: &'static str, params: &[Value]) -> Result<u64> {
         let statement = self.prepare(sql, params.len())?;
         let link = self.link.as_ref().ok_or_else(gone)?;
-        let outcome = wait(&self.runtime, &self.target, link.client.execute_raw(&statement, refs(params)));
+        let outcome = wait(&self.runtime, self.patience, link.client.execute_raw(&statement, refs(params)));
         self.forget_if_stale(sql, &outcome);
         self.settle(outcome)
     }
@@ -97,7 +114,7 @@ impl Session {
         let link = self.link.as_ref().ok_or_else(gone)?;
         let given: Vec<&(dyn ToSql + Sync)> =
             params.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        let outcome = wait(&self.runtime, &self.target, link.client.query(&statement, &given));
+        let outcome = wait(&self.runtime, self.patience, link.client.query(&statement, &given));
         self.forget_if_stale(sql, &outcome);
         let rows = self.settle(outcome)?;
         let columns: Arc<[String]> =
@@ -115,7 +132,7 @@ impl Session {
         let statement = if let Some(statement) = link.statements.get(sql) {
             statement.clone()
         } else {
-            let outcome = wait(&self.runtime, &self.target, link.client.prepare(sql));
+            let outcome = wait(&self.runtime, self.patience, link.client.prepare(sql));
             if let Ok(Ok(statement)) = &outcome {
                 link.statements.insert(sql, statement.clone());
             }
@@ -142,7 +159,7 @@ impl Session {
     fn settle<T>(&mut self, outcome: Outcome<T>) -> Result<T> {
         let outcome = match outcome {
             Ok(answer) => answer.map_err(StoreError::from),
-            Err(_) => Err(StoreError::Unavailable("PostgreSQL does not answer".into())),
+            Err(_) => Err(silent()),
         };
         outcome.inspect_err(|error| {
             if error.breaks_connection() {
@@ -157,14 +174,18 @@ type Outcome<T> =
 
 fn wait<T>(
     runtime: &Runtime,
-    target: &Target,
+    patience: Duration,
     call: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
 ) -> Outcome<T> {
-    runtime.block_on(async { timeout(target.statement_timeout, call).await })
+    runtime.block_on(async { timeout(patience, call).await })
 }
 
 fn refs(params: &[Value]) -> impl ExactSizeIterator<Item = &Value> {
     params.iter()
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable("PostgreSQL does not answer".into())
 }
 
 fn gone() -> StoreError {

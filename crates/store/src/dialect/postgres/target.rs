@@ -8,7 +8,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres::config::SslMode;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -16,12 +17,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::error::{Result, StoreError};
 
 /// A connection to be driven.
-pub(crate) type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub(crate) type Driver = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+
+/// How long a whole connect may take: the driver's own limit ends with TCP's, and a stopped server still has that.
+const GREETING: Duration = Duration::from_secs(15);
 
 /// Where and how to connect.
 pub(crate) struct Target {
     config: Config,
-    tls: MakeRustlsConnect,
+    tls: Tls,
     pub(crate) statement_timeout: Duration,
 }
 
@@ -54,6 +58,11 @@ impl Target {
                 return Err(StoreError::Other("the PostgreSQL URL's sslmode is not one of libpq's".into()));
             }
         };
+        // As libpq: no TLS on a Unix socket, whatever the mode.
+        let hosts = config.get_hosts();
+        if !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Unix(_))) {
+            config.ssl_mode(SslMode::Disable);
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(10));
         }
@@ -63,13 +72,29 @@ impl Target {
         // A peer that vanished is noticed in about a minute, also while nothing is sent.
         config.keepalives_idle(Duration::from_secs(20)).keepalives_interval(Duration::from_secs(10));
         config.keepalives_retries(3).tcp_user_timeout(Duration::from_secs(30));
-        let tls = MakeRustlsConnect::new(tls(verify, roots.as_deref())?);
+        let tls = Tls(MakeRustlsConnect::new(tls(verify, roots.as_deref())?));
         Ok(Self { config, tls, statement_timeout })
     }
 
     /// A new connection; nothing is sent on it yet beyond the greeting.
     pub(crate) async fn connect(&self) -> Result<(Client, Driver)> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let greeting = timeout(GREETING, self.config.connect(self.tls.clone()));
+        Ok(greeting.await.map_err(|_| StoreError::Unavailable("PostgreSQL does not answer".into()))??)
+    }
+}
+
+/// TLS that can be asked for by a connection without a host's name: to a Unix socket, which then does not use it.
+#[derive(Clone)]
+pub(crate) struct Tls(MakeRustlsConnect);
+
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, Self::Error> {
+        let host = if host.is_empty() { "localhost" } else { host };
+        <MakeRustlsConnect as MakeTlsConnect<Socket>>::make_tls_connect(&mut self.0, host)
     }
 }
 

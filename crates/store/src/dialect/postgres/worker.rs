@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, broadcast, mpsc};
 
-use super::session::Session;
+use super::session::{BEGIN_READ, BEGIN_WRITE, Session};
 use super::target::Target;
 use crate::change::Change;
 use crate::store::{Access, Message};
@@ -45,13 +45,17 @@ pub(crate) fn run(target: Arc<Target>, queue: &Mutex<mpsc::Receiver<Message>>, s
 
 fn serve(session: &mut Session, access: Access, mut unit: Box<dyn Unit>, signals: &Signals) {
     let begin = match access {
-        Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
-        Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        Access::Write => BEGIN_WRITE,
+        Access::Read => BEGIN_READ,
     };
     if let Err(error) = session.begin(begin) {
         return unit.finish(Some(error));
     }
-    let mut tx = Tx::new(Engine::Postgres(session));
+    let engine = Engine::Postgres(session);
+    let mut tx = match access {
+        Access::Write => Tx::new(engine),
+        Access::Read => Tx::reading(engine),
+    };
     let commit = unit.run(&mut tx);
     let topics = tx.topics;
     let ended = session.end(if commit { "COMMIT" } else { "ROLLBACK" });

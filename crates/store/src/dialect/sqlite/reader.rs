@@ -43,7 +43,7 @@ fn serve(path: &Path, connection: Option<Connection>, mut unit: Box<dyn Unit>) -
             return None;
         }
     };
-    let mut tx = Tx::new(Engine::Sqlite(&connection));
+    let mut tx = Tx::reading(Engine::Sqlite(&connection));
     unit.run(&mut tx);
     let broken = tx.failure.is_some_and(|failure: StoreError| failure.breaks_connection());
     let ended = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();

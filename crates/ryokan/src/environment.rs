@@ -17,8 +17,10 @@ pub(crate) struct Environment {
     pub(crate) data_dir: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`, else `~/.config`.
     pub(crate) config_home: Option<PathBuf>,
-    /// `NO_COLOR` is set, or the terminal knows no colours.
+    /// `NO_COLOR` is set.
     pub(crate) no_color: bool,
+    /// `TERM` says that the terminal can only print.
+    pub(crate) dumb_terminal: bool,
     /// There is a desktop that a browser can open on.
     pub(crate) desktop: bool,
 }
@@ -32,7 +34,8 @@ impl Environment {
             token: text("RYOKAN_TOKEN").or_else(|| text("CRABSHACK_ADMIN_SECRET")).map(Secret::new),
             data_dir: raw("RYOKAN_DATA_DIR").map(PathBuf::from),
             config_home: path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config"))),
-            no_color: raw("NO_COLOR").is_some() || text("TERM").is_some_and(|t| t == "dumb"),
+            no_color: raw("NO_COLOR").is_some(),
+            dumb_terminal: text("TERM").is_some_and(|t| t == "dumb"),
             desktop: cfg!(target_os = "macos")
                 || raw("DISPLAY").is_some()
                 || raw("WAYLAND_DISPLAY").is_some(),

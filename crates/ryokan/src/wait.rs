@@ -11,7 +11,6 @@ use ryokan_api::model::quantity::Span;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Line;
-use crate::text;
 
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const LOG_LINES: u64 = 10;
@@ -201,9 +200,8 @@ impl Wait<'_> {
             Goal::Deleted => "was not deleted",
         };
         let mut lines = words.trim().lines();
-        let mut failure =
-            Failure::new(format!("{name} {verb}: {}", text::printable(lines.next().unwrap_or_default())));
-        failure.detail.extend(lines.map(text::printable));
+        let mut failure = Failure::new(format!("{name} {verb}: {}", lines.next().unwrap_or_default()));
+        failure.detail.extend(lines.map(str::to_owned));
         if self.goal != Goal::Ready {
             return failure
                 .hint(format!("see `ryokan inspect {name}`; `ryokan rm --force {name}` always works"));
@@ -211,7 +209,7 @@ impl Wait<'_> {
         let log = self.last_lines(name).await;
         if !log.is_empty() && failure.detail.is_empty() {
             failure.detail.push("The last lines of its log:".to_owned());
-            failure.detail.extend(log.iter().map(|line| format!("  {}", text::printable(line))));
+            failure.detail.extend(log.iter().map(|line| format!("  {line}")));
         }
         failure.hint(format!(
             "see `ryokan logs {name}`, correct it with `ryokan update {name}`, or remove it with `ryokan rm {name}`"

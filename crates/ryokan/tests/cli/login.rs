@@ -141,6 +141,15 @@ async fn proxies_are_not_asked_for_this_machine() {
 }
 
 #[tokio::test]
+async fn names_below_localhost_need_no_resolver() {
+    let server = server().await;
+    let user = User::new(&server.url);
+    let url = server.url.replace("127.0.0.1", "api.localhost");
+    assert_eq!(user.run(&["--url", &url, "ps"]).await.code, Some(0));
+    assert_eq!(server.seen()[0].header("host"), url.strip_prefix("http://").unwrap());
+}
+
+#[tokio::test]
 async fn a_spoilt_login_is_named_and_not_shown() {
     let user = User::new("http://nowhere");
     std::fs::create_dir_all(user.path(".config/ryokan")).unwrap();

@@ -223,7 +223,7 @@ async fn system() {
     server.on(
         "GET /v1/system/reconcilers",
         Answer::page(&[
-            json!({ "name": "instances", "started_at": ago(1), "finished_at": ago(0), "outcome": "ok", "backlog": 0 }),
+            json!({ "name": "instances", "started_at": ago(3), "finished_at": ago(2), "outcome": "ok", "backlog": 0 }),
             json!({ "name": "orphans", "started_at": ago(90), "outcome": "failed", "backlog": 12, "error": "no engine" }),
         ]),
     );

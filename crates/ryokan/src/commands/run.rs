@@ -13,20 +13,22 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Board;
 use crate::wait::{Goal, Reached, Wait};
 
-/// Create an instance, wait until it answers, and print its address. What no flag says is the template's.
+/// Create an instance, wait until it answers, and print its address.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+What no option says is the template's. The address goes to standard output.
+
 Examples:
   ryokan run hello
   ryokan run openclaw --name claw --secret OPENAI_API_KEY=@key.txt
   ryokan run --image ghcr.io/me/agent:1.2 -p 3000 -e LOG=debug --volume data:/data --memory 1Gi")]
 pub(crate) struct Run {
-    /// Template [see `ryokan templates list`; `custom` when only --image is given]
+    /// Template (see `ryokan templates list`; `custom` when only --image is given)
     template: Option<Name>,
-    /// Name of the instance [generated when absent]
+    /// Name of the instance (generated when absent)
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// Project that it belongs to [your own when absent]
+    /// Project that it belongs to (your own when absent)
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
     /// Do not wait; print the name
@@ -75,14 +77,17 @@ impl Run {
     }
 }
 
-/// Change an instance in place. What no flag says stays. Ports, volumes and arguments that are given replace all that
-/// were there. The container is made anew when it has to be; its disks stay.
+/// Change an instance in place.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]
+#[command(after_help = "\
+What no option says stays. Ports, volumes and arguments that are given replace all that were there. The container is
+made anew when it has to be; its disks stay.
+
+Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]
 pub(crate) struct Update {
     /// Instance
     name: String,
-    /// Remove a variable or secret [repeatable]
+    /// Remove a variable or secret (repeatable)
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
     /// Do not wait

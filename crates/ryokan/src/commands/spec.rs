@@ -24,13 +24,13 @@ pub(crate) struct SpecFlags {
     /// Whether the registry is asked before a start
     #[arg(long, value_name = "WHEN")]
     pull: Option<Pull>,
-    /// Port that the agent listens on; the first is the gateway's [repeatable]
+    /// Port that the agent listens on; the first is the gateway's (repeatable)
     #[arg(short, long = "port", value_name = "[NAME:]PORT[/tcp]")]
     ports: Vec<PortFlag>,
-    /// Variable; without a value it is taken from this environment [repeatable]
+    /// Variable; without a value it is taken from this environment (repeatable)
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// Secret variable, from a file, from standard input, or from this environment [repeatable]
+    /// Secret variable, from a file, from standard input, or from this environment (repeatable)
     #[arg(long = "secret", value_name = "NAME[=@FILE|=-]")]
     secrets: Vec<String>,
     /// Cores, as in 1, 0.5 or 500m
@@ -42,7 +42,7 @@ pub(crate) struct SpecFlags {
     /// Most processes and threads
     #[arg(long, value_name = "COUNT")]
     pids: Option<u32>,
-    /// Disk of the instance that outlives its containers [repeatable]
+    /// Disk of the instance that outlives its containers (repeatable)
     #[arg(long = "volume", value_name = "NAME:/PATH[:ro]")]
     volumes: Vec<VolumeFlag>,
     /// Runtime of the engine, as in runc, runsc, kata

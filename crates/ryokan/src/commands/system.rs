@@ -19,7 +19,7 @@ pub(crate) struct System {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Version, store and engine [what `ryokan system` shows]
+    /// Version, store and engine (what `ryokan system` shows)
     Status,
     /// The settings in force, secrets left out
     Config,

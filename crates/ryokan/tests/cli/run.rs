@@ -194,7 +194,7 @@ async fn waiting_has_a_limit() {
             Piece::Wait(forever),
         ]),
     );
-    let ran = User::of(&server).run(&["run", "hello", "--timeout", "500ms"]).await;
+    let ran = User::of(&server).run(&["run", "hello", "--timeout", "1s"]).await;
     insta::assert_snapshot!("run_timeout", ran);
 }
 

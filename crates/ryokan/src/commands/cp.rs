@@ -19,8 +19,8 @@ const MAX_FILE: u64 = 1024 * 1024 * 1024;
 /// Copy a file into or out of an instance.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-One side is NAME:/PATH, the other a local file, or - for standard input or output. A path that ends with / means into
-that folder.
+One side is NAME:/PATH, the other a local file, or - for standard input or output. A path that ends with / means \
+into that folder.
 
 Examples:
   ryokan cp notes.md claw:/data/

@@ -80,7 +80,7 @@ impl Run {
 /// Change an instance in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What no option says stays. Ports, volumes and arguments that are given replace all that were there. The container is
+What no option says stays. Ports, volumes and arguments that are given replace all that were there. The container is \
 made anew when it has to be; its disks stay.
 
 Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]

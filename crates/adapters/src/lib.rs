@@ -1,1 +1,2 @@
-//! adapters
+//! docker
+pub mod docker;

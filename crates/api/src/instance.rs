@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ryokan_model::image::ImageRef;
 use ryokan_model::instance::{Desired, State};
-use ryokan_model::probe::Probe;
-use ryokan_model::quantity::{Bytes, Cpus, Span};
-use ryokan_model::spec::{
-    Access, ConfigFile, GatewayPolicy, InstanceSpec, Port, PullPolicy, RestartPolicy, VolumeMount,
-};
+use ryokan_model::quantity::Span;
+use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Name};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -49,75 +45,7 @@ pub struct Instance {
     pub updated_at: i64,
 }
 
-/// `POST /v1/instances` and `PATCH /v1/instances/{id or name}`.
-///
-/// On creation everything has a default: the template's, or the server's. With `Accept: text/event-stream` the answer
-/// is a stream of `created`, `pending`* and `ready` or `error`. On an update what is absent stays; `name`, `project`
-/// and `template` cannot be changed. A new container is made when it has to be; volumes stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct InstanceRequest {
-    /// Generated (`agent-a1b2c3d4`) when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Name>,
-    /// Id or name; the caller's personal project when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    /// `custom` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<Name>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pull: Option<PullPolicy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub args: Option<Vec<String>>,
-    /// Added to what is there; `null` removes a variable.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, Option<String>>,
-    /// Sealed; never shown again. `null` removes a variable.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub secret_env: BTreeMap<String, Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpus: Option<Cpus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Bytes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ports: Option<Vec<Port>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub startup: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub readiness: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volumes: Option<Vec<VolumeMount>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub files: Option<Vec<ConfigFile>>,
-    /// `runc`, or another runtime that the engine offers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only_root: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tmpfs: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart: Option<RestartPolicy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop_grace: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub single_writer: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<GatewayPolicy>,
-}
+pub use ryokan_model::request::InstanceRequest;
 
 /// The data of the events of a progress stream: `created`, `pending`, `ready`, `stopped`, `deleted`, `error`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

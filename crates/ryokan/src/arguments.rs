@@ -62,7 +62,6 @@ pub(crate) enum When {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server
-    #[command(disable_help_flag = true)]
     Server(server::Arguments),
     /// Sign in to a server and remember it
     Login(commands::login::Login),

@@ -1,6 +1,7 @@
-//! All that the client takes from outside without being told on the command line: variables, the clock, the host.
-//! Nothing else reads them, so `docs/cli.md` can list them all.
+//! All that the program takes from outside without being told on the command line: variables and the clock. Nothing
+//! else reads them, so `docs/cli.md` can list what the client takes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -41,6 +42,11 @@ impl Environment {
                 || raw("WAYLAND_DISPLAY").is_some(),
         }
     }
+}
+
+/// Everything, for the server, which parses its own. What is no text can be no setting.
+pub(crate) fn all() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
 /// A variable that a command line names, as in `-e NAME`. An empty value is a value here.

@@ -1,19 +1,18 @@
-//! `ryokan server`: hands over to `ryokan_server`, which owns its flags, its runtime and its signals.
-//!
-//! Until that crate has a command line, this is a stub that says so.
+//! `ryokan server`: hands over to `ryokan_server`, which owns its flags and its signals.
 
 use std::process::ExitCode;
 
-use crate::failure::{Exit, Failure};
+pub(crate) use ryokan_server::cli::Args as Arguments;
+
+use crate::environment;
+use crate::failure::Failure;
 use crate::output::Output;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<String>,
-}
-
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    let given = arguments.rest.join(" ");
-    Output::plain().fail(&Failure::with(Exit::Failed, format!("this build has no server yet (`{given}`)")))
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(ryokan_server::cli::run(arguments, environment::all())));
+    result.unwrap_or_else(|error| Output::plain().fail(&Failure::new(format!("{error:#}"))))
 }

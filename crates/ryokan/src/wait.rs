@@ -110,7 +110,7 @@ impl Wait<'_> {
             match event.kind {
                 ProgressKind::Error => {
                     let words = event.data.message.as_deref().unwrap_or("no reason was given");
-                    return Err(self.failed(&event.data.name, words).await);
+                    return self.ended_badly(&event.data.name, words, line).await;
                 }
                 ProgressKind::Ready | ProgressKind::Stopped | ProgressKind::Deleted => {
                     return Ok(Some(Reached {
@@ -119,9 +119,37 @@ impl Wait<'_> {
                         kind: event.kind,
                     }));
                 }
+                ProgressKind::Created if event.data.state.is_none() && event.data.message.is_none() => {
+                    line.show(&Progress { message: Some("created".to_owned()), ..event.data });
+                }
                 ProgressKind::Created | ProgressKind::Pending => line.show(&event.data),
             }
         }
+    }
+
+    /// The server also ends its streams with an error when it is shut down, and then the operation goes on: what the
+    /// instance itself says counts. `None` when there is still something to wait for.
+    async fn ended_badly(&self, name: &str, words: &str, line: &Line<'_>) -> Outcome<Option<Reached>> {
+        match self.client.instance(name).await {
+            Ok(instance) => {
+                if let Some(kind) = self.reached(&instance) {
+                    let name = instance.name.to_string();
+                    return Ok(Some(Reached { name, url: Some(instance.url), kind }));
+                }
+                let moving = match self.goal {
+                    Goal::Ready => instance.desired == Desired::Running,
+                    Goal::Stopped => instance.desired == Desired::Stopped,
+                    Goal::Deleted => true,
+                };
+                if !moving || instance.state.is_at_rest() {
+                    return Err(self.failed(name, words).await);
+                }
+            }
+            Err(error) if error.is_transient() => {}
+            Err(_) => return Err(self.failed(name, words).await),
+        }
+        line.remark(words);
+        Ok(None)
     }
 
     async fn ask(&self, name: &str, line: &mut Line<'_>) -> Outcome<Reached> {
@@ -133,7 +161,12 @@ impl Wait<'_> {
                         let name = instance.name.to_string();
                         return Ok(Reached { name, url: Some(instance.url), kind });
                     }
-                    if instance.state == State::Failed && self.goal == Goal::Ready {
+                    let ended = match self.goal {
+                        Goal::Ready => matches!(instance.state, State::Failed | State::Stopped),
+                        Goal::Stopped => instance.state == State::Failed,
+                        Goal::Deleted => false,
+                    };
+                    if ended {
                         let words = instance.message.as_deref().unwrap_or("no reason was given");
                         return Err(self.failed(name, words).await);
                     }
@@ -162,9 +195,9 @@ impl Wait<'_> {
             (Goal::Ready, State::Ready | State::Sleeping) if instance.desired == Desired::Running => {
                 Some(ProgressKind::Ready)
             }
-            (Goal::Ready | Goal::Stopped, State::Stopped) => Some(ProgressKind::Stopped),
-            // There is nothing left to stop.
-            (Goal::Stopped, State::Failed) => Some(ProgressKind::Stopped),
+            // It ran to its end.
+            (Goal::Ready, State::Stopped) if instance.exit_code == Some(0) => Some(ProgressKind::Stopped),
+            (Goal::Stopped, State::Stopped) => Some(ProgressKind::Stopped),
             _ => None,
         }
     }

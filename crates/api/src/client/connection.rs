@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::TryRngCore as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+};
 use reqwest::{Method, Request, RequestBuilder, Response, Url};
 use ryokan_model::Secret;
 use serde::Serialize;
@@ -225,7 +227,7 @@ impl Client {
 }
 
 impl Credential {
-    fn headers(&self) -> Result<HeaderMap, ClientError> {
+    fn headers(&self, base: &Url) -> Result<HeaderMap, ClientError> {
         let (name, value) = match self {
             Self::None => return Ok(HeaderMap::new()),
             Self::Token(token) => {
@@ -236,8 +238,18 @@ impl Credential {
         let mut value = value
             .map_err(|_| ClientError::Invalid("the token holds characters that no token has".to_owned()))?;
         value.set_sensitive(true);
-        Ok(HeaderMap::from_iter([(name, value)]))
+        let mut headers = HeaderMap::from_iter([(name, value)]);
+        if matches!(self, Self::Session(_)) {
+            headers.insert(ORIGIN, origin(base)?);
+        }
+        Ok(headers)
     }
+}
+
+/// The cookie counts only for what comes from the server's own pages.
+fn origin(base: &Url) -> Result<HeaderValue, ClientError> {
+    HeaderValue::try_from(base.origin().ascii_serialization())
+        .map_err(|_| ClientError::Invalid("the address holds characters that no address has".to_owned()))
 }
 
 fn build(base: &Url, credential: &Credential, http1: bool) -> Result<reqwest::Client, ClientError> {
@@ -246,7 +258,7 @@ fn build(base: &Url, credential: &Credential, http1: bool) -> Result<reqwest::Cl
         .connect_timeout(CONNECT)
         .tcp_keepalive(KEEP_ALIVE)
         .redirect(reqwest::redirect::Policy::none())
-        .default_headers(credential.headers()?);
+        .default_headers(credential.headers(base)?);
     if http1 {
         builder = builder.http1_only();
     }

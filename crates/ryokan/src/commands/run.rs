@@ -1,8 +1,9 @@
 //! `ryokan run` and `ryokan update`.
 
-use ryokan_api::client::{Client, Operation, ProgressKind};
+use ryokan_api::client::{Client, ProgressKind};
 use ryokan_api::instance::InstanceRequest;
 use ryokan_api::model::Name;
+use ryokan_api::model::instance::Desired;
 use ryokan_api::model::quantity::Span;
 use ryokan_api::model::spec::RestartPolicy;
 
@@ -109,38 +110,27 @@ impl Update {
         }
         let client = cx.client()?;
         let not_found = |e| Failure::from(e).missing(NO_INSTANCE);
-        if restart.is_some() || !self.unset.is_empty() {
-            let spec = client.instance(&self.name).await.map_err(not_found)?.spec;
-            if let Some(restart) = restart {
-                request.restart = Some(RestartPolicy { mode: restart.mode(), ..spec.restart });
-            }
-            for name in &self.unset {
-                if spec.secret_env.contains(name) {
-                    request.secret_env.insert(name.clone(), None);
-                } else if spec.env.contains_key(name) {
-                    request.env.insert(name.clone(), None);
-                } else {
-                    return Err(Failure::usage(format!(
-                        "--unset {name}: {} has no such variable",
-                        self.name
-                    )));
-                }
+        let before = client.instance(&self.name).await.map_err(not_found)?;
+        if let Some(restart) = restart {
+            request.restart = Some(RestartPolicy { mode: restart.mode(), ..before.spec.restart });
+        }
+        for name in &self.unset {
+            if before.spec.secret_env.contains(name) {
+                request.secret_env.insert(name.clone(), None);
+            } else if before.spec.env.contains_key(name) {
+                request.env.insert(name.clone(), None);
+            } else {
+                return Err(Failure::usage(format!("--unset {name}: {} has no such variable", self.name)));
             }
         }
-        if self.no_wait {
+        // What is stopped stays stopped: there is nothing to wait for.
+        if self.no_wait || before.desired != Desired::Running {
             let instance = client.update_instance(&self.name, &request).await.map_err(not_found)?;
             return if cx.out.json { cx.out.json(&instance) } else { cx.out.line(instance.name.as_str()) };
         }
         let board = Board::new(&cx.out);
         let mut line = board.line(&self.name);
         let operation = client.update_instance_watched(&self.name, &request).await.map_err(not_found)?;
-        // A stopped instance stays stopped: there is nothing to wait for.
-        if let Operation::Accepted(instance) = &operation
-            && instance.state.is_at_rest()
-        {
-            drop(line);
-            return if cx.out.json { cx.out.json(instance) } else { cx.out.line(&instance.url) };
-        }
         let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout };
         let reached = wait.for_operation(operation, Some(&self.name), &mut line).await?;
         drop(line);

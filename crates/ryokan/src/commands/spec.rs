@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use ryokan_api::instance::InstanceRequest;
+use ryokan_api::model::Secret;
 use ryokan_api::model::image::ImageRef;
 use ryokan_api::model::quantity::{Bytes, Cpus, Span};
 use ryokan_api::model::spec::{Access, Port, Protocol, PullPolicy, RestartMode, VolumeMount};
@@ -162,7 +163,7 @@ impl SpecFlags {
                 return Err(Failure::usage("only one --secret can come from standard input"));
             }
             let value = source.read(&name)?;
-            request.secret_env.insert(name, Some(value));
+            request.secret_env.insert(name, Some(Secret::new(value)));
         }
         Ok(request)
     }

@@ -86,6 +86,7 @@ async fn a_password_becomes_a_token_that_logout_revokes() {
     );
     assert_eq!(seen[0].json(), json!({ "login": "ann", "password": "hush" }));
     assert_eq!(seen[1].header("cookie"), "ryokan_session=cookiehush");
+    assert_eq!(seen[1].header("origin"), server.url);
     assert_eq!(seen[3].header("authorization"), "Bearer ryk_new_hush");
 }
 

@@ -207,7 +207,7 @@ async fn system() {
                 "reach": "bridge", "cpus": 2, "memory_bytes": 8_000_000_000_u64 },
         })),
     );
-    let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false }, "zone": "localhost" });
+    let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false, "grace": null }, "zone": "localhost", "url": null });
     server.on("GET /v1/system/config", Answer::json(&config));
     let job = |state: &str, error: Option<&str>| {
         json!({

@@ -83,8 +83,13 @@ async fn request(
     address: Address,
     tasks: TaskTracker,
     ending: CancellationToken,
-    request: BollardRequest,
+    mut request: BollardRequest,
 ) -> Result<hyper::Response<Incoming>, BollardError> {
+    // The connection-level client sends what it is given: the engine wants a path and a host.
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = path.into();
+    }
+    request.headers_mut().entry(hyper::header::HOST).or_insert(hyper::header::HeaderValue::from_static("engine"));
     let io = address.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     tasks.spawn(async move {

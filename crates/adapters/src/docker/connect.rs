@@ -89,7 +89,10 @@ async fn request(
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = path.into();
     }
-    request.headers_mut().entry(hyper::header::HOST).or_insert(hyper::header::HeaderValue::from_static("engine"));
+    request
+        .headers_mut()
+        .entry(hyper::header::HOST)
+        .or_insert(hyper::header::HeaderValue::from_static("engine"));
     let io = address.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     tasks.spawn(async move {

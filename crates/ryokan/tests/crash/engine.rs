@@ -28,22 +28,22 @@ impl Engine {
             namespace,
             child: None,
         };
-        let up = Command::new("ip")
-            .args(["netns", "exec", &engine.namespace, "ip", "link", "set", "lo", "up"])
-            .status();
+        let up = engine.place().command("ip").args(["link", "set", "lo", "up"]).status();
         up.is_ok_and(|s| s.success()).then_some(engine)
     }
 
     fn place(&self) -> Place {
-        let prefix = ["ip", "netns", "exec", &self.namespace].map(str::to_owned).to_vec();
+        // Unlike `ip netns exec`, this leaves `/sys` and with it the control groups as they are.
+        let prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{}", self.namespace)];
         Place { prefix, socket: Some(self.folder.path().join("docker.sock")), ..Place::default() }
     }
 
     fn start(&mut self) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(path("dockerd.log")).unwrap();
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.namespace, "dockerd"])
+        let child = self
+            .place()
+            .command("dockerd")
             .args([
                 "--data-root",
                 &path("data"),

@@ -27,6 +27,9 @@ impl App {
         mut request: InstanceRequest,
         idempotency_key: Option<String>,
     ) -> Result<Instance> {
+        // Compared when the key is used again, so it is of the request as it came, not of what the template says today.
+        let request_hash =
+            fingerprint(&serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?);
         let project = match request.project.take() {
             Some(project) => self.find_project(caller, Scope::Write, &project).await?,
             None => self.default_project(caller).await?,
@@ -34,9 +37,6 @@ impl App {
         caller
             .may(Scope::Write, project.id)
             .map_err(|refused| Error::refused(refused, "project", project.name.as_str()))?;
-        // Compared when the key is used again, so it must not depend on what the template says today.
-        let request_hash =
-            fingerprint(&serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?);
         let template_name =
             request.template.take().map_or_else(|| "custom".to_owned(), |name| name.to_string());
         let template = self.get_template(&template_name).await.map_err(|e| match e {
@@ -75,6 +75,7 @@ impl App {
                 restart_done: 0,
                 crashes: 0,
                 exit_code: None,
+                previous: None,
                 retry_at: None,
                 endpoints: BTreeMap::new(),
                 reach: None,
@@ -206,6 +207,9 @@ impl App {
                     info.isolations.join(", ")
                 ),
             ));
+        }
+        if u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000 {
+            return Err(Error::invalid("cpus", format!("the engine's host has only {}", info.cpus)));
         }
         if spec.resources.memory.get() > info.memory {
             return Err(Error::invalid(

@@ -106,8 +106,16 @@ impl App {
                 Ok(())
             }
             Err(error) => {
-                let transient = error.is_transient() && !last_try;
+                // An engine that is away says nothing about the image: wait for it, however long. The instance's own bound
+                // ends the wait.
+                let away = matches!(error, RuntimeError::Unavailable(_));
+                let transient = away || (error.is_transient() && !last_try);
                 let message = error.to_string();
+                if !transient
+                    && self.give_up_update(id, generation, &message).await.map_err(JobError::retry)?
+                {
+                    return Ok(());
+                }
                 self.change_instance(id, move |_, row, now| {
                     if row.generation != generation || row.desired != Desired::Running {
                         return Ok(());
@@ -124,6 +132,7 @@ impl App {
                 .await
                 .map_err(JobError::retry)?;
                 match error {
+                    e if away => Err(JobError::wait(e)),
                     e if transient => Err(JobError::retry(e)),
                     // The instance says why; there is nothing for an operator to do about the job.
                     RuntimeError::Image { .. } | RuntimeError::Refused { .. } => Ok(()),

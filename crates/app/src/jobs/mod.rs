@@ -11,16 +11,23 @@ use ryokan_store::NewJob;
 pub struct JobError {
     /// Another try may help.
     pub retry: bool,
+    /// However many there were.
+    pub without_end: bool,
     pub error: anyhow::Error,
 }
 
 impl JobError {
     pub fn retry(error: impl Into<anyhow::Error>) -> Self {
-        Self { retry: true, error: error.into() }
+        Self { retry: true, without_end: false, error: error.into() }
+    }
+
+    /// What the job needs is away; it is tried until that is back.
+    pub fn wait(error: impl Into<anyhow::Error>) -> Self {
+        Self { retry: true, without_end: true, error: error.into() }
     }
 
     pub fn fatal(error: impl std::fmt::Display) -> Self {
-        Self { retry: false, error: anyhow::anyhow!("{error}") }
+        Self { retry: false, without_end: false, error: anyhow::anyhow!("{error}") }
     }
 }
 

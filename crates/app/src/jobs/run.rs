@@ -97,7 +97,7 @@ async fn work(app: &Arc<App>, job: Job) {
         .store
         .write(move |tx| match outcome {
             Ok(()) => tx.complete_job(&id, attempt, now.0),
-            Err(JobError { retry: true, error }) if !last_try => {
+            Err(JobError { retry: true, without_end, error }) if without_end || !last_try => {
                 tracing::info!(job = %id, kind = %kind, attempt, error = format!("{error:#}"), "a job failed; it is tried again");
                 tx.retry_job(&id, attempt, now.plus(backoff(attempt, jitter[0])).0, &format!("{error:#}"))
             }

@@ -78,7 +78,10 @@ impl Engine {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = std::fs::remove_file(self.folder.path().join("docker.pid"));
+        // Its containerd dies with it; where nobody reaps orphans, the next dockerd would take the dead one for alive.
+        for file in ["docker.pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use bollard::errors::Error as BollardError;
 use bollard::{BollardRequest, ClientVersion};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use ryokan_ports::runtime::{Io, Result, RuntimeError};
 use tokio::net::{TcpStream, UnixStream};
@@ -85,14 +86,11 @@ async fn request(
     ending: CancellationToken,
     mut request: BollardRequest,
 ) -> Result<hyper::Response<Incoming>, BollardError> {
-    // The connection-level client sends what it is given: the engine wants a path and a host.
+    // What a pooling client would have done.
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = path.into();
     }
-    request
-        .headers_mut()
-        .entry(hyper::header::HOST)
-        .or_insert(hyper::header::HeaderValue::from_static("engine"));
+    request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
     let io = address.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     tasks.spawn(async move {
@@ -111,7 +109,7 @@ fn url_safe_registry_auth(mut request: BollardRequest) -> BollardRequest {
     const HEADER: &str = "x-registry-auth";
     if let Some(value) = request.headers().get(HEADER).and_then(|v| v.to_str().ok()) {
         let safe = value.replace('+', "-").replace('/', "_");
-        if let Ok(safe) = hyper::header::HeaderValue::from_str(&safe) {
+        if let Ok(safe) = HeaderValue::from_str(&safe) {
             request.headers_mut().insert(HEADER, safe);
         }
     }

@@ -1,7 +1,7 @@
 //! What the engine is: version, runtimes, size, and how its containers are reached. Asked anew every half minute.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,8 +81,7 @@ impl Inner {
         })
     }
 
-    /// Whether the engine's bridge is an interface of this machine (and network namespace): its gateway address can
-    /// then be bound here. Nothing is sent.
+    /// Whether the engine's bridge is an interface of this machine (and network namespace).
     async fn bridge_is_ours(&self) -> Result<bool> {
         let api = self.link.api().await?;
         for name in ["bridge", "podman"] {
@@ -92,17 +91,33 @@ impl Inner {
                 Err(RuntimeError::NotFound(_)) => continue,
                 Err(e) => return Err(e),
             };
-            let gateways = network.ipam.and_then(|i| i.config).unwrap_or_default();
-            for gateway in gateways.into_iter().filter_map(|c| c.gateway) {
-                // A prefix length is sometimes written after it.
-                let address = gateway.split('/').next().unwrap_or_default();
-                if UdpSocket::bind((address, 0)).is_ok() {
-                    return Ok(true);
-                }
+            let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
+            if subnets.iter().filter_map(|c| c.subnet.as_deref()).any(is_local) {
+                return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// Whether this machine has an address of its own in an IPv4 subnet. The kernel is asked for the address from which
+/// it would send to a neighbour there; nothing is sent.
+fn is_local(subnet: &str) -> bool {
+    let Some((Ok(network), Ok(length))) =
+        subnet.split_once('/').map(|(n, l)| (n.parse::<Ipv4Addr>(), l.parse::<u32>()))
+    else {
+        return false;
+    };
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::from(u32::from(network) + 2), 9)).ok()?;
+        match socket.local_addr().ok()?.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    };
+    let mask = u32::MAX.checked_shl(32 - length.min(32)).unwrap_or(0);
+    own().is_some_and(|own| u32::from(own) & mask == u32::from(network) & mask)
 }
 
 fn is_desktop(info: &SystemInfo) -> bool {
@@ -222,6 +237,14 @@ mod tests {
         let strict = facts(&["runc", "runsc"], "runsc");
         assert_eq!(strict.runtime(&wants("runc")).unwrap().as_deref(), Some("runc"));
         assert_eq!(strict.runtime(&wants("runsc")).unwrap(), None);
+    }
+
+    #[test]
+    fn own_networks_are_known() {
+        assert!(is_local("127.0.0.0/8"));
+        for foreign in ["203.0.113.0/24", "", "x/8", "10.0.0.0", "1.2.3.4/x"] {
+            assert!(!is_local(foreign), "{foreign}");
+        }
     }
 
     #[test]

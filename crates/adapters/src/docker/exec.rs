@@ -100,7 +100,6 @@ impl Inner {
         let path = format!("/v{}.{}/exec/{exec}/start", version.major_version, version.minor_version);
         let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
         let request = hyper::Request::post(path)
-            .header("host", "engine")
             .header("content-type", "application/json")
             .header("connection", "Upgrade")
             .header("upgrade", "tcp")

@@ -106,7 +106,9 @@ impl App {
                 Ok(())
             }
             Err(error) => {
-                let transient = error.is_transient() && !last_try;
+                // An engine that is away says nothing about the image; it comes back.
+                let patient = matches!(error, RuntimeError::Unavailable(_));
+                let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
                 self.change_instance(id, move |_, row, now| {
                     if row.generation != generation || row.desired != Desired::Running {
@@ -124,6 +126,7 @@ impl App {
                 .await
                 .map_err(JobError::retry)?;
                 match error {
+                    e if patient => Err(JobError::patient(e)),
                     e if transient => Err(JobError::retry(e)),
                     // The instance says why; there is nothing for an operator to do about the job.
                     RuntimeError::Image { .. } | RuntimeError::Refused { .. } => Ok(()),

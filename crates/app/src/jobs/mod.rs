@@ -11,16 +11,23 @@ use ryokan_store::NewJob;
 pub struct JobError {
     /// Another try may help.
     pub retry: bool,
+    /// The try does not count: it failed because something that always comes back was away.
+    pub patient: bool,
     pub error: anyhow::Error,
 }
 
 impl JobError {
     pub fn retry(error: impl Into<anyhow::Error>) -> Self {
-        Self { retry: true, error: error.into() }
+        Self { retry: true, patient: false, error: error.into() }
+    }
+
+    /// Tried again for as long as it takes, and soon once it can succeed.
+    pub fn patient(error: impl Into<anyhow::Error>) -> Self {
+        Self { retry: true, patient: true, error: error.into() }
     }
 
     pub fn fatal(error: impl std::fmt::Display) -> Self {
-        Self { retry: false, error: anyhow::anyhow!("{error}") }
+        Self { retry: false, patient: false, error: anyhow::anyhow!("{error}") }
     }
 }
 

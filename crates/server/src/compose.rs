@@ -42,6 +42,7 @@ pub struct Server {
 #[derive(Default)]
 pub struct Overrides {
     pub runtime: Option<Arc<dyn Runtime>>,
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 impl Server {
@@ -53,8 +54,8 @@ impl Server {
             .mode(0o700)
             .create(data)
             .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
-            (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let store =
             Store::open(Options::new(store_url(config)?)).await.context("the database cannot be opened")?;
         let seal = Arc::new(open_seal(config, data)?);

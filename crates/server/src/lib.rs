@@ -7,7 +7,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 mod http;
-mod lifecycle;
+pub mod lifecycle;
 mod ports;
 mod telemetry;
 

@@ -120,21 +120,26 @@ impl App {
 
     /// The caller of an API request with a bearer token. Guessing is throttled by address.
     pub async fn authenticate_bearer(&self, token: &str, address: &str) -> Result<Caller> {
-        let key = format!("address:{address}");
         if let Some(caller) = self.bearer(token, address) {
             return Ok(caller);
         }
-        self.throttle.check(&[&key], self.clock.as_ref())?;
-        // Another server may have made it a moment ago.
+        // Apart from failed sign-ins: a program with an old token must not lock out the people at its address.
+        let key = format!("bearer:{address}");
+        self.throttle.begin(&[&key], self.clock.as_ref())?;
         let hash = fingerprint(token);
+        // Known, but expired or its user disabled: looking again would change nothing.
+        if self.identity.load().tokens.contains_key(&hash) {
+            return Err(Error::Unauthenticated);
+        }
+        // Another server may have made it a moment ago.
         let known = self.store.read(move |tx| tx.token_by_hash(&hash)).await?;
         if known.is_some() {
             self.refresh_identity().await?;
             if let Some(caller) = self.bearer(token, address) {
+                self.throttle.take_back(&key);
                 return Ok(caller);
             }
         }
-        self.throttle.failed(&[&key], self.clock.as_ref());
         Err(Error::Unauthenticated)
     }
 

@@ -26,17 +26,17 @@ impl App {
     pub async fn sign_in(&self, login: &str, secret: Secret, address: &str) -> Result<NewSession> {
         let (by_address, by_login) = (format!("address:{address}"), format!("login:{login}"));
         let keys = [by_address.as_str(), by_login.as_str()];
-        self.throttle.check(&keys, self.clock.as_ref())?;
+        self.throttle.begin(&keys, self.clock.as_ref())?;
         let wanted = login.to_owned();
         let user = self.store.read(move |tx| tx.user_by_login(&wanted)).await?.filter(|u| !u.disabled);
         let good = password::verify(secret, user.as_ref().and_then(|u| u.password_hash.clone())).await?;
         match user {
             Some(user) if good => {
                 self.throttle.succeeded(&by_login);
+                self.throttle.take_back(&by_address);
                 self.open_session(user, address, "password").await
             }
             _ => {
-                self.throttle.failed(&keys, self.clock.as_ref());
                 let (now, login, address) =
                     (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
                 self.store
@@ -52,7 +52,7 @@ impl App {
     /// Signs in by a one-time link, which is used up.
     pub async fn sign_in_by_link(&self, link: &str, address: &str) -> Result<NewSession> {
         let key = format!("address:{address}");
-        self.throttle.check(&[&key], self.clock.as_ref())?;
+        self.throttle.begin(&[&key], self.clock.as_ref())?;
         let (hash, now) = (fingerprint(link), self.clock.now());
         let user = self
             .store
@@ -62,11 +62,11 @@ impl App {
             })
             .await?;
         match user.filter(|u| !u.disabled) {
-            Some(user) => self.open_session(user, address, "link").await,
-            None => {
-                self.throttle.failed(&[&key], self.clock.as_ref());
-                Err(Error::Forbidden("this link was used already or has expired; an operator can make another with `ryokan users login-link`".into()))
+            Some(user) => {
+                self.throttle.take_back(&key);
+                self.open_session(user, address, "link").await
             }
+            None => Err(Error::Forbidden("this link was used already or has expired; an operator can make another with `ryokan users login-link`".into())),
         }
     }
 

@@ -27,10 +27,11 @@ struct Failures {
 }
 
 impl Throttle {
-    /// Refuses while any of the keys is locked.
-    pub fn check(&self, keys: &[&str], clock: &dyn Clock) -> Result<()> {
+    /// Refuses while any of the keys is locked, else counts a failure against each: many guesses at once must not all
+    /// pass before the first of them is known to be wrong. Who succeeds takes it back.
+    pub fn begin(&self, keys: &[&str], clock: &dyn Clock) -> Result<()> {
         let now = clock.now();
-        let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let until =
             keys.iter().filter_map(|key| failures.get(*key)).map(|f| f.until).max().unwrap_or_default();
         if until > now {
@@ -40,13 +41,6 @@ impl Throttle {
                 retry_after,
             });
         }
-        Ok(())
-    }
-
-    /// Counts a failure against each key.
-    pub fn failed(&self, keys: &[&str], clock: &dyn Clock) {
-        let now = clock.now();
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if failures.len() >= MAX_KEYS {
             let mut ages: Vec<Millis> = failures.values().map(|f| f.last).collect();
             ages.sort_unstable();
@@ -66,6 +60,16 @@ impl Throttle {
                 let lock = Duration::from_secs(1u64 << (entry.count - FREE - 1).min(10)).min(MAX_LOCK);
                 entry.until = now.plus(lock);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Throttle::begin`] counted; earlier failures stand.
+    pub fn take_back(&self, key: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(entry) = failures.get_mut(key) {
+            entry.count = entry.count.saturating_sub(1);
+            entry.until = Millis::default();
         }
     }
 
@@ -89,24 +93,33 @@ mod tests {
     #[test]
     fn locks_after_five_and_doubles() {
         let (throttle, clock) = (Throttle::default(), At(Mutex::new(1_000)));
-        for _ in 0..5 {
-            throttle.check(&["a"], &clock).unwrap();
-            throttle.failed(&["a"], &clock);
+        for _ in 0..6 {
+            throttle.begin(&["a"], &clock).unwrap();
         }
-        throttle.check(&["a"], &clock).unwrap();
-        throttle.failed(&["a"], &clock);
         assert!(matches!(
-            throttle.check(&["b", "a"], &clock),
+            throttle.begin(&["b", "a"], &clock),
             Err(Error::TooManyRequests { retry_after: 2, .. })
         ));
-        throttle.check(&["b"], &clock).unwrap();
+        throttle.begin(&["b"], &clock).unwrap();
         *clock.0.lock().unwrap() += 1_001;
-        throttle.check(&["a"], &clock).unwrap();
-        throttle.failed(&["a"], &clock);
+        throttle.begin(&["a"], &clock).unwrap();
         *clock.0.lock().unwrap() += 1_001;
-        assert!(throttle.check(&["a"], &clock).is_err(), "the second lock is longer");
+        assert!(throttle.begin(&["a"], &clock).is_err(), "the second lock is longer");
         throttle.succeeded("a");
-        throttle.check(&["a"], &clock).unwrap();
+        throttle.begin(&["a"], &clock).unwrap();
+    }
+
+    #[test]
+    fn a_success_takes_only_itself_back() {
+        let (throttle, clock) = (Throttle::default(), At(Mutex::new(1_000)));
+        for _ in 0..100 {
+            throttle.begin(&["a"], &clock).unwrap();
+            throttle.take_back("a");
+        }
+        for _ in 0..6 {
+            throttle.begin(&["a"], &clock).unwrap();
+        }
+        assert!(throttle.begin(&["a"], &clock).is_err());
     }
 
     #[test]
@@ -114,7 +127,7 @@ mod tests {
         let (throttle, clock) = (Throttle::default(), At(Mutex::new(0)));
         for i in 0..3 * MAX_KEYS {
             *clock.0.lock().unwrap() += 1;
-            throttle.failed(&[&i.to_string()], &clock);
+            throttle.begin(&[&i.to_string()], &clock).unwrap();
         }
         assert!(throttle.failures.lock().unwrap().len() <= MAX_KEYS);
     }

@@ -25,6 +25,9 @@ impl App {
         if new.label.trim().is_empty() || new.label.chars().count() > 100 {
             return Err(Error::invalid("label", "must have 1 to 100 characters"));
         }
+        if caller.scope < Scope::Write {
+            return Err(Error::scope(Scope::Write));
+        }
         if new.scope > caller.scope {
             return Err(Error::scope(new.scope));
         }
@@ -55,9 +58,18 @@ impl App {
             expires_at: new.expires_in.map(|span| now.plus(span.duration())),
             last_used_at: None,
         };
-        let (row, caller) = (token.clone(), caller.clone());
-        self.store
+        let (mut row, caller) = (token, caller.clone());
+        let token = self
+            .store
             .write(move |tx| {
+                if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
+                    // Gone since the request was let in; and no token outlives the one that made it.
+                    let maker = tx.token(id)?.ok_or(Error::Unauthenticated)?;
+                    row.expires_at = match (row.expires_at, maker.expires_at) {
+                        (Some(wanted), Some(most)) => Some(wanted.min(most)),
+                        (wanted, most) => wanted.or(most),
+                    };
+                }
                 tx.insert_token(&row)?;
                 let data = json!({"label": row.label, "scope": row.scope});
                 events::by_caller(
@@ -70,7 +82,8 @@ impl App {
                     &row.id.to_string(),
                     &row.label,
                     data,
-                )
+                )?;
+                Ok::<_, Error>(row)
             })
             .await?;
         self.refresh_identity().await?;
@@ -86,11 +99,23 @@ impl App {
         limit: u32,
     ) -> Result<Vec<Token>> {
         let user = if all && caller.is_operator() { None } else { Some(caller.user) };
-        let tokens = self.store.read(move |tx| tx.tokens(user, &after.unwrap_or_default(), limit)).await?;
-        Ok(tokens
-            .into_iter()
-            .filter(|t| caller.only_project.is_none_or(|only| t.project == Some(only)))
-            .collect())
+        let (only, most) = (caller.only_project, limit as usize);
+        let mut after = after.unwrap_or_default();
+        let read = self.store.read(move |tx| {
+            let mut found = Vec::new();
+            loop {
+                let page = tx.tokens(user, &after, limit)?;
+                let Some(last) = page.last() else { break };
+                after = last.id.to_string();
+                found.extend(page.into_iter().filter(|t| only.is_none_or(|only| t.project == Some(only))));
+                if found.len() >= most {
+                    break;
+                }
+            }
+            found.truncate(most);
+            Ok::<_, ryokan_store::StoreError>(found)
+        });
+        Ok(read.await?)
     }
 
     /// Refused from the next request on.

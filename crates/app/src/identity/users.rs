@@ -27,7 +27,10 @@ pub struct UserChanges {
 
 /// 1 to 40 of `a-z 0-9 - _ .`, beginning with a letter or digit.
 fn validate_login(login: &str) -> Result<()> {
+    // What stands for oneself, or would be taken for an id, could never be asked for.
     let ok = (1..=40).contains(&login.len())
+        && login != "me"
+        && login.parse::<UserId>().is_err()
         && login.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && login.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
     if ok {
@@ -135,8 +138,22 @@ impl App {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
-        let users = self.store.read(move |tx| tx.users(&after.unwrap_or_default(), limit)).await?;
-        Ok(users.into_iter().filter(|u| !u.login.starts_with("deleted:")).collect())
+        let (mut after, most) = (after.unwrap_or_default(), limit as usize);
+        let read = self.store.read(move |tx| {
+            let mut found = Vec::new();
+            loop {
+                let page = tx.users(&after, limit)?;
+                let Some(last) = page.last() else { break };
+                after.clone_from(&last.login);
+                found.extend(page.into_iter().filter(|u| !u.login.starts_with("deleted:")));
+                if found.len() >= most {
+                    break;
+                }
+            }
+            found.truncate(most);
+            Ok::<_, ryokan_store::StoreError>(found)
+        });
+        Ok(read.await?)
     }
 
     pub async fn update_user(
@@ -145,56 +162,77 @@ impl App {
         id_or_login: &str,
         changes: UserChanges,
     ) -> Result<User> {
-        let mut user = self.get_user(caller, id_or_login).await?;
+        let user = self.get_user(caller, id_or_login).await?;
         if caller.scope < Scope::Admin || caller.only_project.is_some() {
             return Err(Error::scope(Scope::Admin));
         }
         if (changes.operator.is_some() || changes.disabled.is_some()) && !caller.is_operator() {
             return Err(Error::operators_only());
         }
-        if let Some(name) = changes.name {
-            if name.trim().is_empty() || name.chars().count() > 100 {
-                return Err(Error::invalid("name", "must have 1 to 100 characters"));
-            }
-            name.trim().clone_into(&mut user.name);
+        let name = changes.name.map(|name| name.trim().to_owned());
+        if name.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > 100) {
+            return Err(Error::invalid("name", "must have 1 to 100 characters"));
         }
-        let new_password = changes.password.is_some();
-        if let Some(secret) = changes.password {
-            if user.id == caller.user && user.password_hash.is_some() {
-                let current = changes.current_password.ok_or_else(|| {
-                    Error::invalid("current_password", "is needed to change one's own password")
-                })?;
-                let key = format!("login:{}", user.login);
-                self.throttle.check(&[&key], self.clock.as_ref())?;
-                if !password::verify(current, user.password_hash.clone()).await? {
-                    self.throttle.failed(&[&key], self.clock.as_ref());
-                    return Err(Error::invalid("current_password", "is wrong"));
-                }
+        let new_hash = match changes.password {
+            Some(secret) => {
+                self.check_current_password(caller, &user, changes.current_password).await?;
+                password::validate(secret.expose())?;
+                Some(password::hash(secret, self.entropy.as_ref()).await?)
             }
-            password::validate(secret.expose())?;
-            user.password_hash = Some(password::hash(secret, self.entropy.as_ref()).await?);
-        }
-        user.operator = changes.operator.unwrap_or(user.operator);
-        user.disabled = changes.disabled.unwrap_or(user.disabled);
-        let (now, caller, row) = (self.clock.now(), caller.clone(), user.clone());
-        self.store
+            None => None,
+        };
+        let (now, caller) = (self.clock.now(), caller.clone());
+        let user = self
+            .store
             .write(move |tx| {
                 tx.lock("operators")?;
+                // Read again: what others changed meanwhile must stand.
+                let mut row =
+                    tx.user(user.id)?.ok_or_else(|| Error::not_found("user", user.login.as_str()))?;
+                if new_hash.is_some() && row.password_hash != user.password_hash {
+                    return Err(Error::Conflict("the password was just changed by somebody else".into()));
+                }
+                row.name = name.unwrap_or(row.name);
+                row.operator = changes.operator.unwrap_or(row.operator);
+                row.disabled = changes.disabled.unwrap_or(row.disabled);
+                let password_changed = new_hash.is_some();
+                row.password_hash = new_hash.or(row.password_hash);
                 if (row.disabled || !row.operator) && tx.count_other_operators(row.id)? == 0 {
                     return Err(Error::Conflict("this is the last operator; make another one first".into()));
                 }
                 tx.update_user(&row, now)?;
                 // A new password or a locked account ends what was signed in with the old state.
-                if new_password || row.disabled {
+                if password_changed || row.disabled {
                     tx.delete_sessions_of(row.id)?;
                 }
-                let data = json!({"operator": row.operator, "disabled": row.disabled, "password_changed": new_password});
+                let data = json!({"operator": row.operator, "disabled": row.disabled, "password_changed": password_changed});
                 events::by_caller(tx, now, &caller, None, "user.updated", "user", &row.id.to_string(), &row.login, data)?;
-                Ok(())
+                Ok(row)
             })
             .await?;
         self.refresh_identity().await?;
         Ok(user)
+    }
+
+    /// Whoever changes its own password proves that it knows the old one, so that a session left open is no takeover.
+    async fn check_current_password(
+        &self,
+        caller: &Caller,
+        user: &User,
+        current: Option<Secret>,
+    ) -> Result<()> {
+        if user.id != caller.user || user.password_hash.is_none() {
+            return Ok(());
+        }
+        let current = current
+            .ok_or_else(|| Error::invalid("current_password", "is needed to change one's own password"))?;
+        let key = format!("login:{}", user.login);
+        self.throttle.begin(&[&key], self.clock.as_ref())?;
+        if !password::verify(current, user.password_hash.clone()).await? {
+            return Err(Error::invalid("current_password", "is wrong"));
+        }
+        self.throttle.take_back(&key);
+        Ok(())
     }
 
     /// Its instances must be gone first, so that nothing is deleted by accident.
@@ -255,7 +293,8 @@ mod tests {
             let _ = personal_name(login, None);
             assert_ne!(personal_name(login, None), personal_name(login, Some([1, 2])));
         }
-        for bad in ["", "Alice", "-a", "a b", "ä", "deleted:1"] {
+        for bad in ["", "Alice", "-a", "a b", "ä", "deleted:1", "me", "01890a5d-ac96-774b-bcce-b302099a8057"]
+        {
             assert!(validate_login(bad).is_err(), "{bad}");
         }
     }

@@ -27,9 +27,6 @@ impl App {
         mut request: InstanceRequest,
         idempotency_key: Option<String>,
     ) -> Result<Instance> {
-        // Compared when the key is used again, so it is of the request as it came, not of what the template says today.
-        let request_hash =
-            fingerprint(&serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?);
         let project = match request.project.take() {
             Some(project) => self.find_project(caller, Scope::Write, &project).await?,
             None => self.default_project(caller).await?,
@@ -37,6 +34,9 @@ impl App {
         caller
             .may(Scope::Write, project.id)
             .map_err(|refused| Error::refused(refused, "project", project.name.as_str()))?;
+        // Compared when the key is used again, so it must not depend on what the template says today.
+        let request_text = serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?;
+        let request_hash = fingerprint(&format!("{} {request_text}", project.id));
         let template_name =
             request.template.take().map_or_else(|| "custom".to_owned(), |name| name.to_string());
         let template = self.get_template(&template_name).await.map_err(|e| match e {

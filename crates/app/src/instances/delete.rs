@@ -34,9 +34,10 @@ impl App {
                     return Ok(());
                 }
                 row.desired = Desired::Deleted;
-                row.keep_volumes = options.keep_volumes;
+                // Forcing a deletion that keeps volumes is no order to remove them.
+                row.keep_volumes = options.keep_volumes || (!first && row.keep_volumes);
                 enter(row, State::Deleting, None, now)?;
-                let data = json!({"force": options.force, "keep_volumes": options.keep_volumes});
+                let data = json!({"force": options.force, "keep_volumes": row.keep_volumes});
                 events::by_caller(
                     tx,
                     now,

@@ -36,7 +36,9 @@ impl App {
             Some(project) => Some([self.find_project(caller, Scope::Read, project).await?.id].into()),
             None => caller.visible_projects(),
         };
-        let rows = self.store.read(|tx| tx.live_instances()).await?;
+        let mut rows = self.store.read(|tx| tx.live_instances()).await?;
+        // Paging compares bytes; a database's order may follow its locale.
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
         let mut rows: Vec<Instance> = rows
             .into_iter()
             .filter(|row| {

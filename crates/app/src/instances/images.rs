@@ -106,10 +106,9 @@ impl App {
                 Ok(())
             }
             Err(error) => {
-                // An engine that is away says nothing about the image: wait for it, however long. The instance's own bound
-                // ends the wait.
-                let away = matches!(error, RuntimeError::Unavailable(_));
-                let transient = away || (error.is_transient() && !last_try);
+                // An engine that is away says nothing about the image; it comes back.
+                let patient = matches!(error, RuntimeError::Unavailable(_));
+                let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
                 if !transient
                     && self.give_up_update(id, generation, &message).await.map_err(JobError::retry)?
@@ -132,7 +131,7 @@ impl App {
                 .await
                 .map_err(JobError::retry)?;
                 match error {
-                    e if away => Err(JobError::wait(e)),
+                    e if patient => Err(JobError::patient(e)),
                     e if transient => Err(JobError::retry(e)),
                     // The instance says why; there is nothing for an operator to do about the job.
                     RuntimeError::Image { .. } | RuntimeError::Refused { .. } => Ok(()),

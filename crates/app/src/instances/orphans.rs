@@ -4,44 +4,36 @@
 
 use std::collections::BTreeSet;
 
-use ryokan_model::ProjectId;
-use ryokan_ports::runtime::{Observed, Volumes};
+use ryokan_model::{InstanceId, ProjectId};
+use ryokan_ports::runtime::{Holdings, Observed, Volumes};
 use ryokan_store::instances::Instance;
 
 use crate::{App, Result};
 
+/// What is to go: instances with what becomes of their volumes, and networks that no instance uses.
+pub(crate) struct Orphans {
+    pub(crate) instances: Vec<(InstanceId, Volumes)>,
+    pub(crate) networks: Vec<ProjectId>,
+}
+
 impl App {
-    /// `observed` and the holdings are read before the rows, so that whatever is new has its row. Returns how many
-    /// things could not be removed yet.
-    pub(crate) async fn remove_orphans(&self, observed: &[Observed]) -> Result<i64> {
-        let holdings = self.runtime.holdings().await?;
+    /// `observed` and `holdings` were read before; the rows are read now, so that whatever is new has its row.
+    pub(crate) async fn find_orphans(&self, observed: &[Observed], holdings: &Holdings) -> Result<Orphans> {
         let (rows, tombstones) = self
             .store
             .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_instances()?, tx.tombstones()?)))
             .await?;
         let live: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
-        let mut left = 0;
+        let may_go = |id: &InstanceId| tombstones.get(id) == Some(&false);
         let containers = observed.iter().map(|o| o.instance).filter(|id| !live.contains(id));
-        let volumes = holdings
-            .volumes
-            .iter()
-            .copied()
-            .filter(|id| !live.contains(id) && tombstones.get(id) == Some(&false));
-        for id in containers.chain(volumes).collect::<BTreeSet<_>>() {
-            let volumes = if tombstones.get(&id) == Some(&false) { Volumes::Remove } else { Volumes::Keep };
-            tracing::info!(instance = %id, ?volumes, "removing an orphan");
-            if let Err(error) = self.runtime.remove(id, volumes).await {
-                tracing::warn!(instance = %id, error = %error, "an orphan could not be removed yet");
-                left += 1;
-            }
-        }
-        for project in unused_networks(&holdings.networks, &rows) {
-            if let Err(error) = self.runtime.remove_network(project).await {
-                tracing::debug!(project = %project, error = %error, "a network could not be removed yet");
-                left += 1;
-            }
-        }
-        Ok(left)
+        let volumes = holdings.volumes.iter().copied().filter(|id| !live.contains(id) && may_go(id));
+        let instances = containers
+            .chain(volumes)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|id| (id, if may_go(&id) { Volumes::Remove } else { Volumes::Keep }))
+            .collect();
+        Ok(Orphans { instances, networks: unused_networks(&holdings.networks, &rows).into_iter().collect() })
     }
 
     /// After a deletion: the project's network goes with its last instance.

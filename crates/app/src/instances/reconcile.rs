@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::act::Probed;
+use super::orphans::Orphans;
 use super::plan::{Action, Probing, plan};
 use crate::background::Report;
 use crate::{App, EngineHealth, Error, Result};
@@ -36,6 +37,22 @@ struct Memory {
     probing: BTreeMap<InstanceId, (RunKey, Probing)>,
     /// Steps that failed for a passing reason: how often, and not before when.
     retry: BTreeMap<InstanceId, (u32, Millis)>,
+    /// Unused networks are being removed.
+    clearing_networks: bool,
+}
+
+impl Memory {
+    /// Counts a failure and says when the next try may be.
+    fn failed(&mut self, id: InstanceId, now: Millis) -> u32 {
+        let tries = self.retry.get(&id).map_or(0, |(n, _)| *n) + 1;
+        let wait = RETRY.saturating_mul(1 << tries.min(8)).min(MAX_RETRY);
+        self.retry.insert(id, (tries, now.plus(wait)));
+        tries
+    }
+
+    fn is_waiting(&self, id: InstanceId, now: Millis) -> bool {
+        self.busy.contains(&id) || self.retry.get(&id).is_some_and(|(_, at)| *at > now)
+    }
 }
 
 /// Identifies one run of one container, so that probe counts start anew with it.
@@ -89,12 +106,15 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             }
             continue;
         };
-        let mut resync = tokio::time::interval(RESYNC);
+        let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Until the engine goes away.
         loop {
             if stale {
                 stale = !reconciler.reload().await;
+                if !stale && reconciler.sees_an_orphan() && !reconciler.resync().await {
+                    break;
+                }
             }
             let next = reconciler.step();
             tokio::select! {
@@ -128,11 +148,13 @@ impl Reconciler {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Watches the engine and lists it. Nothing may be planned before that: an instance that was not looked at yet
+    /// would seem to be lost.
     async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
         match self.app.runtime.watch().await {
             Ok(stream) => {
                 self.watched_since = self.app.clock.now();
-                Some(stream)
+                self.resync().await.then_some(stream)
             }
             Err(error) => {
                 self.engine_is_down(&error);
@@ -171,21 +193,15 @@ impl Reconciler {
     /// Lists the engine and clears away what nobody wants. `false` when the engine is away.
     async fn resync(&mut self) -> bool {
         let started = self.app.clock.now();
-        match self.app.runtime.list().await {
-            Ok(list) => {
+        let surveyed = async { Ok((self.app.runtime.list().await?, self.app.runtime.holdings().await?)) };
+        match surveyed.await {
+            Ok((list, holdings)) => {
                 self.app.engine.send_if_modified(|health| {
                     let changed = *health != EngineHealth::Up;
                     *health = EngineHealth::Up;
                     changed
                 });
-                let busy = self.memory().busy.clone();
-                // A step under way knows better what its own container is like; its end makes us look again.
-                let outcome = self
-                    .app
-                    .remove_orphans(
-                        &list.iter().filter(|o| !busy.contains(&o.instance)).cloned().collect::<Vec<_>>(),
-                    )
-                    .await;
+                let outcome = self.app.find_orphans(&list, &holdings).await.map(|o| self.clear_away(o));
                 self.observed = list.into_iter().map(|o| (o.instance, o)).collect();
                 self.ask_for_images().await;
                 let waiting = i64::try_from(self.rows.iter().filter(|r| !r.state.is_at_rest()).count())
@@ -199,6 +215,56 @@ impl Reconciler {
                 false
             }
         }
+    }
+
+    /// Whether the engine runs something that lost its row since (a forced deletion).
+    fn sees_an_orphan(&self) -> bool {
+        let (live, now) = (self.rows.iter().map(|r| r.id).collect::<BTreeSet<_>>(), self.app.clock.now());
+        let memory = self.memory();
+        self.observed.keys().any(|id| !live.contains(id) && !memory.is_waiting(*id, now))
+    }
+
+    /// Removes orphans in the background, as many at a time as there are: one that hangs holds up nobody else. A step
+    /// under way knows better what its own container is like; its end makes us look again. Returns how many there are.
+    fn clear_away(&self, orphans: Orphans) -> i64 {
+        let (now, mut found) = (self.app.clock.now(), 0);
+        for (id, volumes) in orphans.instances {
+            found += 1;
+            if self.memory().is_waiting(id, now) {
+                continue;
+            }
+            self.memory().busy.insert(id);
+            tracing::info!(instance = %id, ?volumes, "removing an orphan");
+            let (app, memory, done) = (self.app.clone(), self.memory.clone(), self.done.clone());
+            self.tasks.spawn(async move {
+                let outcome = app.runtime.remove(id, volumes).await;
+                {
+                    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                    match outcome {
+                        Ok(()) => drop(memory.retry.remove(&id)),
+                        Err(error) => {
+                            let tries = memory.failed(id, app.clock.now());
+                            tracing::warn!(instance = %id, tries, error = %error, "an orphan could not be removed yet");
+                        }
+                    }
+                }
+                // The reconciler may be gone at shutdown; its next start finds what is left.
+                let _ = done.send((id, true));
+            });
+        }
+        if !orphans.networks.is_empty() && !std::mem::replace(&mut self.memory().clearing_networks, true) {
+            found += i64::try_from(orphans.networks.len()).unwrap_or(i64::MAX);
+            let (app, memory) = (self.app.clone(), self.memory.clone());
+            self.tasks.spawn(async move {
+                for project in orphans.networks {
+                    if let Err(error) = app.runtime.remove_network(project).await {
+                        tracing::debug!(project = %project, error = %error, "a network could not be removed yet");
+                    }
+                }
+                memory.lock().unwrap_or_else(PoisonError::into_inner).clearing_networks = false;
+            });
+        }
+        found
     }
 
     async fn ask_for_images(&self) {
@@ -237,7 +303,7 @@ impl Reconciler {
         {
             let live: BTreeSet<_> = rows.iter().map(|r| r.id).collect();
             let mut memory = self.memory();
-            memory.retry.retain(|id, _| live.contains(id));
+            memory.retry.retain(|id, _| live.contains(id) || self.observed.contains_key(id));
             memory.probing.retain(|id, _| live.contains(id));
         }
         for row in &rows {
@@ -290,9 +356,7 @@ impl Reconciler {
                 match outcome {
                     Ok(()) => drop(memory.retry.remove(&id)),
                     Err(error) => {
-                        let tries = memory.retry.get(&id).map_or(0, |(n, _)| *n) + 1;
-                        let wait = RETRY.saturating_mul(1 << tries.min(8)).min(MAX_RETRY);
-                        memory.retry.insert(id, (tries, now.plus(wait)));
+                        let tries = memory.failed(id, now);
                         let error = anyhow::Error::from(error);
                         tracing::warn!(instance = %id, name = %row.name, tries, error = format!("{error:#}"), "a step failed; trying again");
                     }

@@ -54,6 +54,9 @@ impl App {
                 if row.spec != base.spec || row.state == State::Deleting {
                     return Err(Error::Conflict("the instance was changed by somebody else in the meantime; look at it and try again".into()));
                 }
+                if row.spec == spec && secrets.is_empty() && !pull_again {
+                    return Ok(());
+                }
                 let new_container = needs_new_container(&row.spec, &spec) || !secrets.is_empty() || pull_again;
                 for (name, value) in &secrets {
                     match value {

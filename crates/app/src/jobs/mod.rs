@@ -11,23 +11,23 @@ use ryokan_store::NewJob;
 pub struct JobError {
     /// Another try may help.
     pub retry: bool,
-    /// However many there were.
-    pub without_end: bool,
+    /// The try does not count: it failed because something that always comes back was away.
+    pub patient: bool,
     pub error: anyhow::Error,
 }
 
 impl JobError {
     pub fn retry(error: impl Into<anyhow::Error>) -> Self {
-        Self { retry: true, without_end: false, error: error.into() }
+        Self { retry: true, patient: false, error: error.into() }
     }
 
-    /// What the job needs is away; it is tried until that is back.
-    pub fn wait(error: impl Into<anyhow::Error>) -> Self {
-        Self { retry: true, without_end: true, error: error.into() }
+    /// Tried again for as long as it takes, and soon once it can succeed.
+    pub fn patient(error: impl Into<anyhow::Error>) -> Self {
+        Self { retry: true, patient: true, error: error.into() }
     }
 
     pub fn fatal(error: impl std::fmt::Display) -> Self {
-        Self { retry: false, without_end: false, error: anyhow::anyhow!("{error}") }
+        Self { retry: false, patient: false, error: anyhow::anyhow!("{error}") }
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{App, Result};
 const KINDS: &[&str] = &[images::KIND];
 const AT_A_TIME: usize = 8;
 const LEASE: Duration = Duration::from_secs(30);
+/// The most that a patient job waits between two tries.
+const PATIENT_RETRY: Duration = Duration::from_secs(10);
 
 /// Runs until `stop`; then running jobs are given up and released, so that another worker (or the next start) takes
 /// them at once instead of after their lease.
@@ -30,9 +32,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             Ok(jobs) if jobs.is_empty() => next_due(&app).await,
             Ok(jobs) => {
                 for job in jobs {
-                    let (app, slots, stop) = (app.clone(), slots.clone(), stop.clone());
+                    // Taken here, not in the task: what is claimed must be worked on, or its lease would run out.
+                    let (app, slot, stop) =
+                        (app.clone(), slots.clone().try_acquire_owned().ok(), stop.clone());
                     tracker.spawn(async move {
-                        let _slot = slots.acquire_owned().await;
+                        let _slot = slot;
                         tokio::select! {
                             () = work(&app, job) => {}
                             () = stop.cancelled() => {}
@@ -97,9 +101,11 @@ async fn work(app: &Arc<App>, job: Job) {
         .store
         .write(move |tx| match outcome {
             Ok(()) => tx.complete_job(&id, attempt, now.0),
-            Err(JobError { retry: true, without_end, error }) if without_end || !last_try => {
+            Err(JobError { retry: true, patient, error }) if patient || !last_try => {
                 tracing::info!(job = %id, kind = %kind, attempt, error = format!("{error:#}"), "a job failed; it is tried again");
-                tx.retry_job(&id, attempt, now.plus(backoff(attempt, jitter[0])).0, &format!("{error:#}"))
+                let wait = backoff(attempt, jitter[0]);
+                let wait = if patient { wait.min(PATIENT_RETRY) } else { wait };
+                tx.retry_job(&id, attempt, now.plus(wait).0, &format!("{error:#}"))
             }
             Err(JobError { error, .. }) => {
                 tracing::error!(job = %id, kind = %kind, attempt, error = format!("{error:#}"), "a job is given up");

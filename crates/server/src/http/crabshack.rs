@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::auth::Auth;
-use super::error::{ApiError, classify, log};
+use super::error::{ApiError, advise, classify, log};
 use super::extract::{Body, Query};
 use super::instances::url;
 use super::stream::{event, progress};
@@ -38,7 +38,9 @@ impl<E: Into<Error>> From<E> for OldError {
 impl IntoResponse for OldError {
     fn into_response(self) -> Response {
         log(&self.0);
-        (classify(&self.0).0, Json(json!({"error": self.0.to_string()}))).into_response()
+        let mut response = (classify(&self.0).0, Json(json!({"error": self.0.to_string()}))).into_response();
+        advise(&self.0, &mut response);
+        response
     }
 }
 
@@ -53,6 +55,19 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequest<
         Body::from_request(request, state)
             .await
             .map(|Body(value)| Self(value))
+            .map_err(|ApiError(e)| OldError(e))
+    }
+}
+
+/// A query string whose refusal has the old shape.
+struct OldQuery<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestParts<S> for OldQuery<T> {
+    type Rejection = OldError;
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, OldError> {
+        Query::from_request_parts(parts, state)
+            .await
+            .map(|Query(value)| Self(value))
             .map_err(|ApiError(e)| OldError(e))
     }
 }
@@ -240,7 +255,7 @@ async fn delete(
     State(context): State<Context>,
     OldAuth(caller): OldAuth,
     Path(name): Path<String>,
-    Query(query): Query<DeleteQuery>,
+    OldQuery(query): OldQuery<DeleteQuery>,
 ) -> Answer {
     let options = DeleteOptions { force: false, keep_volumes: query.purge == Some(false) };
     let row = context.app.delete_instance(&caller, &name, options).await?;
@@ -298,7 +313,7 @@ async fn logs(
     State(context): State<Context>,
     OldAuth(caller): OldAuth,
     Path(name): Path<String>,
-    Query(query): Query<LogsQuery>,
+    OldQuery(query): OldQuery<LogsQuery>,
 ) -> Answer {
     use futures_util::StreamExt as _;
     let options = LogOptions {

@@ -36,7 +36,14 @@ pub(crate) async fn readyz(State(context): State<Context>) -> Response {
     };
     let runtime = match context.app.engine_health() {
         EngineHealth::Up => None,
-        EngineHealth::Unknown => Some("the container engine has not answered yet".to_owned()),
+        // Only the leader of several servers follows the engine; the others ask.
+        EngineHealth::Unknown => {
+            match tokio::time::timeout(Duration::from_secs(3), context.app.engine_info()).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the container engine does not answer within 3 s".to_owned()),
+            }
+        }
         EngineHealth::Down(why) => Some(why),
     };
     let capabilities: Vec<Capability> = [("store", store), ("runtime", runtime), ("gateway", None)]

@@ -156,6 +156,8 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
         })
         .into_response();
     }
+    // A command over a WebSocket begins as a `GET`.
+    let upgrade = request.headers().contains_key(header::UPGRADE);
     let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
     let response = if read_only {
@@ -176,7 +178,7 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
         tracing::info!(%status, seconds = started.elapsed().as_secs(), "a slow write");
     }
     // What a known caller tried and was refused goes into the audit; strangers only into the throttle and the metrics.
-    if !read_only
+    if (!read_only || upgrade)
         && matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
         && let Some(caller) = caller
     {
@@ -185,7 +187,10 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
         } else {
             Error::not_found("thing", &path)
         };
-        context.app.record_denied(&caller, format!("{method} {path}"), &reason).await;
+        // Hanging up must not avoid the audit.
+        let (app, action) = (context.app.clone(), format!("{method} {path}"));
+        let recording = async move { app.record_denied(&caller, action, &reason).await };
+        let _ = context.writes.spawn(recording.in_current_span()).await;
     }
     response
 }

@@ -10,6 +10,7 @@ use ryokan_api::instance::{DeleteQuery, Instance, InstanceQuery, InstanceRequest
 use ryokan_app::Error;
 use ryokan_app::instances::delete::DeleteOptions;
 use ryokan_app::instances::follow::Goal;
+use ryokan_model::instance::Desired;
 use ryokan_model::permission::Scope;
 use ryokan_store::instances::Instance as Row;
 
@@ -83,7 +84,9 @@ pub(crate) async fn update(
     Body(request): Body<InstanceRequest>,
 ) -> ApiResult<Response> {
     let row = context.app.update_instance(&caller, &name, request).await?;
-    Ok(accepted(&context, &headers, row, Goal::Ready))
+    // A stopped instance stays so; its next start takes the change.
+    let goal = if row.desired == Desired::Running { Goal::Ready } else { Goal::Stopped };
+    Ok(accepted(&context, &headers, row, goal))
 }
 
 /// Deletes an instance with its container and, unless told otherwise, its volumes.

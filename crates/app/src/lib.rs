@@ -1,1 +1,143 @@
-//! app
+//! The heart: use cases, durable jobs and reconcilers. It knows no HTTP, no SQL text and no engine's SDK.
+//!
+//! A use case is one `async fn` on [`App`] in a file named by its verb: it authorises, checks, and writes intent in one
+//! transaction, with an event for the audit. Effects happen after the commit, through a job or a reconciler, which are
+//! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
+
+pub mod background;
+pub mod crash;
+pub mod entropy;
+pub mod error;
+pub mod events;
+pub mod housekeeping;
+pub mod identity;
+pub mod instances;
+pub mod jobs;
+pub mod projects;
+pub mod system;
+pub mod templates;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+pub use error::{Error, Result};
+use ryokan_model::quantity::{Bytes, Cpus};
+use ryokan_model::{Clock, InstanceId, Secret};
+use ryokan_ports::Runtime;
+use ryokan_ports::runtime::PullProgress;
+use ryokan_store::Seal;
+use ryokan_store::Store;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::entropy::Entropy;
+use crate::identity::authenticate::Snapshot;
+use crate::identity::throttle::Throttle;
+
+/// What an operator decides about the use cases.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Agents answer at `NAME.ZONE`.
+    pub zone: String,
+    /// `http://ZONE:PORT` as a browser sees it, without a trailing slash.
+    pub public_url: String,
+    /// A configured operator's token, as Crabshack has it.
+    pub admin_secret: Option<Secret>,
+    /// As at the start; [`App::set_limits`] changes those in force.
+    pub limits: Limits,
+    /// Who claims jobs: unique for each process.
+    pub worker: String,
+}
+
+/// Bounds for what one project may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub instances_per_project: usize,
+    pub memory_per_instance: Bytes,
+    pub cpus_per_instance: Cpus,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            instances_per_project: 100,
+            memory_per_instance: Bytes::mebi(64 * 1024),
+            cpus_per_instance: Cpus::from_millis(64_000),
+        }
+    }
+}
+
+/// Whether the engine answers, as last seen by the reconciler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineHealth {
+    Unknown,
+    Up,
+    Down(String),
+}
+
+/// All that a use case needs. One for each process, behind an `Arc`.
+pub struct App {
+    pub store: Store,
+    pub(crate) seal: Arc<Seal>,
+    pub runtime: Arc<dyn Runtime>,
+    pub clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub settings: Settings,
+    limits: ArcSwap<Limits>,
+    pub(crate) identity: ArcSwap<Snapshot>,
+    identity_turn: tokio::sync::Mutex<()>,
+    pub(crate) throttle: Throttle,
+    /// Progress of image pulls, for whoever waits for an instance.
+    pub(crate) pulls: broadcast::Sender<(InstanceId, PullProgress)>,
+    /// Wakes the instance reconciler.
+    pub(crate) wake: Notify,
+    pub(crate) engine: watch::Sender<EngineHealth>,
+}
+
+/// The parts that an [`App`] is made of.
+pub struct Parts {
+    pub store: Store,
+    pub seal: Arc<Seal>,
+    pub runtime: Arc<dyn Runtime>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub settings: Settings,
+}
+
+impl App {
+    /// Nothing runs yet; call [`App::refresh_identity`] before the first request.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            store: parts.store,
+            seal: parts.seal,
+            runtime: parts.runtime,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            limits: ArcSwap::from_pointee(parts.settings.limits.clone()),
+            settings: parts.settings,
+            identity: ArcSwap::default(),
+            identity_turn: tokio::sync::Mutex::new(()),
+            throttle: Throttle::default(),
+            pulls: broadcast::channel(256).0,
+            wake: Notify::new(),
+            engine: watch::channel(EngineHealth::Unknown).0,
+        })
+    }
+
+    /// The snapshot that callers are checked against.
+    pub fn identity(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.identity.load()
+    }
+
+    /// Changes the bounds for what is asked from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    pub fn engine_health(&self) -> EngineHealth {
+        self.engine.borrow().clone()
+    }
+}

@@ -13,6 +13,7 @@ pub mod name;
 pub mod permission;
 pub mod probe;
 pub mod quantity;
+pub mod request;
 pub mod secret;
 pub mod spec;
 pub mod template;

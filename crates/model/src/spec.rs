@@ -590,7 +590,13 @@ impl InstanceSpec {
                     header_name("gateway.upstream_auth.headers", name)?;
                 }
             }
-            UpstreamAuth::SignedJwt { header, .. } => header_name("gateway.upstream_auth.header", header)?,
+            UpstreamAuth::SignedJwt { header, .. } => {
+                header_name("gateway.upstream_auth.header", header)?;
+                return Err(Invalid::new(
+                    "gateway.upstream_auth.mode",
+                    "`signed_jwt` is not available yet; use `trusted_proxy`",
+                ));
+            }
             UpstreamAuth::None | UpstreamAuth::TokenInFrame => {}
         }
         if let OriginPolicy::Set(origin) = &self.gateway.origin

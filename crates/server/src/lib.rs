@@ -1,1 +1,14 @@
-//! server
+//! The server: configuration, composition root, lifecycle, and the HTTP API over the use cases.
+//!
+//! `config` is parsed (pure), `compose` builds everything (nothing runs), `lifecycle` runs and drains it. Handlers
+//! parse, call one use case, and map the answer.
+
+pub mod cli;
+pub mod compose;
+pub mod config;
+mod http;
+pub mod lifecycle;
+mod ports;
+mod telemetry;
+
+pub use http::openapi;

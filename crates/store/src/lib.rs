@@ -1,1 +1,48 @@
-//! store
+//! All SQL of ryokan: one transaction type over SQLite and PostgreSQL.
+//!
+//! A transaction is a plain synchronous function, `store.write(|tx| ...)` or `store.read(|tx| ...)`. One SQL text a
+//! query serves both engines: `$1` placeholders, `RETURNING`, `ON CONFLICT`; ids and JSON are TEXT, times BIGINT UTC
+//! milliseconds. What truly differs lives in `dialect`. Why it is not `sqlx::Any`: `docs/adr/0001-store.md`.
+//!
+//! What must always hold: a write is acknowledged only after it is durable; it runs whole or not at all; neither a
+//! caller that goes away nor a closure that panics can leave it half-done. The crate knows no domain rules beyond the
+//! shape of rows, reads no clock and makes no ids: callers pass both in.
+
+mod change;
+pub mod credentials;
+mod dialect;
+mod error;
+mod events;
+pub mod instances;
+mod jobs;
+mod key_file;
+mod migrate;
+mod options;
+mod reconcilers;
+mod row;
+mod seal;
+mod secrets;
+mod settings;
+mod store;
+pub mod templates;
+#[cfg(feature = "test-util")]
+pub mod test_util;
+mod tx;
+pub mod users;
+mod value;
+mod work;
+
+pub use change::{Change, Changes};
+pub use dialect::Dialect;
+pub use dialect::leader::LeaderGuard;
+pub use error::{Result, StoreError};
+pub use events::{EVENTS, Event, EventFilter, EventOutcome, EventsPage, LoggedEvent};
+pub use jobs::{Enqueued, JOBS, Job, JobCount, JobFilter, JobState, NewJob};
+pub use options::{Options, StoreUrl};
+pub use reconcilers::ReconcilerRun;
+pub use row::Row;
+pub use seal::{Key, KeyId, Scope, Seal};
+pub use secrets::{KeyCheck, Rotation, SecretName, rotate};
+pub use store::Store;
+pub use tx::Tx;
+pub use value::Value;

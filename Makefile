@@ -1,0 +1,34 @@
+# Type `make` to see what there is. Each target is a script, so that it also works by itself.
+.DEFAULT_GOAL := help
+.PHONY: help run dev test e2e ci fmt lint hello-image clean-dev
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build everything, start a server with a first agent, print its URL
+	@scripts/run
+
+dev: ## start the server on ./dev-data again at each change of the code (needs nothing else)
+	@scripts/dev
+
+test: ## all tests: Rust on SQLite and PostgreSQL, real Docker, real browser
+	@scripts/test
+
+e2e: ## only the journeys in a real browser, against a fresh server
+	@e2e/run
+
+ci: ## exactly what CI runs: all checks, then all tests, none skipped
+	@scripts/ci
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## formatting, clippy, documentation, dependencies, layers, sizes, links, scripts
+	@scripts/ci lint
+
+hello-image: ## build the image of our tiny agent
+	@scripts/ensure-docker
+	@scripts/hello-image
+
+clean-dev: ## remove what `make run` and `make dev` made: their data and their containers
+	@scripts/clean-dev

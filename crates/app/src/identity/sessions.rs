@@ -1,0 +1,158 @@
+//! Browser sessions: made from a password or a one-time link, ended by signing out.
+
+use std::time::Duration;
+
+use ryokan_model::permission::Caller;
+use ryokan_model::{Millis, Secret, SessionId, UserId};
+use ryokan_store::credentials::Session;
+use ryokan_store::users::User;
+use serde_json::json;
+
+use super::{fingerprint, password};
+use crate::{App, Error, Result, events};
+
+const LIFETIME: Duration = Duration::from_hours(7 * 24);
+const LINK_LIFETIME: Duration = Duration::from_mins(15);
+
+/// A new session; `secret` goes into the cookie and nowhere else.
+pub struct NewSession {
+    pub secret: Secret,
+    pub user: User,
+    pub expires_at: Millis,
+}
+
+impl App {
+    /// Signs in by password. Wrong login and wrong password look alike, in words and in time.
+    pub async fn sign_in(&self, login: &str, secret: Secret, address: &str) -> Result<NewSession> {
+        let (by_address, by_login) = (format!("address:{address}"), format!("login:{login}"));
+        let keys = [by_address.as_str(), by_login.as_str()];
+        self.throttle.begin(&keys, self.clock.as_ref())?;
+        let wanted = login.to_owned();
+        let user = self.store.read(move |tx| tx.user_by_login(&wanted)).await?.filter(|u| !u.disabled);
+        let good = password::verify(secret, user.as_ref().and_then(|u| u.password_hash.clone())).await?;
+        match user {
+            Some(user) if good => {
+                self.throttle.succeeded(&by_login);
+                self.throttle.take_back(&by_address);
+                self.open_session(user, address, "password").await
+            }
+            _ => {
+                let (now, login, address) =
+                    (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
+                self.store
+                    .write(move |tx| {
+                        events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))
+                    })
+                    .await?;
+                Err(Error::Forbidden("login or password is wrong".into()))
+            }
+        }
+    }
+
+    /// Signs in by a one-time link, which is used up.
+    pub async fn sign_in_by_link(&self, link: &str, address: &str) -> Result<NewSession> {
+        let key = format!("address:{address}");
+        self.throttle.begin(&[&key], self.clock.as_ref())?;
+        let (hash, now) = (fingerprint(link), self.clock.now());
+        let user = self
+            .store
+            .write(move |tx| match tx.take_login_link(&hash, now)? {
+                Some(id) => tx.user(id),
+                None => Ok(None),
+            })
+            .await?;
+        match user.filter(|u| !u.disabled) {
+            Some(user) => {
+                self.throttle.take_back(&key);
+                self.open_session(user, address, "link").await
+            }
+            None => Err(Error::Forbidden("this link was used already or has expired; an operator can make another with `ryokan users login-link`".into())),
+        }
+    }
+
+    async fn open_session(&self, user: User, address: &str, by: &'static str) -> Result<NewSession> {
+        let now = self.clock.now();
+        let secret = self.entropy.secret("rys_");
+        let session = Session {
+            id: SessionId::from_parts(now, self.entropy.bytes()),
+            user: user.id,
+            hash: fingerprint(secret.expose()),
+            created_at: now,
+            expires_at: now.plus(LIFETIME),
+        };
+        let expires_at = session.expires_at;
+        let (login, address) = (user.login.clone(), address.to_owned());
+        self.store
+            .write(move |tx| {
+                tx.insert_session(&session)?;
+                let actor = events::Actor { login: &login, address: Some(&address) };
+                events::allowed(
+                    tx,
+                    now,
+                    &actor,
+                    None,
+                    "session.created",
+                    "session",
+                    &session.id.to_string(),
+                    &login,
+                    json!({"by": by}),
+                )
+            })
+            .await?;
+        self.refresh_identity().await?;
+        Ok(NewSession { secret, user, expires_at })
+    }
+
+    pub async fn sign_out(&self, caller: &Caller, session: SessionId) -> Result<()> {
+        let (now, caller) = (self.clock.now(), caller.clone());
+        self.store
+            .write(move |tx| {
+                tx.delete_session(session)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "session.deleted",
+                    "session",
+                    &session.to_string(),
+                    &caller.login,
+                    json!({}),
+                )
+            })
+            .await?;
+        self.refresh_identity().await
+    }
+
+    /// A link that signs `user` in once; operators only.
+    pub async fn login_link(&self, caller: &Caller, user: &str) -> Result<(Secret, Millis)> {
+        if !caller.is_operator() {
+            return Err(Error::operators_only());
+        }
+        let user = self.find_user(user).await?;
+        self.make_login_link(user.id, caller).await
+    }
+
+    async fn make_login_link(&self, user: UserId, caller: &Caller) -> Result<(Secret, Millis)> {
+        let now = self.clock.now();
+        let (link, expires_at) = (self.entropy.secret("ryl_"), now.plus(LINK_LIFETIME));
+        let (hash, caller) = (fingerprint(link.expose()), caller.clone());
+        self.store
+            .write(move |tx| {
+                tx.insert_login_link(&hash, user, expires_at)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    None,
+                    "user.login_link_created",
+                    "user",
+                    &user.to_string(),
+                    "",
+                    json!({}),
+                )
+            })
+            .await?;
+        Ok((link, expires_at))
+    }
+}

@@ -1,0 +1,152 @@
+//! API tokens: made, listed, revoked. A token never gives more than the credential that made it.
+
+use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::quantity::Span;
+use ryokan_model::{Secret, TokenId};
+use ryokan_store::credentials::Token;
+use serde_json::json;
+
+use super::{TOKEN_PREFIX, fingerprint};
+use crate::{App, Error, Result, events};
+
+pub struct NewToken {
+    pub label: String,
+    pub scope: Scope,
+    /// Id or name.
+    pub project: Option<String>,
+    pub expires_in: Option<Span>,
+    /// Id or login of another user; operators only.
+    pub user: Option<String>,
+}
+
+impl App {
+    /// Returns the token's row and its secret, which is not stored.
+    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<(Token, Secret)> {
+        if new.label.trim().is_empty() || new.label.chars().count() > 100 {
+            return Err(Error::invalid("label", "must have 1 to 100 characters"));
+        }
+        if caller.scope < Scope::Write {
+            return Err(Error::scope(Scope::Write));
+        }
+        if new.scope > caller.scope {
+            return Err(Error::scope(new.scope));
+        }
+        let user = match &new.user {
+            None => caller.user,
+            Some(user) => {
+                let found = self.find_user(user).await?;
+                if found.id != caller.user && !caller.is_operator() {
+                    return Err(Error::not_found("user", user));
+                }
+                found.id
+            }
+        };
+        let project = match (&new.project, caller.only_project) {
+            (Some(project), _) => Some(self.find_project(caller, Scope::Read, project).await?.id),
+            (None, only) => only,
+        };
+        let now = self.clock.now();
+        let secret = self.entropy.secret(TOKEN_PREFIX);
+        let token = Token {
+            id: TokenId::from_parts(now, self.entropy.bytes()),
+            user,
+            label: new.label.trim().to_owned(),
+            hash: fingerprint(secret.expose()),
+            scope: new.scope,
+            project,
+            created_at: now,
+            expires_at: new.expires_in.map(|span| now.plus(span.duration())),
+            last_used_at: None,
+        };
+        let (mut row, caller) = (token, caller.clone());
+        let token = self
+            .store
+            .write(move |tx| {
+                if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
+                    // Gone since the request was let in; and no token outlives the one that made it.
+                    let maker = tx.token(id)?.ok_or(Error::Unauthenticated)?;
+                    row.expires_at = match (row.expires_at, maker.expires_at) {
+                        (Some(wanted), Some(most)) => Some(wanted.min(most)),
+                        (wanted, most) => wanted.or(most),
+                    };
+                }
+                tx.insert_token(&row)?;
+                let data = json!({"label": row.label, "scope": row.scope});
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    row.project,
+                    "token.created",
+                    "token",
+                    &row.id.to_string(),
+                    &row.label,
+                    data,
+                )?;
+                Ok::<_, Error>(row)
+            })
+            .await?;
+        self.refresh_identity().await?;
+        Ok((token, secret))
+    }
+
+    /// The caller's own tokens; an operator may ask for everybody's. A project's token sees only that project's.
+    pub async fn list_tokens(
+        &self,
+        caller: &Caller,
+        all: bool,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<Token>> {
+        let user = if all && caller.is_operator() { None } else { Some(caller.user) };
+        let (only, most) = (caller.only_project, limit as usize);
+        let mut after = after.unwrap_or_default();
+        let read = self.store.read(move |tx| {
+            let mut found = Vec::new();
+            loop {
+                let page = tx.tokens(user, &after, limit)?;
+                let Some(last) = page.last() else { break };
+                after = last.id.to_string();
+                found.extend(page.into_iter().filter(|t| only.is_none_or(|only| t.project == Some(only))));
+                if found.len() >= most {
+                    break;
+                }
+            }
+            found.truncate(most);
+            Ok::<_, ryokan_store::StoreError>(found)
+        });
+        Ok(read.await?)
+    }
+
+    /// Refused from the next request on.
+    pub async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<()> {
+        let hidden = || Error::not_found("token", id);
+        let token: TokenId = id.parse().map_err(|_| hidden())?;
+        let row = self.store.read(move |tx| tx.token(token)).await?.ok_or_else(hidden)?;
+        let inside = caller.only_project.is_none_or(|only| row.project == Some(only));
+        if !(caller.is_operator() || (row.user == caller.user && inside)) {
+            return Err(hidden());
+        }
+        if caller.scope < Scope::Write {
+            return Err(Error::scope(Scope::Write));
+        }
+        let (now, caller) = (self.clock.now(), caller.clone());
+        self.store
+            .write(move |tx| {
+                tx.delete_token(token)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &caller,
+                    row.project,
+                    "token.revoked",
+                    "token",
+                    &token.to_string(),
+                    &row.label,
+                    json!({}),
+                )
+            })
+            .await?;
+        self.refresh_identity().await
+    }
+}

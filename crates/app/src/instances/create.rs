@@ -1,0 +1,222 @@
+//! `create`: checks, then one transaction with the row, its sealed secrets, an event and the job that fetches its image.
+
+use std::collections::BTreeMap;
+
+use ryokan_model::instance::{Desired, State};
+use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::request::InstanceRequest;
+use ryokan_model::spec::InstanceSpec;
+use ryokan_model::{InstanceId, Name, Secret};
+use ryokan_store::StoreError;
+use ryokan_store::instances::Instance;
+use serde_json::json;
+
+use crate::identity::fingerprint;
+use crate::instances::secrets_of;
+use crate::{App, Error, Result, events};
+
+/// A name is generated this often before we give up on finding a free one.
+const NAME_TRIES: usize = 4;
+
+impl App {
+    /// Accepts an instance. It is `pending` when this returns; the reconciler does the rest. The same idempotency key
+    /// and request give the same instance again; the same key with another request is a conflict.
+    pub async fn create_instance(
+        &self,
+        caller: &Caller,
+        mut request: InstanceRequest,
+        idempotency_key: Option<String>,
+    ) -> Result<Instance> {
+        let project = match request.project.take() {
+            Some(project) => self.find_project(caller, Scope::Write, &project).await?,
+            None => self.default_project(caller).await?,
+        };
+        caller
+            .may(Scope::Write, project.id)
+            .map_err(|refused| Error::refused(refused, "project", project.name.as_str()))?;
+        // Compared when the key is used again, so it must not depend on what the template says today.
+        let request_text = serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?;
+        let request_hash = fingerprint(&format!("{} {request_text}", project.id));
+        let template_name =
+            request.template.take().map_or_else(|| "custom".to_owned(), |name| name.to_string());
+        let template = self.get_template(&template_name).await.map_err(|e| match e {
+            Error::NotFound { id, .. } => Error::invalid(
+                "template",
+                format!("there is no template `{id}`; `ryokan templates` lists them"),
+            ),
+            other => other,
+        })?;
+        let wanted_name = request.name.take();
+        let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        self.check_limits(&spec)?;
+        self.check_engine(&spec).await?;
+
+        let now = self.clock.now();
+        let id = InstanceId::from_parts(now, self.entropy.bytes());
+
+        for attempt in 0..NAME_TRIES {
+            let name = wanted_name.clone().unwrap_or_else(|| Name::generated(self.entropy.bytes()));
+            let row = Instance {
+                id,
+                project: project.id,
+                project_name: project.name.to_string(),
+                name,
+                template: template.name.to_string(),
+                spec: spec.clone(),
+                desired: Desired::Running,
+                state: State::Pending,
+                since: now,
+                message: None,
+                generation: 1,
+                image_generation: 0,
+                image_id: None,
+                image_digest: None,
+                restart_wanted: 0,
+                restart_done: 0,
+                crashes: 0,
+                exit_code: None,
+                previous: None,
+                retry_at: None,
+                endpoints: BTreeMap::new(),
+                reach: None,
+                keep_volumes: false,
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                deleted_at: None,
+            };
+            match self
+                .insert(caller, row, &secrets, idempotency_key.clone().map(|key| (key, request_hash.clone())))
+                .await
+            {
+                Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}
+                Ok(row) => {
+                    crate::crash::point("create.committed");
+                    return Ok(row);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Err(Error::internal("no free name was found"))
+    }
+
+    async fn insert(
+        &self,
+        caller: &Caller,
+        row: Instance,
+        secrets: &BTreeMap<String, Secret>,
+        key: Option<(String, String)>,
+    ) -> Result<Instance> {
+        let (now, by, secrets, seal, limit) = (
+            self.clock.now(),
+            caller.clone(),
+            secrets.clone(),
+            self.seal.clone(),
+            self.limits().instances_per_project,
+        );
+        let job = self.image_job(&row);
+        self.store
+            .write(move |tx| {
+                if let Some((key, hash)) = key
+                    && let Some((first_hash, made)) =
+                        tx.claim_idempotency_key(by.user, &key, &hash, &row.id.to_string(), now)?
+                {
+                    if first_hash != hash {
+                        return Err(Error::Conflict(
+                            "this Idempotency-Key was used for another request".into(),
+                        ));
+                    }
+                    let id: InstanceId = made
+                        .parse()
+                        .map_err(|_| Error::internal("an idempotency key points at no instance"))?;
+                    return tx
+                        .instance(id)?
+                        .ok_or_else(|| Error::Conflict("what this Idempotency-Key made is gone".into()));
+                }
+                tx.lock(&format!("project:{}", row.project))?;
+                if tx.project(row.project)?.is_none() {
+                    return Err(Error::not_found("project", &row.project_name));
+                }
+                if tx.instances_of(row.project)?.len() >= limit {
+                    return Err(Error::QuotaExceeded(format!(
+                        "the project has {limit} instances, which is all it may have; delete one first"
+                    )));
+                }
+                tx.insert_instance(&row)?;
+                for (name, value) in &secrets {
+                    tx.put_secret(&seal, &secrets_of(row.id), name, value, now.0)?;
+                }
+                tx.enqueue_job(&job, now.0)?;
+                let data = json!({"template": row.template, "image": row.spec.image});
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "instance.created",
+                    "instance",
+                    &row.id.to_string(),
+                    row.name.as_str(),
+                    data,
+                )?;
+                Ok(row)
+            })
+            .await
+            .map_err(|e: Error| match e {
+                Error::Internal(inner)
+                    if inner
+                        .downcast_ref::<StoreError>()
+                        .is_some_and(|s| matches!(s, StoreError::ForeignKey)) =>
+                {
+                    Error::Conflict("the project was deleted meanwhile".into())
+                }
+                other => other,
+            })
+    }
+
+    /// What one project may ask for on this installation.
+    pub(crate) fn check_limits(&self, spec: &InstanceSpec) -> Result<()> {
+        let limits = self.limits();
+        if spec.resources.memory > limits.memory_per_instance {
+            return Err(Error::invalid(
+                "memory",
+                format!("at most {} an instance here", limits.memory_per_instance),
+            ));
+        }
+        if spec.resources.cpus > limits.cpus_per_instance {
+            return Err(Error::invalid(
+                "cpus",
+                format!("at most {} an instance here", limits.cpus_per_instance),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the engine will refuse anyway is refused at once, while it answers; else at the start.
+    pub(crate) async fn check_engine(&self, spec: &InstanceSpec) -> Result<()> {
+        let Ok(Ok(info)) = tokio::time::timeout(std::time::Duration::from_secs(2), self.runtime.info()).await
+        else {
+            return Ok(());
+        };
+        if !info.isolations.contains(&spec.security.isolation) {
+            return Err(Error::invalid(
+                "isolation",
+                format!(
+                    "`{}` is not installed on this engine; installed are {}",
+                    spec.security.isolation,
+                    info.isolations.join(", ")
+                ),
+            ));
+        }
+        if u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000 {
+            return Err(Error::invalid("cpus", format!("the engine's host has only {}", info.cpus)));
+        }
+        if spec.resources.memory.get() > info.memory {
+            return Err(Error::invalid(
+                "memory",
+                format!("the engine's host has only {}", ryokan_model::quantity::Bytes::new(info.memory)),
+            ));
+        }
+        Ok(())
+    }
+}

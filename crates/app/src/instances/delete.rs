@@ -1,0 +1,80 @@
+//! `delete`: gracefully through the reconciler, or at once with `force`, which needs no engine at all: the row becomes a
+//! tombstone, its name is free, and the orphan search removes what the engine still holds as soon as it can.
+
+use ryokan_model::Millis;
+use ryokan_model::instance::{Desired, State};
+use ryokan_model::permission::{Caller, Scope};
+use ryokan_store::Tx;
+use ryokan_store::instances::Instance;
+use serde_json::json;
+
+use crate::instances::{enter, secrets_of};
+use crate::{App, Error, Result, events};
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeleteOptions {
+    pub force: bool,
+    pub keep_volumes: bool,
+}
+
+impl App {
+    /// The row as it is afterwards; `deleted_at` is set when it was forced.
+    pub async fn delete_instance(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        options: DeleteOptions,
+    ) -> Result<Instance> {
+        let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
+        let by = caller.clone();
+        let changed = self
+            .change_instance(row.id, move |tx, row, now| {
+                let first = row.state != State::Deleting;
+                if !first && !options.force {
+                    return Ok(());
+                }
+                row.desired = Desired::Deleted;
+                // Forcing a deletion that keeps volumes is no order to remove them.
+                row.keep_volumes = options.keep_volumes || (!first && row.keep_volumes);
+                enter(row, State::Deleting, None, now)?;
+                let data = json!({"force": options.force, "keep_volumes": row.keep_volumes});
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "instance.delete_requested",
+                    "instance",
+                    &row.id.to_string(),
+                    row.name.as_str(),
+                    data,
+                )?;
+                if options.force {
+                    bury(tx, row, now)?;
+                }
+                Ok(())
+            })
+            .await?;
+        crate::crash::point("delete.committed");
+        // Forced or not, the engine's part begins now rather than at the next resync.
+        self.wake.notify_one();
+        changed.ok_or_else(|| Error::not_found("instance", id_or_name))
+    }
+}
+
+/// Turns the row into a tombstone: gone for everybody, remembered so that its volumes may be removed.
+pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<()> {
+    row.deleted_at = Some(now);
+    row.endpoints.clear();
+    tx.delete_secrets(&secrets_of(row.id))?;
+    events::system(
+        tx,
+        now,
+        "instance.deleted",
+        "instance",
+        &row.id.to_string(),
+        row.name.as_str(),
+        Some(row.project),
+        json!({"keep_volumes": row.keep_volumes}),
+    )
+}

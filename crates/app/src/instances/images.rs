@@ -1,0 +1,149 @@
+//! The job `instance.image`: makes an instance's image present on the engine and records what it is. One for each
+//! generation of an instance; the engine itself joins pulls of the same layers.
+
+use std::sync::Arc;
+
+use ryokan_model::instance::{Desired, State};
+use ryokan_model::{InstanceId, JobId};
+use ryokan_ports::runtime::{ImageRequest, RuntimeError};
+use ryokan_store::NewJob;
+use ryokan_store::instances::Instance;
+use serde::{Deserialize, Serialize};
+
+use crate::instances::enter;
+use crate::jobs::{JobError, NewJobParts};
+use crate::{App, Error, Result};
+
+pub const KIND: &str = "instance.image";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Payload {
+    instance: InstanceId,
+    generation: i64,
+}
+
+impl App {
+    pub(crate) fn image_job(&self, row: &Instance) -> NewJob {
+        self.image_job_maker()(row)
+    }
+
+    /// For use inside a transaction, where the row's generation is known.
+    pub(crate) fn image_job_maker(&self) -> impl Fn(&Instance) -> NewJob + Clone + Send + 'static {
+        let now = self.clock.now();
+        let id = JobId::from_parts(now, self.entropy.bytes());
+        move |row| {
+            crate::jobs::new_job(NewJobParts {
+                id,
+                kind: KIND,
+                key: format!("{}:{}", row.id, row.generation),
+                payload: serde_json::json!({"instance": row.id, "generation": row.generation}),
+                run_at: now,
+                // A registry may be away for a good while.
+                max_attempts: 8,
+            })
+        }
+    }
+
+    /// Runs the job. An instance that is gone or has moved on makes it a success.
+    pub(crate) async fn run_image_job(
+        self: &Arc<Self>,
+        payload: serde_json::Value,
+        last_try: bool,
+    ) -> Result<(), JobError> {
+        let payload: Payload =
+            serde_json::from_value(payload).map_err(|e| JobError::fatal(format!("payload: {e}")))?;
+        let (id, generation) = (payload.instance, payload.generation);
+        let Some(row) = self.store.read(move |tx| tx.instance(id)).await.map_err(JobError::retry)? else {
+            return Ok(());
+        };
+        if row.generation != generation
+            || row.image_generation >= generation
+            || row.desired == Desired::Deleted
+        {
+            return Ok(());
+        }
+        if row.desired == Desired::Running
+            && matches!(row.state, State::Pending | State::Starting | State::Ready | State::Unhealthy)
+        {
+            self.change_instance(id, move |_, row, now| {
+                if row.generation == generation
+                    && row.desired == Desired::Running
+                    && row.state == State::Pending
+                {
+                    let message = format!("fetching image {}", row.spec.image);
+                    enter(row, State::Building, Some(message), now)?;
+                }
+                Ok(())
+            })
+            .await
+            .map_err(JobError::retry)?;
+        }
+        let credentials = self
+            .registry_credentials(row.project, row.spec.image.registry())
+            .await
+            .map_err(JobError::retry)?;
+        let request = ImageRequest { image: row.spec.image.clone(), policy: row.spec.pull, credentials };
+        let pulls = self.pulls.clone();
+        let progress = move |p| drop(pulls.send((id, p)));
+        crate::crash::point("image.pulling");
+        match self.runtime.image(&request, &progress).await {
+            Ok(image) => {
+                crate::crash::point("image.present");
+                self.change_instance(id, move |_, row, now| {
+                    if row.generation != generation {
+                        return Ok(());
+                    }
+                    row.image_generation = generation;
+                    row.image_id = Some(image.id.clone());
+                    row.image_digest.clone_from(&image.digest);
+                    if row.state == State::Building {
+                        enter(row, State::Pending, None, now)?;
+                    }
+                    Ok(())
+                })
+                .await
+                .map_err(JobError::retry)?;
+                Ok(())
+            }
+            Err(error) => {
+                // An engine that is away says nothing about the image; it comes back.
+                let patient = matches!(error, RuntimeError::Unavailable(_));
+                let transient = patient || error.is_transient() && !last_try;
+                let message = error.to_string();
+                if !transient
+                    && self.give_up_update(id, generation, &message).await.map_err(JobError::retry)?
+                {
+                    return Ok(());
+                }
+                self.change_instance(id, move |_, row, now| {
+                    if row.generation != generation || row.desired != Desired::Running {
+                        return Ok(());
+                    }
+                    if transient {
+                        if matches!(row.state, State::Pending | State::Building) {
+                            let state = row.state;
+                            enter(row, state, Some(format!("{message}; trying again")), now)?;
+                        }
+                        return Ok(());
+                    }
+                    enter(row, State::Failed, Some(message.clone()), now)
+                })
+                .await
+                .map_err(JobError::retry)?;
+                match error {
+                    e if patient => Err(JobError::patient(e)),
+                    e if transient => Err(JobError::retry(e)),
+                    // The instance says why; there is nothing for an operator to do about the job.
+                    RuntimeError::Image { .. } | RuntimeError::Refused { .. } => Ok(()),
+                    e => Err(JobError::fatal(e)),
+                }
+            }
+        }
+    }
+
+    /// Makes sure that an instance that waits for its image has a live job. The reconciler's safety net.
+    pub(crate) async fn ensure_image_job(&self, row: &Instance) -> Result<()> {
+        let (job, now) = (self.image_job(row), self.clock.now());
+        self.store.write(move |tx| tx.enqueue_job(&job, now.0).map(drop)).await.map_err(Error::from)
+    }
+}

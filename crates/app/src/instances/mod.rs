@@ -1,0 +1,124 @@
+//! Instances: use cases that write what is wanted, and the reconciler that makes it so.
+
+mod act;
+pub mod create;
+pub mod delete;
+pub mod find;
+pub mod follow;
+pub mod images;
+pub mod inside;
+pub mod lifecycle;
+pub mod orphans;
+pub mod plan;
+pub mod reconcile;
+pub mod routes;
+pub mod update;
+
+use ryokan_model::instance::State;
+use ryokan_model::{InstanceId, Millis, Secret};
+use ryokan_store::instances::Instance;
+use ryokan_store::{Scope, StoreError, Tx};
+use serde_json::json;
+
+use crate::{App, Error, Result, events};
+
+/// Where an instance's secret variables are sealed.
+pub(crate) fn secrets_of(id: InstanceId) -> Scope {
+    Scope::new("instance", id.to_string())
+}
+
+/// How often a lost race against another writer of the same row is tried again.
+const TRIES: usize = 8;
+
+/// Moves a row to `next` as the state machine allows. A forbidden step is a bug and is refused.
+pub(crate) fn enter(row: &mut Instance, next: State, message: Option<String>, now: Millis) -> Result<()> {
+    if !row.state.may_become(next) {
+        return Err(Error::internal(format!("{} may not become {next} (instance {})", row.state, row.id)));
+    }
+    if row.state != next {
+        row.state = next;
+        row.since = now;
+    }
+    row.message = message;
+    Ok(())
+}
+
+/// Why one try of [`App::change_instance`] did not commit.
+enum Raced {
+    Again,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Raced {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl App {
+    /// Reads a live instance, lets `change` alter it, and writes it with an event when its state became another one.
+    /// A race with another writer is run again from the start. `None` when the instance is gone.
+    pub(crate) async fn change_instance<F>(&self, id: InstanceId, change: F) -> Result<Option<Instance>>
+    where
+        F: Fn(&mut Tx<'_>, &mut Instance, Millis) -> Result<()> + Clone + Send + 'static,
+    {
+        for _ in 0..TRIES {
+            let (change, now) = (change.clone(), self.clock.now());
+            let outcome = self
+                .store
+                .write(move |tx| {
+                    let Some(mut row) = tx.instance(id)? else { return Ok::<_, Raced>(None) };
+                    let before = row.clone();
+                    change(tx, &mut row, now)?;
+                    if row == before {
+                        return Ok(Some(row));
+                    }
+                    // Rolls everything back, so that a lost race leaves no event and no job behind.
+                    tx.update_instance(&mut row, now).map_err(|e| {
+                        if e == StoreError::Fenced { Raced::Again } else { Raced::Failed(e.into()) }
+                    })?;
+                    if row.state != before.state {
+                        let kind = format!("instance.{}", row.state);
+                        let data =
+                            json!({"from": before.state, "message": row.message, "exit_code": row.exit_code});
+                        events::system(
+                            tx,
+                            now,
+                            &kind,
+                            "instance",
+                            &row.id.to_string(),
+                            row.name.as_str(),
+                            Some(row.project),
+                            data,
+                        )?;
+                    }
+                    Ok(Some(row))
+                })
+                .await;
+            match outcome {
+                Ok(row) => return Ok(row),
+                Err(Raced::Again) => {}
+                Err(Raced::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Conflict("the instance changes too fast; try again".into()))
+    }
+
+    /// The values of an instance's secret variables.
+    pub(crate) async fn open_variables(
+        &self,
+        row: &Instance,
+    ) -> Result<std::collections::BTreeMap<String, Secret>> {
+        if row.spec.secret_env.is_empty() {
+            return Ok(std::collections::BTreeMap::new());
+        }
+        let (seal, scope) = (self.seal.clone(), secrets_of(row.id));
+        let opened = self.store.read(move |tx| tx.get_secrets(&seal, &scope)).await?;
+        let mut opened: std::collections::BTreeMap<_, _> = opened.into_iter().collect();
+        opened.retain(|name, _| row.spec.secret_env.contains(name));
+        if let Some(missing) = row.spec.secret_env.iter().find(|name| !opened.contains_key(*name)) {
+            return Err(Error::internal(format!("secret {missing} of instance {} is missing", row.id)));
+        }
+        Ok(opened)
+    }
+}

@@ -1,0 +1,521 @@
+//! The instance reconciler: compares what is wanted with what the engine shows and takes one step at a time for each
+//! instance, until both agree. It takes no input: signals (a changed row, an engine's event, a finished step, a timer)
+//! only make it look again. What it knows of the engine follows the engine's events, with a full list now and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use ryokan_model::instance::State;
+use ryokan_model::{InstanceId, Millis};
+use ryokan_ports::runtime::{BoxStream, Change, Observed, RuntimeError};
+use ryokan_store::instances::Instance;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::act::Probed;
+use super::orphans::Orphans;
+use super::plan::{Action, Probing, plan};
+use crate::background::Report;
+use crate::{App, EngineHealth, Error, Result};
+
+pub const NAME: &str = "instances";
+
+/// The whole engine is listed this often, whatever its events say.
+const RESYNC: Duration = Duration::from_secs(20);
+/// A step that failed for a passing reason is tried again after this, doubling to the maximum.
+const RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(15);
+
+/// What the reconciler remembers between two looks. All of it can be lost.
+#[derive(Default)]
+struct Memory {
+    /// Instances with a step under way.
+    busy: BTreeSet<InstanceId>,
+    probing: BTreeMap<InstanceId, (RunKey, Probing)>,
+    /// Steps that failed for a passing reason: how often, and not before when.
+    retry: BTreeMap<InstanceId, (u32, Millis)>,
+    /// Unused networks are being removed.
+    clearing_networks: bool,
+}
+
+impl Memory {
+    /// Counts a failure and says when the next try may be.
+    fn failed(&mut self, id: InstanceId, now: Millis) -> u32 {
+        let tries = self.retry.get(&id).map_or(0, |(n, _)| *n) + 1;
+        let wait = RETRY.saturating_mul(1 << tries.min(8)).min(MAX_RETRY);
+        self.retry.insert(id, (tries, now.plus(wait)));
+        tries
+    }
+
+    fn is_waiting(&self, id: InstanceId, now: Millis) -> bool {
+        self.busy.contains(&id) || self.retry.get(&id).is_some_and(|(_, at)| *at > now)
+    }
+}
+
+/// Identifies one run of one container, so that probe counts start anew with it.
+type RunKey = (String, Option<Millis>);
+
+struct Reconciler {
+    app: Arc<App>,
+    memory: Arc<Mutex<Memory>>,
+    rows: Vec<Instance>,
+    observed: BTreeMap<InstanceId, Observed>,
+    tasks: TaskTracker,
+    starts: Arc<Semaphore>,
+    /// When the engine was last found.
+    watched_since: Millis,
+    /// Steps that ended: whose, and whether the engine may have changed. At most one for each instance.
+    done: mpsc::UnboundedSender<(InstanceId, bool)>,
+    report: Report,
+}
+
+/// Runs until `stop`, then waits for the steps under way (each is bounded by the adapter's timeouts).
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let (done, mut ended) = mpsc::unbounded_channel();
+    let mut reconciler = Reconciler {
+        done,
+        report: Report::new(NAME),
+        app,
+        memory: Arc::default(),
+        rows: Vec::new(),
+        observed: BTreeMap::new(),
+        tasks: TaskTracker::new(),
+        // More in flight only adds latency (measured); who waits is told so.
+        starts: Arc::new(Semaphore::new(cores * 2)),
+        watched_since: Millis(0),
+    };
+    let mut changes = reconciler.app.store.subscribe();
+    let mut stale = true;
+    while !stop.is_cancelled() {
+        let mut watch = tokio::select! {
+            watch = reconciler.connect() => watch,
+            () = stop.cancelled() => break,
+        };
+        let Some(engine) = watch.as_mut() else {
+            while let Ok((id, _)) = ended.try_recv() {
+                reconciler.memory().busy.remove(&id);
+            }
+            stale = true;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            continue;
+        };
+        let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
+        resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Until the engine goes away.
+        loop {
+            if stale {
+                stale = !reconciler.reload().await;
+                if !stale && reconciler.sees_an_orphan() && !reconciler.resync().await {
+                    break;
+                }
+            }
+            let next = reconciler.step();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(if stale { Duration::from_secs(1) } else { next }) => {}
+                () = reconciler.app.wake.notified() => if !reconciler.resync().await { break },
+                Some((id, touched)) = ended.recv() => {
+                    // Only now, after its effects have been looked at, may the next step be planned.
+                    let up = !touched || reconciler.look_at(id).await;
+                    reconciler.memory().busy.remove(&id);
+                    stale |= touched;
+                    if !up { break }
+                }
+                more = changes.wait_for("instances") => { if !more { break } stale = true; }
+                _ = resync.tick() => if !reconciler.resync().await { break },
+                event = engine.next() => match event {
+                    Some(Ok(Change::Instance(id))) => { if !reconciler.look_at(id).await { break } }
+                    Some(Ok(Change::Resync)) => if !reconciler.resync().await { break },
+                    Some(Err(error)) => { reconciler.engine_is_down(&error); break }
+                    None => break,
+                },
+            }
+        }
+    }
+    reconciler.tasks.close();
+    reconciler.tasks.wait().await;
+}
+
+impl Reconciler {
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the engine and lists it. Nothing may be planned before that: an instance that was not looked at yet
+    /// would seem to be lost.
+    async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
+        match self.app.runtime.watch().await {
+            Ok(stream) => {
+                self.watched_since = self.app.clock.now();
+                self.resync().await.then_some(stream)
+            }
+            Err(error) => {
+                self.engine_is_down(&error);
+                None
+            }
+        }
+    }
+
+    fn engine_is_down(&mut self, error: &RuntimeError) {
+        let text = error.to_string();
+        self.app.engine.send_if_modified(|health| {
+            let down = EngineHealth::Down(text.clone());
+            if *health == down {
+                return false;
+            }
+            tracing::warn!(error = %error, "the container engine is away; instances wait for it");
+            *health = down;
+            true
+        });
+    }
+
+    /// Reads all rows. `false` when the database is away.
+    async fn reload(&mut self) -> bool {
+        match self.app.store.read(|tx| tx.live_instances()).await {
+            Ok(rows) => {
+                self.rows = rows;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "instances cannot be read; trying again");
+                false
+            }
+        }
+    }
+
+    /// Lists the engine and clears away what nobody wants. `false` when the engine is away.
+    async fn resync(&mut self) -> bool {
+        let started = self.app.clock.now();
+        let surveyed = async { Ok((self.app.runtime.list().await?, self.app.runtime.holdings().await?)) };
+        match surveyed.await {
+            Ok((list, holdings)) => {
+                self.app.engine.send_if_modified(|health| {
+                    let changed = *health != EngineHealth::Up;
+                    *health = EngineHealth::Up;
+                    changed
+                });
+                let outcome = self.app.find_orphans(&list, &holdings).await.map(|o| self.clear_away(o));
+                self.observed = list.into_iter().map(|o| (o.instance, o)).collect();
+                self.ask_for_images().await;
+                let waiting = i64::try_from(self.rows.iter().filter(|r| !r.state.is_at_rest()).count())
+                    .unwrap_or(i64::MAX);
+                self.report.finished(&self.app, started, outcome.map(|left| left + waiting)).await;
+                true
+            }
+            Err(error) => {
+                self.engine_is_down(&error);
+                self.report.finished(&self.app, started, Err(Error::from(error))).await;
+                false
+            }
+        }
+    }
+
+    /// Whether the engine runs something that lost its row since (a forced deletion).
+    fn sees_an_orphan(&self) -> bool {
+        let (live, now) = (self.rows.iter().map(|r| r.id).collect::<BTreeSet<_>>(), self.app.clock.now());
+        let memory = self.memory();
+        self.observed.keys().any(|id| !live.contains(id) && !memory.is_waiting(*id, now))
+    }
+
+    /// Removes orphans in the background, as many at a time as there are: one that hangs holds up nobody else. A step
+    /// under way knows better what its own container is like; its end makes us look again. Returns how many there are.
+    fn clear_away(&self, orphans: Orphans) -> i64 {
+        let (now, mut found) = (self.app.clock.now(), 0);
+        for (id, volumes) in orphans.instances {
+            found += 1;
+            if self.memory().is_waiting(id, now) {
+                continue;
+            }
+            self.memory().busy.insert(id);
+            tracing::info!(instance = %id, ?volumes, "removing an orphan");
+            let (app, memory, done) = (self.app.clone(), self.memory.clone(), self.done.clone());
+            self.tasks.spawn(async move {
+                let outcome = app.runtime.remove(id, volumes).await;
+                {
+                    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                    match outcome {
+                        Ok(()) => drop(memory.retry.remove(&id)),
+                        Err(error) => {
+                            let tries = memory.failed(id, app.clock.now());
+                            tracing::warn!(instance = %id, tries, error = %error, "an orphan could not be removed yet");
+                        }
+                    }
+                }
+                // The reconciler may be gone at shutdown; its next start finds what is left.
+                let _ = done.send((id, true));
+            });
+        }
+        if !orphans.networks.is_empty() && !std::mem::replace(&mut self.memory().clearing_networks, true) {
+            found += i64::try_from(orphans.networks.len()).unwrap_or(i64::MAX);
+            let (app, memory) = (self.app.clone(), self.memory.clone());
+            self.tasks.spawn(async move {
+                for project in orphans.networks {
+                    if let Err(error) = app.runtime.remove_network(project).await {
+                        tracing::debug!(project = %project, error = %error, "a network could not be removed yet");
+                    }
+                }
+                memory.lock().unwrap_or_else(PoisonError::into_inner).clearing_networks = false;
+            });
+        }
+        found
+    }
+
+    async fn ask_for_images(&self) {
+        for row in self.rows.iter().filter(|r| {
+            r.image_generation < r.generation && matches!(r.state, State::Pending | State::Building)
+        }) {
+            if let Err(error) = self.app.ensure_image_job(row).await {
+                tracing::warn!(instance = %row.id, error = %error, "its image could not be asked for");
+            }
+        }
+    }
+
+    async fn look_at(&mut self, id: InstanceId) -> bool {
+        match self.app.runtime.observe(id).await {
+            Ok(Some(observed)) => {
+                self.observed.insert(id, observed);
+                true
+            }
+            Ok(None) => {
+                self.observed.remove(&id);
+                true
+            }
+            Err(error) => {
+                self.engine_is_down(&error);
+                false
+            }
+        }
+    }
+
+    /// Plans for every instance and starts what is to be done; how long until something is due again.
+    fn step(&mut self) -> Duration {
+        let now = self.app.clock.now();
+        let mut next: Option<Millis> = None;
+        let mut soonest = |at: Millis| next = Some(next.map_or(at, |n| n.min(at)));
+        let rows = std::mem::take(&mut self.rows);
+        {
+            let live: BTreeSet<_> = rows.iter().map(|r| r.id).collect();
+            let mut memory = self.memory();
+            memory.retry.retain(|id, _| live.contains(id) || self.observed.contains_key(id));
+            memory.probing.retain(|id, _| live.contains(id));
+        }
+        for row in &rows {
+            let observed = self.observed.get(&row.id).cloned();
+            let probing = {
+                let mut memory = self.memory();
+                if memory.busy.contains(&row.id) {
+                    continue;
+                }
+                if let Some((_, at)) = memory.retry.get(&row.id)
+                    && *at > now
+                {
+                    soonest(*at);
+                    continue;
+                }
+                let key = run_key(observed.as_ref());
+                let entry = memory.probing.entry(row.id).or_insert_with(|| (key.clone(), Probing::default()));
+                if entry.0 != key {
+                    *entry = (key, Probing::default());
+                }
+                entry.1
+            };
+            match plan(row, observed.as_ref(), probing, self.watched_since, now) {
+                Action::Wait(until) => {
+                    if let Some(at) = until {
+                        soonest(at);
+                    }
+                }
+                action => self.begin(row.clone(), observed, action, probing),
+            }
+            if let Some(bound) = row.state.bound(&row.spec) {
+                soonest(row.since.plus(bound));
+            }
+        }
+        self.rows = rows;
+        next.map_or(RESYNC, |at| at.since(now).max(Duration::from_millis(5)).min(RESYNC))
+    }
+
+    /// Runs one step in the background; its end is a signal to look again.
+    fn begin(&self, row: Instance, observed: Option<Observed>, action: Action, probing: Probing) {
+        self.memory().busy.insert(row.id);
+        let (app, memory, starts, done) =
+            (self.app.clone(), self.memory.clone(), self.starts.clone(), self.done.clone());
+        self.tasks.spawn(async move {
+            let (id, quiet) = (row.id, matches!(action, Action::ProbeReadiness | Action::ProbeStartup));
+            let outcome = perform(&app, &row, observed, action, probing, &memory, &starts).await;
+            let now = app.clock.now();
+            {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                match outcome {
+                    Ok(()) => drop(memory.retry.remove(&id)),
+                    Err(error) => {
+                        let tries = memory.failed(id, now);
+                        let error = anyhow::Error::from(error);
+                        tracing::warn!(instance = %id, name = %row.name, tries, error = format!("{error:#}"), "a step failed; trying again");
+                    }
+                }
+            }
+            // The reconciler may be gone at shutdown; then nobody plans anything any more.
+            let _ = done.send((id, !quiet));
+        });
+    }
+}
+
+fn run_key(observed: Option<&Observed>) -> RunKey {
+    use ryokan_ports::runtime::Phase;
+    match observed {
+        None => (String::new(), None),
+        Some(o) => match o.phase {
+            Phase::Running { started_at }
+            | Phase::Paused { started_at }
+            | Phase::Exited { started_at, .. } => (o.engine_id.clone(), Some(started_at)),
+            Phase::Created => (o.engine_id.clone(), None),
+        },
+    }
+}
+
+async fn perform(
+    app: &Arc<App>,
+    row: &Instance,
+    observed: Option<Observed>,
+    action: Action,
+    probing: Probing,
+    memory: &Mutex<Memory>,
+    starts: &Arc<Semaphore>,
+) -> Result<()> {
+    match action {
+        Action::Wait(_) => Ok(()),
+        Action::Start | Action::Restart => {
+            let _slot = match starts.clone().try_acquire_owned() {
+                Ok(slot) => slot,
+                Err(_) => {
+                    app.record_queued(row.id).await?;
+                    starts
+                        .clone()
+                        .acquire_owned()
+                        .await
+                        .map_err(|_| Error::internal("the start gate is closed"))?
+                }
+            };
+            let outcome = if action == Action::Start {
+                app.start_container(row).await
+            } else {
+                app.restart_container(row).await
+            };
+            noted(app, row, outcome).await
+        }
+        Action::Adopt => match observed {
+            Some(observed) => app.adopt(row, &observed).await,
+            None => Ok(()),
+        },
+        Action::Ended { code, started_at, out_of_memory, lost } => {
+            app.ended(row, code, started_at, out_of_memory, lost).await
+        }
+        Action::Stop => noted(app, row, app.stop_container(row).await).await,
+        Action::Stopped => app.record_stopped(row.id).await,
+        Action::Quiesce => Ok(app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?),
+        Action::Delete => noted(app, row, app.delete_container(row).await).await,
+        Action::Overdue => app.overdue(row, observed.as_ref()).await,
+        Action::ProbeStartup | Action::ProbeReadiness => {
+            let Some(observed) = observed else { return Ok(()) };
+            probe(app, row, observed, action == Action::ProbeStartup, probing, memory).await
+        }
+    }
+}
+
+/// Shows why a step has to be tried again.
+async fn noted(app: &App, row: &Instance, outcome: Result<()>) -> Result<()> {
+    if let Err(error) = &outcome {
+        app.record_trying(row.id, error.to_string()).await?;
+    }
+    outcome
+}
+
+async fn probe(
+    app: &Arc<App>,
+    row: &Instance,
+    observed: Observed,
+    startup: bool,
+    mut probing: Probing,
+    memory: &Mutex<Memory>,
+) -> Result<()> {
+    let wanted = if startup { row.spec.startup_probe() } else { row.spec.readiness.clone() };
+    let Some(probe) = wanted else {
+        // Nothing to ask: running is ready.
+        return app.record_health(row.id, row.generation, true, None).await;
+    };
+    let key = run_key(Some(&observed));
+    let started_at = key.1.unwrap_or(row.since);
+    let outcome = app.clone().probe(observed, probe.check.clone(), probe.timeout.duration()).await;
+    let now = app.clock.now();
+    let in_grace = now.since(started_at) < probe.start_period.duration();
+    let pace = if startup {
+        probe.interval.duration().min(Duration::from_secs(2))
+    } else {
+        probe.interval.duration()
+    };
+    probing.next = now.plus(pace);
+    match outcome {
+        Probed::Well => {
+            probing.failures = 0;
+            if row.state != State::Ready {
+                app.record_health(row.id, row.generation, true, None).await?;
+            }
+        }
+        Probed::Unwell(why) => {
+            if !in_grace {
+                probing.failures += 1;
+            }
+            if startup {
+                if row.message.as_deref() != Some(&why) {
+                    app.record_waiting(row.id, why).await?;
+                }
+            } else if probing.failures >= probe.retries && row.state == State::Ready {
+                app.record_health(
+                    row.id,
+                    row.generation,
+                    false,
+                    Some(format!("its readiness probe failed {} times: {why}", probing.failures)),
+                )
+                .await?;
+            }
+        }
+        Probed::Unknown => {}
+    }
+    memory.lock().unwrap_or_else(PoisonError::into_inner).probing.insert(row.id, (key, probing));
+    Ok(())
+}
+
+impl App {
+    async fn record_queued(&self, id: InstanceId) -> Result<()> {
+        self.note(
+            id,
+            "waiting for its turn: as many starts as this machine can do at a time are under way".into(),
+        )
+        .await
+    }
+
+    async fn record_trying(&self, id: InstanceId, why: String) -> Result<()> {
+        self.note(id, format!("{why}; trying again")).await
+    }
+
+    /// Changes the message of an instance that waits, and nothing else.
+    async fn note(&self, id: InstanceId, text: String) -> Result<()> {
+        self.change_instance(id, move |_, row, now| match row.state {
+            State::Pending | State::Stopping | State::Deleting => {
+                let state = row.state;
+                super::enter(row, state, Some(text.clone()), now)
+            }
+            _ => Ok(()),
+        })
+        .await?;
+        Ok(())
+    }
+}

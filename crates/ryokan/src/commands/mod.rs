@@ -1,0 +1,64 @@
+//! One module a command, named after it.
+
+pub(crate) mod completion;
+pub(crate) mod cp;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+pub(crate) mod lifecycle;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod open;
+pub(crate) mod projects;
+pub(crate) mod ps;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod spec;
+pub(crate) mod stats;
+pub(crate) mod system;
+pub(crate) mod templates;
+pub(crate) mod tokens;
+pub(crate) mod users;
+
+use crate::Context;
+use crate::arguments::Command;
+use crate::failure::{Failure, Outcome};
+
+pub(crate) const NO_INSTANCE: &str = "`ryokan ps` lists yours";
+
+pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
+    match command {
+        Command::Server(_) => Err(Failure::new("the server is started before any client command")),
+        Command::Login(command) => Box::pin(command.run(cx)).await,
+        Command::Logout(command) => Box::pin(command.run(cx)).await,
+        Command::Run(command) => Box::pin(command.run(cx)).await,
+        Command::Ps(command) => Box::pin(command.run(cx)).await,
+        Command::Inspect(command) => Box::pin(command.run(cx)).await,
+        Command::Logs(command) => Box::pin(command.run(cx)).await,
+        Command::Exec(command) => Box::pin(command.run(cx)).await,
+        Command::Cp(command) => Box::pin(command.run(cx)).await,
+        Command::Stats(command) => Box::pin(command.run(cx)).await,
+        Command::Stop(command) => Box::pin(command.run(cx)).await,
+        Command::Start(command) => Box::pin(command.run(cx)).await,
+        Command::Restart(command) => Box::pin(command.run(cx)).await,
+        Command::Update(command) => Box::pin(command.run(cx)).await,
+        Command::Rm(command) => Box::pin(command.run(cx)).await,
+        Command::Open(command) => Box::pin(command.run(cx)).await,
+        Command::Templates(command) => Box::pin(command.run(cx)).await,
+        Command::Users(command) => Box::pin(command.run(cx)).await,
+        Command::Tokens(command) => Box::pin(command.run(cx)).await,
+        Command::Projects(command) => Box::pin(command.run(cx)).await,
+        Command::Events(command) => Box::pin(command.run(cx)).await,
+        Command::System(command) => Box::pin(command.run(cx)).await,
+        Command::Completion(command) => command.run(),
+        Command::Version => version(cx),
+    }
+}
+
+fn version(cx: &Context) -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    if cx.out.json {
+        return cx.out.json(&serde_json::json!({ "version": version }));
+    }
+    cx.out.line(format!("ryokan {version}"))
+}

@@ -1,0 +1,264 @@
+//! What commands that list and show print, for people and for programs.
+
+use serde_json::json;
+
+use super::samples::{self, ago, event, fixed, instance};
+use super::scripted::{Answer, Server};
+use super::user::User;
+
+#[tokio::test]
+async fn ps() {
+    let server = Server::start().await;
+    let mut failed = instance("agent-a1b2c3d4", "failed");
+    failed["project"] = json!("tools");
+    let pages = [
+        json!({ "items": [instance("claw", "ready"), failed], "next": "cursor" }),
+        json!({ "items": [instance("old", "stopped")] }),
+    ];
+    for page in pages.iter().chain(&pages).chain(&pages) {
+        server.on("GET /v1/instances", Answer::json(page));
+    }
+    let user = User::of(&server);
+    insta::assert_snapshot!("ps", user.run(&["ps", "-a"]).await);
+    insta::assert_snapshot!("ps_names", user.run(&["ps", "-q"]).await);
+    insta::assert_snapshot!("ps_colored", user.run(&["ps", "--color", "always"]).await);
+    assert_eq!(
+        server.lines()[..2],
+        ["GET /v1/instances?limit=500", "GET /v1/instances?limit=500&after=cursor"]
+    );
+    assert_eq!(server.seen()[0].header("authorization"), "Bearer ryk_hush");
+}
+
+#[tokio::test]
+async fn ps_for_programs() {
+    let server = Server::start().await;
+    server.on("GET /v1/instances", Answer::page(&[fixed(instance("claw", "ready"))]));
+    let user = User::of(&server);
+    let arguments = ["ps", "--json", "--color", "always", "--project", "a b", "--state", "ready"];
+    insta::assert_snapshot!("ps_json", user.run(&arguments).await);
+    assert_eq!(server.lines(), ["GET /v1/instances?project=a+b&state=ready&limit=500"]);
+}
+
+#[tokio::test]
+async fn ps_with_nothing_to_list() {
+    let server = Server::start().await;
+    server.on("GET /v1/instances", Answer::page(&[]));
+    let user = User::of(&server);
+    insta::assert_snapshot!("ps_empty", user.run(&["ps"]).await);
+    insta::assert_snapshot!("ps_empty_quiet", user.run(&["ps", "--quiet"]).await);
+}
+
+#[tokio::test]
+async fn inspect() {
+    let server = Server::start().await;
+    let mut full = fixed(instance("claw", "failed"));
+    full["since"] = json!(ago(5));
+    full["message"] = json!("crashed 10 times\nlast line \u{1b}[31mred");
+    full["crashes"] = json!(10);
+    full["exit_code"] = json!(137);
+    full["image_digest"] = json!("sha256:abc");
+    full["spec"]["env"] = json!({ "LOG": "debug", "TEXT": "two\nlines" });
+    full["spec"]["secret_env"] = json!(["API_KEY", "OTHER"]);
+    full["spec"]["volumes"] =
+        json!([{ "name": "data", "path": "/data" }, { "name": "ro", "path": "/ro", "read_only": true }]);
+    full["spec"]["args"] = json!(["serve", "--port", "3000"]);
+    let ports = json!([{ "name": "http", "port": 3000, "url": "http://claw.localhost:7700" }]);
+    server.on("GET /v1/instances/claw", Answer::json(&full));
+    server.on("GET /v1/instances/claw/ports", Answer::json(&ports));
+    insta::assert_snapshot!("inspect", User::of(&server).run(&["inspect", "claw"]).await);
+}
+
+#[tokio::test]
+async fn templates() {
+    let server = Server::start().await;
+    server.on("GET /v1/templates", Answer::page(&[samples::template()]));
+    server.on("GET /v1/templates/hello", Answer::json(&samples::template()));
+    let user = User::of(&server);
+    insta::assert_snapshot!("templates", user.run(&["templates"]).await);
+    insta::assert_snapshot!("templates_show", user.run(&["templates", "show", "hello"]).await);
+    let missing = user.run(&["templates", "show", "nope"]).await;
+    assert_eq!(missing.code, Some(4));
+    assert!(missing.stderr.contains("hint: `ryokan templates list`"), "{missing}");
+}
+
+#[tokio::test]
+async fn users() {
+    let server = Server::start().await;
+    let mut disabled = samples::user("bob", false);
+    disabled["disabled"] = json!(true);
+    server.on("GET /v1/users", Answer::page(&[samples::user("ann", true), disabled.clone()]));
+    server.on("POST /v1/users", Answer::status(201, &fixed(samples::user("carl", false))));
+    server.on("PATCH /v1/users/bob", Answer::json(&fixed(disabled)));
+    server.on("DELETE /v1/users/bob", Answer::empty());
+    server.on(
+        "POST /v1/users/bob/login-link",
+        Answer::json(&json!({ "url": "http://localhost:7700/login?link=once", "expires_at": ago(-15) })),
+    );
+    let user = User::of(&server);
+    insta::assert_snapshot!("users", user.run(&["users", "list"]).await);
+    insta::assert_snapshot!("users_create", user.run(&["users", "create", "carl", "--name", "Carl"]).await);
+    insta::assert_snapshot!("users_disable", user.run(&["users", "disable", "bob"]).await);
+    insta::assert_snapshot!("users_login_link", user.run(&["users", "login-link", "bob"]).await);
+    assert_eq!(user.run(&["users", "delete", "bob"]).await.code, Some(0));
+    let with_password = ["users", "create", "carl", "--operator", "--password-stdin"];
+    assert_eq!(user.run_with_input(&with_password, "correct hush staple\n").await.code, Some(0));
+    let seen = server.seen();
+    assert_eq!(seen[1].json(), json!({ "login": "carl", "name": "Carl", "operator": false }));
+    assert_eq!(seen[2].json(), json!({ "disabled": true }));
+    assert_eq!(
+        seen[5].json(),
+        json!({ "login": "carl", "operator": true, "password": "correct hush staple" })
+    );
+    assert_ne!(seen[1].header("idempotency-key"), seen[5].header("idempotency-key"));
+    assert_eq!(seen[1].header("idempotency-key").len(), 32);
+}
+
+#[tokio::test]
+async fn own_password() {
+    let server = Server::start().await;
+    server.on("PATCH /v1/users/me", Answer::json(&samples::user("ann", true)));
+    let user = User::of(&server);
+    let ran = user.run_with_input(&["users", "password", "--password-stdin"], "old hush\nnew hush\n").await;
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert_eq!(server.seen()[0].json(), json!({ "current_password": "old hush", "password": "new hush" }));
+    let asked = user.run(&["users", "password"]).await;
+    insta::assert_snapshot!("no_terminal", asked);
+}
+
+#[tokio::test]
+async fn tokens() {
+    let server = Server::start().await;
+    let mut expired = samples::token("twice");
+    expired["expires_at"] = json!(ago(1));
+    expired["last_used_at"] = json!(ago(70));
+    expired["project"] = json!("tools");
+    let mut soon = samples::token("twice");
+    soon["expires_at"] = json!(ago(-61));
+    server.on("GET /v1/tokens", Answer::page(&[samples::token("ci"), expired, soon]));
+    let mut created = samples::token("ci");
+    created["secret"] = json!("ryk_shown_once");
+    server.on("POST /v1/tokens", Answer::status(201, &created));
+    server.on(&format!("DELETE /v1/tokens/{}", samples::ID), Answer::empty());
+    let user = User::of(&server);
+    insta::assert_snapshot!("tokens", user.run(&["tokens", "list"]).await);
+    let create = ["tokens", "create", "ci", "--scope", "read", "--project", "tools", "--expires", "30d"];
+    let ran = user.run(&create).await;
+    assert_eq!(ran.stdout, "ryk_shown_once\n");
+    assert_eq!(
+        server.seen()[1].json(),
+        json!({ "label": "ci", "scope": "read", "project": "tools", "expires_in": "30d" })
+    );
+    assert_eq!(user.run(&["tokens", "revoke", "ci"]).await.code, Some(0));
+    insta::assert_snapshot!("tokens_revoke_ambiguous", user.run(&["tokens", "revoke", "twice"]).await);
+    assert_eq!(user.run(&["tokens", "revoke", "none"]).await.code, Some(4));
+}
+
+#[tokio::test]
+async fn projects() {
+    let server = Server::start().await;
+    let project = |name: &str, personal: bool| json!({ "id": samples::ID, "name": name, "owner": "ann", "personal": personal, "created_at": ago(180) });
+    server.on("GET /v1/projects", Answer::page(&[project("ann", true), project("tools", false)]));
+    server.on("POST /v1/projects", Answer::status(201, &project("tools", false)));
+    server.on("PATCH /v1/projects/tools", Answer::json(&project("kit", false)));
+    server.on("DELETE /v1/projects/kit", Answer::empty());
+    server.on(
+        "GET /v1/projects/tools/registries",
+        Answer::page(&[json!({ "host": "registry.example.com:5000", "username": "robot" })]),
+    );
+    server.on("PUT /v1/projects/tools/registries/registry.example.com:5000", Answer::empty());
+    let user = User::of(&server);
+    insta::assert_snapshot!("projects", user.run(&["projects", "list"]).await);
+    assert_eq!(user.run(&["projects", "create", "tools"]).await.stdout, "tools\n");
+    assert_eq!(user.run(&["projects", "rename", "tools", "kit"]).await.stdout, "kit\n");
+    assert_eq!(user.run(&["projects", "delete", "kit"]).await.code, Some(0));
+    insta::assert_snapshot!("registries", user.run(&["projects", "registries", "list", "tools"]).await);
+    let set = ["projects", "registries", "set", "tools", "registry.example.com:5000", "--username", "robot"];
+    let ran = user.run_with_input(&[&set[..], &["--password-stdin"]].concat(), "hush\n").await;
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert_eq!(server.seen()[5].json(), json!({ "username": "robot", "password": "hush" }));
+}
+
+#[tokio::test]
+async fn events() {
+    let server = Server::start().await;
+    let first = json!({ "items": [event(1, "instance.created", "allowed")], "next": "1" });
+    let second = json!({ "items": [event(2, "instance.deleted", "denied")] });
+    server.on("GET /v1/events", Answer::json(&first)).on("GET /v1/events", Answer::json(&second));
+    let user = User::of(&server);
+    insta::assert_snapshot!("events", user.run(&["events", "--since-seq", "0", "--kind", "instance."]).await);
+    assert_eq!(
+        server.lines(),
+        [
+            "GET /v1/events?after=0&kind=instance.&limit=500",
+            "GET /v1/events?after=1&kind=instance.&limit=500"
+        ]
+    );
+    insta::assert_snapshot!("events_json", user.run(&["events", "--json"]).await);
+}
+
+#[tokio::test]
+async fn system() {
+    let server = Server::start().await;
+    server.on(
+        "GET /v1/system",
+        Answer::json(&json!({
+            "version": "0.1.0", "server_id": samples::ID, "zone": "localhost", "store": "sqlite", "started_at": ago(180),
+            "engine": { "name": "docker", "version": "28.0", "isolations": ["runc", "runsc"], "rootless": false,
+                "reach": "bridge", "cpus": 2, "memory_bytes": 8_000_000_000_u64 },
+        })),
+    );
+    let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false, "grace": null }, "zone": "localhost", "url": null });
+    server.on("GET /v1/system/config", Answer::json(&config));
+    let job = |state: &str, error: Option<&str>| {
+        json!({
+            "id": samples::ID, "kind": "instance.remove", "key": "claw", "state": state, "attempt": 3, "max_attempts": 5,
+            "run_at": ago(1), "created_at": ago(10), "error": error,
+        })
+    };
+    server.on(
+        "GET /v1/system/jobs",
+        Answer::page(&[job("ready", None), job("dead", Some("the engine is down\nat line 2"))]),
+    );
+    server.on(&format!("POST /v1/system/jobs/{}/retry", samples::ID), Answer::empty());
+    server.on(
+        "GET /v1/system/reconcilers",
+        Answer::page(&[
+            json!({ "name": "instances", "started_at": ago(3), "finished_at": ago(2), "outcome": "ok", "backlog": 0 }),
+            json!({ "name": "orphans", "started_at": ago(90), "outcome": "failed", "backlog": 12, "error": "no engine" }),
+        ]),
+    );
+    let user = User::of(&server);
+    insta::assert_snapshot!("system", user.run(&["system"]).await);
+    insta::assert_snapshot!("system_config", user.run(&["system", "config"]).await);
+    insta::assert_snapshot!("system_jobs", user.run(&["system", "jobs"]).await);
+    insta::assert_snapshot!("system_jobs_dead", user.run(&["system", "jobs", "--state", "dead"]).await);
+    insta::assert_snapshot!("system_jobs_retry", user.run(&["system", "jobs", "retry", samples::ID]).await);
+    insta::assert_snapshot!("system_reconcilers", user.run(&["system", "reconcilers"]).await);
+}
+
+#[tokio::test]
+async fn readiness_is_told_also_when_the_answer_is_503() {
+    let server = Server::start().await;
+    let parts = json!([{ "name": "store", "ready": true }, { "name": "runtime", "ready": false, "reason": "no engine answers" }]);
+    server.on("GET /readyz", Answer::status(503, &json!({ "ready": false, "capabilities": parts })));
+    insta::assert_snapshot!("system_ready", User::of(&server).run(&["system", "ready"]).await);
+}
+
+#[tokio::test]
+async fn stats() {
+    let server = Server::start().await;
+    server.on("GET /v1/instances", Answer::page(&[instance("claw", "ready"), instance("old", "stopped")]));
+    server.on("GET /v1/instances/claw/stats", Answer::json(&samples::stats()));
+    let user = User::of(&server);
+    insta::assert_snapshot!("stats", user.run(&["stats"]).await);
+    insta::assert_snapshot!("stats_json", user.run(&["stats", "--no-stream", "--json", "claw"]).await);
+}
+
+#[tokio::test]
+async fn open_prints_the_address() {
+    let server = Server::start().await;
+    server.on("GET /v1/instances/claw", Answer::json(&instance("claw", "ready")));
+    let user = User::of(&server);
+    assert_eq!(user.run(&["open", "claw"]).await.stdout, "http://claw.localhost:7700\n");
+    assert_eq!(user.run(&["open"]).await.stdout, "http://SERVER\n");
+}

@@ -1,0 +1,249 @@
+//! The composition root: builds everything from a configuration. Nothing runs when this is done but the store's own
+//! threads; `lifecycle` runs it.
+
+use std::num::NonZeroU32;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ryokan_adapters::docker::{self, Docker};
+use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
+use ryokan_app::identity::bootstrap::FirstStart;
+use ryokan_app::{App, Parts, Settings};
+use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
+use ryokan_model::{Clock, Secret, ServerId};
+use ryokan_ports::Runtime;
+use ryokan_ports::runtime::Reach;
+use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::http::{self, Context};
+use crate::ports::{Api, Counters, Credentials, WallClock};
+use crate::telemetry;
+
+/// A server that is ready to run.
+pub struct Server {
+    pub(crate) app: Arc<App>,
+    pub(crate) gateway: Gateway,
+    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) listener: TcpListener,
+    pub(crate) writes: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) stop_grace: std::time::Duration,
+    pub(crate) first_start: Option<FirstStart>,
+    pub(crate) cli_file: PathBuf,
+}
+
+/// What tests replace.
+#[derive(Default)]
+pub struct Overrides {
+    pub runtime: Option<Arc<dyn Runtime>>,
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl Server {
+    /// Opens the store, checks the key, seeds templates, binds the listener.
+    pub async fn build(config: &Config, overrides: Overrides) -> anyhow::Result<Self> {
+        let data = &config.server.data_dir;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data)
+            .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+        let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let store =
+            Store::open(Options::new(store_url(config)?)).await.context("the database cannot be opened")?;
+        let seal = Arc::new(open_seal(config, data)?);
+        check_seal(&store, &seal, clock.as_ref(), config).await?;
+        let server_id = server_id(&store, clock.as_ref(), entropy.as_ref()).await?;
+        // For people and scripts that look for what an engine holds of this installation.
+        std::fs::write(data.join("server-id"), server_id.to_string())
+            .context("the data folder cannot be written to")?;
+        let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+
+        let listener = TcpListener::bind(config.server.listen).await.with_context(|| {
+            format!("cannot listen on {}: is another server running? `server.listen` (RYOKAN_LISTEN) names another address", config.server.listen)
+        })?;
+        let port = listener.local_addr()?.port();
+        let public_url = config
+            .server
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
+
+        let runtime: Arc<dyn Runtime> = match overrides.runtime {
+            Some(runtime) => runtime,
+            None => Arc::new(Docker::connect(docker::Options {
+                socket: config.engine.socket.clone(),
+                reach: config
+                    .engine
+                    .reach
+                    .as_deref()
+                    .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+                ..docker::Options::new(server_id)
+            })?),
+        };
+        let process = u32::from_be_bytes(entropy.bytes::<4>());
+        let settings = Settings {
+            zone: config.server.zone.clone(),
+            public_url: public_url.clone(),
+            admin_secret: config.server.admin_secret.clone(),
+            limits: config.limits(),
+            worker: format!("{server_id}/{process:08x}"),
+        };
+        let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
+        app.seed_templates().await?;
+        let first_start = app.first_start().await?;
+
+        let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
+        let rate = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let context = Context {
+            app: app.clone(),
+            key: signing.clone(),
+            metrics: telemetry::start_metrics(),
+            config: Arc::new(config.redacted()),
+            started_at: app.clock.now().0,
+            stop: stop.clone(),
+            writes: writes.clone(),
+            rate: Arc::new(http::rate_limiter(rate)),
+        };
+        let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
+        let gateway = Gateway::new(ryokan_gateway::Parts {
+            routes: routes.clone(),
+            control_plane: Arc::new(Api(http::router(context))),
+            authenticator: Arc::new(Credentials(app.clone())),
+            meter: Arc::new(Counters),
+            clock: Arc::new(WallClock(app.clock.clone())),
+            key: signing,
+            trusted_proxies: config.server.trusted_proxies.iter().filter_map(|c| c.parse().ok()).collect(),
+            limits: Limits::default(),
+        });
+        Ok(Self {
+            app,
+            gateway,
+            routes,
+            listener,
+            writes,
+            stop,
+            stop_grace: config.server.stop_grace.duration(),
+            first_start,
+            cli_file: data.join("cli.json"),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// What the first start made, once.
+    pub fn take_first_start(&mut self) -> Option<FirstStart> {
+        self.first_start.take()
+    }
+}
+
+pub(crate) fn store_url(config: &Config) -> anyhow::Result<StoreUrl> {
+    match &config.store.database_url {
+        Some(url) => url.expose().parse().map_err(|e: String| anyhow::anyhow!("store.database_url: {e}")),
+        None => Ok(StoreUrl::Sqlite(config.server.data_dir.join("ryokan.db"))),
+    }
+}
+
+/// The key file that rotation rewrites; none when the key comes from the configuration.
+pub(crate) fn key_file(config: &Config, data: &Path) -> Option<PathBuf> {
+    config
+        .secrets
+        .key
+        .is_none()
+        .then(|| config.secrets.key_file.clone().unwrap_or_else(|| data.join("secrets.key")))
+}
+
+pub(crate) fn open_seal(config: &Config, data: &Path) -> anyhow::Result<Seal> {
+    match (&config.secrets.key, key_file(config, data)) {
+        (Some(key), _) => Seal::from_text(key.expose()).context("secrets.key"),
+        (None, Some(file)) => {
+            Seal::from_file(&file).with_context(|| format!("the key file {}", file.display()))
+        }
+        (None, None) => Seal::from_file(&data.join("secrets.key")).context("the key file"),
+    }
+}
+
+/// Refuses a wrong key now rather than at the first secret, and finishes a rotation that was cut off.
+async fn check_seal(
+    store: &Store,
+    seal: &Arc<Seal>,
+    clock: &dyn Clock,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let (ring, now) = (seal.clone(), clock.now());
+    let check = store.write(move |tx| tx.check_key(&ring, now.0)).await.context("the secrets' key")?;
+    if check == KeyCheck::RotationPending {
+        let file = key_file(config, &config.server.data_dir);
+        ryokan_store::rotate(store, seal, file.as_deref(), now.0)
+            .await
+            .context("finishing the rotation of the secrets' key")?;
+        tracing::info!("an unfinished rotation of the secrets' key was completed");
+    }
+    Ok(())
+}
+
+/// This installation's id: made once, kept in the database, on every label of every engine.
+async fn server_id(store: &Store, clock: &dyn Clock, entropy: &dyn Entropy) -> anyhow::Result<ServerId> {
+    let now = clock.now();
+    let fresh = ServerId::from_parts(now, entropy.bytes());
+    let id = store.write(move |tx| tx.setting_or("server-id", &fresh.to_string(), now.0)).await?;
+    id.parse().context("the server's id in the database is damaged")
+}
+
+/// Signs agents' cookies and tickets; sealed in the database, so that all servers share it and a restart signs nobody out.
+async fn signing_key(
+    store: &Store,
+    seal: &Arc<Seal>,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> anyhow::Result<SigningKey> {
+    let (now, ring) = (clock.now(), seal.clone());
+    let fresh = Secret::new(entropy.bytes::<32>().iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let text = store
+        .write(move |tx| {
+            let scope = Scope::new("server", "");
+            tx.lock("signing-key")?;
+            if let Some(key) = tx.get_secret(&ring, &scope, "signing-key")? {
+                Ok(key)
+            } else {
+                tx.put_secret(&ring, &scope, "signing-key", &fresh, now.0)?;
+                Ok::<_, ryokan_store::StoreError>(fresh)
+            }
+        })
+        .await?;
+    let text = text.expose().as_bytes();
+    let mut key = [0u8; 32];
+    for (i, byte) in key.iter_mut().enumerate() {
+        let digits = text
+            .get(2 * i..2 * i + 2)
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .context("the signing key is damaged")?;
+        *byte = u8::from_str_radix(digits, 16).context("the signing key is damaged")?;
+    }
+    Ok(SigningKey::new(&key))
+}
+
+/// Leaves the first operator's access for the CLI on this machine, for nobody else to read.
+pub(crate) fn write_cli_file(path: &Path, url: &str, token: &Secret) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let text = serde_json::to_string_pretty(&serde_json::json!({"url": url, "token": token.expose()}))?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(())
+}

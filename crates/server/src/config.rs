@@ -1,0 +1,390 @@
+//! Configuration: a TOML file and the environment, parsed once, purely, into one struct a section. Unknown keys are
+//! refused. The environment wins over the file, the command line over both.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ryokan_model::Secret;
+use ryokan_model::quantity::{Bytes, Cpus, Span};
+use serde::Deserialize;
+
+/// All sections. Since v0.1.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub store: StoreSection,
+    pub secrets: Secrets,
+    pub engine: Engine,
+    pub limits: LimitsSection,
+    pub log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Where to listen. A public address needs TLS in front or `allow_public_http`.
+    pub listen: SocketAddr,
+    /// Agents answer at `NAME.zone`; `*.localhost` needs no DNS.
+    pub zone: String,
+    /// As browsers see the zone, such as `https://agents.example.com`; made from `zone` and the port when absent.
+    pub public_url: Option<String>,
+    /// Listen on a public address without TLS: passwords and tokens then cross the network in the clear.
+    pub allow_public_http: bool,
+    /// Networks (CIDR) of proxies in front whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<String>,
+    /// How long a soft stop may take before everything is cut.
+    pub stop_grace: Span,
+    /// A fixed operator's token, as Crabshack has it.
+    pub admin_secret: Option<Secret>,
+    /// Everything that must survive: the database, the key file, the first operator's access.
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// `postgres://…`; a SQLite file in the data folder when absent.
+    pub database_url: Option<Secret>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// 32 bytes as base64 or hexadecimal; several with commas, of which the first seals.
+    pub key: Option<Secret>,
+    /// Made at the first start when neither this nor `key` is given: `secrets.key` in the data folder.
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// As in `unix:///var/run/docker.sock`, which is the default.
+    pub socket: Option<String>,
+    /// `bridge` or `loopback`; found out when absent.
+    pub reach: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    pub instances_per_project: usize,
+    pub memory_per_instance: Bytes,
+    pub cpus_per_instance: Cpus,
+    /// Requests to the API of one user or address: this many a second, and bursts of ten times as many.
+    pub requests_per_second: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// As in `info,ryokan_app=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            zone: "localhost".into(),
+            public_url: None,
+            allow_public_http: false,
+            trusted_proxies: Vec::new(),
+            stop_grace: Span::seconds(20),
+            admin_secret: None,
+            data_dir: PathBuf::from("ryokan-data"),
+        }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let limits = ryokan_app::Limits::default();
+        Self {
+            instances_per_project: limits.instances_per_project,
+            memory_per_instance: limits.memory_per_instance,
+            cpus_per_instance: limits.cpus_per_instance,
+            requests_per_second: 50,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// Why a configuration was refused: which source, which key, what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+/// Environment variables, their key in the file, and the variable of Crabshack that is read when ours is unset.
+const VARIABLES: &[(&str, &str, Option<&str>)] = &[
+    ("RYOKAN_LISTEN", "server.listen", None),
+    ("RYOKAN_ZONE", "server.zone", Some("CRABSHACK_UI_ZONE")),
+    ("RYOKAN_PUBLIC_URL", "server.public_url", None),
+    ("RYOKAN_ALLOW_PUBLIC_HTTP", "server.allow_public_http", None),
+    ("RYOKAN_TRUSTED_PROXIES", "server.trusted_proxies", None),
+    ("RYOKAN_STOP_GRACE", "server.stop_grace", None),
+    ("RYOKAN_ADMIN_SECRET", "server.admin_secret", Some("CRABSHACK_ADMIN_SECRET")),
+    ("RYOKAN_DATA_DIR", "server.data_dir", Some("CRABSHACK_DATA_DIR")),
+    ("RYOKAN_DATABASE_URL", "store.database_url", None),
+    ("RYOKAN_SECRETS_KEY", "secrets.key", None),
+    ("RYOKAN_SECRETS_KEY_FILE", "secrets.key_file", None),
+    ("RYOKAN_ENGINE_SOCKET", "engine.socket", Some("DOCKER_HOST")),
+    ("RYOKAN_ENGINE_REACH", "engine.reach", None),
+    ("RYOKAN_INSTANCES_PER_PROJECT", "limits.instances_per_project", None),
+    ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
+    ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
+    ("RYOKAN_REQUESTS_PER_SECOND", "limits.requests_per_second", None),
+    ("RYOKAN_LOG", "log.filter", None),
+    ("RYOKAN_LOG_FORMAT", "log.format", None),
+];
+
+impl Config {
+    /// From a file's text (if there is one) and an environment. Pure: reads nothing.
+    pub fn parse(file: Option<&str>, environment: &BTreeMap<String, String>) -> Result<Self> {
+        let mut table: toml::Table = match file {
+            Some(text) => toml::from_str(text)
+                .map_err(|e| ConfigError(format!("the configuration file is not TOML: {e}")))?,
+            None => toml::Table::new(),
+        };
+        if let Some(port) =
+            environment.get("CRABSHACK_PORT").filter(|_| !environment.contains_key("RYOKAN_LISTEN"))
+        {
+            set(
+                &mut table,
+                "server.listen",
+                toml::Value::String(format!("127.0.0.1:{port}")),
+                "CRABSHACK_PORT",
+            )?;
+        }
+        if environment.get("CRABSHACK_DEBUG").is_some_and(|v| v == "1")
+            && !environment.contains_key("RYOKAN_LOG")
+        {
+            set(&mut table, "log.filter", toml::Value::String("debug".into()), "CRABSHACK_DEBUG")?;
+        }
+        for (name, key, fallback) in VARIABLES {
+            let found = environment
+                .get(*name)
+                .map(|v| (*name, v))
+                .or_else(|| fallback.and_then(|f| environment.get(f).map(|v| (f, v))));
+            if let Some((source, value)) = found.filter(|(_, v)| !v.is_empty()) {
+                set(&mut table, key, from_text(key, value, source)?, source)?;
+            }
+        }
+        // The value is not repeated in the message: it may be a secret.
+        let config: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError(format!("configuration: {}", e.message())))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Variables that begin like ours and mean nothing: most likely misspelt.
+    pub fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
+        const CLIENT: &[&str] = &["RYOKAN_URL", "RYOKAN_TOKEN", "RYOKAN_CONFIG", "RYOKAN_REFUSE_SKIPS"];
+        const PREFIXES: &[&str] = &["RYOKAN_TEST_", "RYOKAN_CRASH_"];
+        environment
+            .keys()
+            .filter(|k| k.starts_with("RYOKAN_"))
+            .filter(|k| !CLIENT.contains(&k.as_str()) && !PREFIXES.iter().any(|p| k.starts_with(p)))
+            .filter(|k| VARIABLES.iter().all(|(name, ..)| name != k))
+            .cloned()
+            .collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        let zone = &self.server.zone;
+        let label = |l: &str| {
+            !l.is_empty()
+                && l.len() <= 63
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+                && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !zone.split('.').all(label) || zone.parse::<IpAddr>().is_ok() {
+            return Err(ConfigError(
+                "server.zone: must be a domain in lower case, such as `localhost` or `agents.example.com`"
+                    .into(),
+            ));
+        }
+        if let Some(url) = &self.server.public_url
+            && !((url.starts_with("http://") || url.starts_with("https://"))
+                && !url.ends_with('/')
+                && url.matches('/').count() == 2)
+        {
+            return Err(ConfigError(
+                "server.public_url: must be an origin without a path, such as `https://agents.example.com`"
+                    .into(),
+            ));
+        }
+        let https = self.server.public_url.as_deref().is_some_and(|u| u.starts_with("https://"));
+        let behind_tls = https && !self.server.trusted_proxies.is_empty();
+        if !self.server.listen.ip().is_loopback() && !behind_tls && !self.server.allow_public_http {
+            return Err(ConfigError(format!(
+                "server.listen: {} is not a loopback address and there is no TLS. Either listen on 127.0.0.1, or put a TLS proxy in front and set `public_url = \"https://…\"` and `trusted_proxies`, or set `allow_public_http = true` if this network is private",
+                self.server.listen
+            )));
+        }
+        for cidr in &self.server.trusted_proxies {
+            cidr.parse::<ryokan_gateway::Cidr>().map_err(|_| {
+                ConfigError(format!(
+                    "server.trusted_proxies: `{cidr}` is not a network, as in \"10.0.0.0/8\""
+                ))
+            })?;
+        }
+        if self.server.admin_secret.as_ref().is_some_and(|s| s.expose().len() < 8) {
+            return Err(ConfigError("server.admin_secret: must have at least 8 characters".into()));
+        }
+        if !matches!(self.engine.reach.as_deref(), None | Some("bridge" | "loopback")) {
+            return Err(ConfigError("engine.reach: must be `bridge` or `loopback`".into()));
+        }
+        if self.limits.requests_per_second == 0 {
+            return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
+        }
+        Ok(())
+    }
+
+    /// For people: everything, with secrets as `(set)`.
+    pub fn redacted(&self) -> serde_json::Value {
+        let hidden = |s: &Option<Secret>| s.as_ref().map(|_| "(set)");
+        serde_json::json!({
+            "server": {
+                "listen": self.server.listen, "zone": self.server.zone, "public_url": self.server.public_url,
+                "allow_public_http": self.server.allow_public_http, "trusted_proxies": self.server.trusted_proxies,
+                "stop_grace": self.server.stop_grace, "admin_secret": hidden(&self.server.admin_secret), "data_dir": self.server.data_dir,
+            },
+            "store": { "database_url": hidden(&self.store.database_url) },
+            "secrets": { "key": hidden(&self.secrets.key), "key_file": self.secrets.key_file },
+            "engine": { "socket": self.engine.socket, "reach": self.engine.reach },
+            "limits": {
+                "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
+                "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
+            },
+            "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
+        })
+    }
+
+    pub fn limits(&self) -> ryokan_app::Limits {
+        ryokan_app::Limits {
+            instances_per_project: self.limits.instances_per_project,
+            memory_per_instance: self.limits.memory_per_instance,
+            cpus_per_instance: self.limits.cpus_per_instance,
+        }
+    }
+}
+
+fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> Result<()> {
+    let (section, name) = key.split_once('.').unwrap_or(("server", key));
+    let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    let Some(section) = entry.as_table_mut() else {
+        return Err(ConfigError(format!("{source}: `{section}` in the file is not a section")));
+    };
+    section.insert(name.to_owned(), value);
+    Ok(())
+}
+
+/// A variable's text as the kind of value that its key has.
+fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
+    Ok(match key {
+        "server.allow_public_http" => match value {
+            "1" | "true" | "yes" => toml::Value::Boolean(true),
+            "0" | "false" | "no" => toml::Value::Boolean(false),
+            _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
+        },
+        "server.trusted_proxies" => {
+            toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
+        }
+        "limits.instances_per_project" | "limits.requests_per_second" => toml::Value::Integer(
+            value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
+        ),
+        _ => toml::Value::String(value.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(file: &str, environment: &[(&str, &str)]) -> Result<Config> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::parse(Some(file), &environment)
+    }
+
+    #[test]
+    fn the_environment_wins_and_crabshack_is_the_fallback() {
+        let config = parse(
+            "[server]\nzone = \"a.example\"",
+            &[("RYOKAN_ZONE", "b.example"), ("CRABSHACK_ADMIN_SECRET", "long enough")],
+        )
+        .unwrap();
+        assert_eq!(config.server.zone, "b.example");
+        assert_eq!(config.server.admin_secret.unwrap().expose(), "long enough");
+        let both =
+            parse("", &[("CRABSHACK_PORT", "7777"), ("CRABSHACK_DATA_DIR", "/x"), ("CRABSHACK_DEBUG", "1")])
+                .unwrap();
+        assert_eq!((both.server.listen.port(), both.log.filter.as_str()), (7777, "debug"));
+        assert_eq!(
+            parse("", &[("CRABSHACK_DATA_DIR", "/x"), ("RYOKAN_DATA_DIR", "/y")]).unwrap().server.data_dir,
+            PathBuf::from("/y")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (file, environment, expected) in [
+            ("[server]\nlissten = \"x\"", &[][..], "lissten"),
+            ("[sever]", &[], "sever"),
+            ("[server]\nlisten = \"0.0.0.0:7700\"", &[], "allow_public_http"),
+            ("[server]\nzone = \"A.b\"", &[], "server.zone"),
+            ("[server]\npublic_url = \"http://x/y\"", &[], "server.public_url"),
+            ("", &[("RYOKAN_TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], "nonsense"),
+            ("", &[("RYOKAN_ADMIN_SECRET", "short")], "admin_secret"),
+            ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
+            ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
+        ] {
+            let error = parse(file, environment).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn public_binds_need_a_reason() {
+        parse("[server]\nlisten = \"0.0.0.0:7700\"\nallow_public_http = true", &[]).unwrap();
+        parse("[server]\nlisten = \"0.0.0.0:7700\"\npublic_url = \"https://x.example\"\ntrusted_proxies = [\"10.0.0.0/8\"]", &[]).unwrap();
+    }
+
+    #[test]
+    fn secrets_stay_out_of_what_is_shown() {
+        let config = parse(
+            "",
+            &[("RYOKAN_ADMIN_SECRET", "hunter2hunter2"), ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d")],
+        )
+        .unwrap();
+        assert!(!format!("{config:?}{}", config.redacted()).contains("hunter2"));
+    }
+
+    #[test]
+    fn misspelt_variables_are_found() {
+        let environment = [("RYOKAN_LISTTEN", "x"), ("RYOKAN_URL", "x"), ("RYOKAN_LOG", "x")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        assert_eq!(Config::unknown_variables(&environment), ["RYOKAN_LISTTEN"]);
+    }
+}

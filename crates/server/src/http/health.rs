@@ -1,0 +1,63 @@
+//! `/health`, `/healthz`: the process is there. `/readyz`: what it can do now, capability by capability. `/metrics`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ryokan_api::system::{Capability, Readiness};
+use ryokan_app::EngineHealth;
+use serde_json::json;
+
+use super::Context;
+use super::auth::Auth;
+use super::error::ApiResult;
+
+/// The process answers. No credentials.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "It runs")), security(()))]
+pub(crate) async fn health() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// The same, by another name.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It runs")), security(()))]
+pub(crate) async fn healthz() -> Json<serde_json::Value> {
+    health().await
+}
+
+/// 200 when every capability works, else 503; each says why not. No credentials, no internals.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Readiness), (status = 503, body = Readiness)), security(()))]
+pub(crate) async fn readyz(State(context): State<Context>) -> Response {
+    let store = match tokio::time::timeout(Duration::from_secs(3), context.app.check_store()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the database does not answer within 3 s".to_owned()),
+    };
+    let runtime = match context.app.engine_health() {
+        EngineHealth::Up => None,
+        // Only the leader of several servers follows the engine; the others ask.
+        EngineHealth::Unknown => {
+            match tokio::time::timeout(Duration::from_secs(3), context.app.engine_info()).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the container engine does not answer within 3 s".to_owned()),
+            }
+        }
+        EngineHealth::Down(why) => Some(why),
+    };
+    let capabilities: Vec<Capability> = [("store", store), ("runtime", runtime), ("gateway", None)]
+        .into_iter()
+        .map(|(name, reason)| Capability { name: name.to_owned(), ready: reason.is_none(), reason })
+        .collect();
+    let ready = capabilities.iter().all(|c| c.ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, capabilities })).into_response()
+}
+
+/// Prometheus text. Operators only: it names instances of every tenant.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text", body = String)))]
+pub(crate) async fn metrics(State(context): State<Context>, Auth(caller): Auth) -> ApiResult<Response> {
+    context.app.list_reconcilers(&caller).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], context.metrics.render()).into_response())
+}

@@ -1,0 +1,48 @@
+//! `/v1/instances`.
+
+pub(crate) mod exec;
+pub(crate) mod files;
+pub(crate) mod logs;
+pub(crate) mod manage;
+pub(crate) mod stats;
+
+use ryokan_api::instance::Instance;
+use ryokan_store::instances::Instance as Row;
+
+use super::Context;
+
+pub(crate) fn view(context: &Context, row: Row) -> Instance {
+    Instance {
+        url: url(context, &row),
+        path_url: format!("{}/gateway/{}/", context.app.settings.public_url, row.name),
+        id: row.id,
+        name: row.name,
+        project: row.project_name,
+        template: row.template,
+        desired: row.desired,
+        state: row.state,
+        since: row.since.0,
+        message: row.message,
+        crashes: row.crashes,
+        exit_code: row.exit_code,
+        image_digest: row.image_digest,
+        reach: row.reach,
+        generation: row.generation,
+        spec: row.spec,
+        created_at: row.created_at.0,
+        updated_at: row.updated_at.0,
+    }
+}
+
+/// Where the agent answers under its own name.
+pub(crate) fn url(context: &Context, row: &Row) -> String {
+    host_url(context, row.name.as_str())
+}
+
+/// `scheme://LABEL.ZONE[:port]/`.
+pub(crate) fn host_url(context: &Context, label: &str) -> String {
+    let settings = &context.app.settings;
+    let (scheme, authority) = settings.public_url.split_once("://").unwrap_or(("http", &settings.public_url));
+    let port = authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+    format!("{scheme}://{label}.{}{port}/", settings.zone)
+}

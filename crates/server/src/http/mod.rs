@@ -1,0 +1,51 @@
+//! The HTTP API. A handler parses, authorises through its use case, calls it, and maps the answer; the old shapes of
+//! Crabshack are a thin router over the same use cases.
+
+mod auth;
+mod crabshack;
+mod error;
+mod events;
+mod extract;
+mod gateway;
+mod health;
+mod instances;
+pub mod openapi;
+mod pages;
+mod projects;
+mod router;
+mod sessions;
+mod stream;
+mod system;
+mod templates;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use ryokan_app::App;
+use ryokan_gateway::SigningKey;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use router::router;
+
+pub(crate) fn rate_limiter(per_second: std::num::NonZeroU32) -> router::RateLimiter {
+    router::RateLimiter::new(per_second)
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) app: Arc<App>,
+    pub(crate) key: SigningKey,
+    pub(crate) metrics: PrometheusHandle,
+    /// The configuration as people may see it.
+    pub(crate) config: Arc<serde_json::Value>,
+    pub(crate) started_at: i64,
+    /// Ends streams when the server stops.
+    pub(crate) stop: CancellationToken,
+    /// Owns handlers that write, which run on when their client hangs up.
+    pub(crate) writes: TaskTracker,
+    pub(crate) rate: Arc<router::RateLimiter>,
+}

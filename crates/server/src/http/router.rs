@@ -1,0 +1,196 @@
+//! All routes in one table, and what every request passes: an id, rate limits, the audit of refusals, and for writes
+//! a life of their own that does not end when the client hangs up.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use governor::clock::Clock as _;
+use governor::{DefaultKeyedRateLimiter, Quota};
+use ryokan_app::Error;
+use ryokan_gateway::Peer;
+use tracing::Instrument as _;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{ApiError, REQUEST_ID};
+use super::{
+    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, sessions, system,
+    templates, tokens, users,
+};
+
+/// Requests by credential or address.
+pub(crate) struct RateLimiter(DefaultKeyedRateLimiter<String>);
+
+impl RateLimiter {
+    pub(crate) fn new(per_second: NonZeroU32) -> Self {
+        let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
+        Self(governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))
+    }
+
+    /// Seconds to wait, when there were too many.
+    fn check(&self, key: String) -> Result<(), u64> {
+        if self.0.len() > 50_000 {
+            self.0.retain_recent();
+        }
+        self.0.check_key(&key).map_err(|not_until| {
+            not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
+        })
+    }
+}
+
+/// A page's size.
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32, Error> {
+    match asked {
+        None => Ok(100),
+        Some(n @ 1..=500) => Ok(n),
+        Some(_) => Err(Error::invalid("limit", "must be between 1 and 500")),
+    }
+}
+
+/// Every documented route.
+pub(super) fn routes() -> OpenApiRouter<Context> {
+    OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(sessions::create, sessions::delete))
+        .routes(routes!(sessions::current))
+        .routes(routes!(users::create, users::list))
+        .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(users::login_link))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(projects::create, projects::list))
+        .routes(routes!(projects::get, projects::update, projects::delete))
+        .routes(routes!(projects::list_registries))
+        .routes(routes!(projects::put_registry, projects::delete_registry))
+        .routes(routes!(templates::create, templates::list))
+        .routes(routes!(templates::get, templates::update, templates::delete))
+        .routes(routes!(instances::manage::create, instances::manage::list))
+        .routes(routes!(instances::manage::get, instances::manage::update, instances::manage::delete))
+        .routes(routes!(instances::manage::stop))
+        .routes(routes!(instances::manage::start))
+        .routes(routes!(instances::manage::restart))
+        .routes(routes!(instances::manage::events))
+        .routes(routes!(instances::manage::ports))
+        .routes(routes!(instances::logs::logs))
+        .routes(routes!(instances::exec::run, instances::exec::attach))
+        .routes(routes!(instances::stats::stats))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(instances::files::read, instances::files::write))
+                .layer(DefaultBodyLimit::disable()),
+        )
+        .routes(routes!(events::list))
+        .routes(routes!(system::get))
+        .routes(routes!(system::config))
+        .routes(routes!(system::jobs))
+        .routes(routes!(system::retry_job))
+        .routes(routes!(system::reconcilers))
+        .routes(routes!(gateway::authorize))
+}
+
+pub(crate) fn router(context: Context) -> Router {
+    let (router, _) = routes().split_for_parts();
+    let description: Arc<str> = openapi::description().to_pretty_json().unwrap_or_default().into();
+    let serve_description =
+        get(move || async move { ([(header::CONTENT_TYPE, "application/json")], description.to_string()) });
+    router
+        .route("/v1/openapi.json", serve_description)
+        .merge(crabshack::router())
+        .route("/login", get(pages::login).post(pages::sign_in))
+        .route("/", get(pages::home))
+        .fallback(|| async { ApiError(Error::not_found("page", "here")) })
+        .method_not_allowed_fallback(|| async { method_not_allowed() })
+        .layer(DefaultBodyLimit::max(1024 * 1024))
+        .layer(from_fn_with_state(context.clone(), around))
+        .with_state(context)
+}
+
+fn method_not_allowed() -> Response {
+    let mut response =
+        ApiError(Error::invalid("", "this method is not allowed here; `/v1/openapi.json` lists what is"))
+            .into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// What every request passes.
+async fn around(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let id = format!("{:016x}", u64::from_be_bytes(context.app.nonce()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", id = %id, %method, path = %path);
+    let mut response =
+        REQUEST_ID.scope(id.clone(), answer(context, request, next, method, path)).instrument(span).await;
+    let headers = response.headers_mut();
+    headers.insert("x-request-id", HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")));
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(context: Context, request: Request, next: Next, method: Method, path: String) -> Response {
+    let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
+    let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
+    // A valid credential has a budget of its own; everything else shares its address's.
+    let caller = match auth::bearer(request.headers()) {
+        Some(token) => context.app.bearer(&token, &address),
+        None => auth::session(request.headers(), secure)
+            .and_then(|s| context.app.authenticate_session(&s, &address))
+            .map(|(c, _)| c),
+    };
+    let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
+    if let Err(retry_after) = context.rate.check(key) {
+        return ApiError(Error::TooManyRequests {
+            message: format!("too many requests; wait {retry_after} s"),
+            retry_after,
+        })
+        .into_response();
+    }
+    // A command over a WebSocket begins as a `GET`.
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let started = std::time::Instant::now();
+    let response = if read_only {
+        next.run(request).await
+    } else {
+        // A client that hangs up must not stop a write half-way.
+        let id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+        let running = context.writes.spawn(REQUEST_ID.scope(id, next.run(request)).in_current_span());
+        match running.await {
+            Ok(response) => response,
+            Err(error) => ApiError(Error::internal(format!("a handler panicked: {error}"))).into_response(),
+        }
+    };
+    let status = response.status();
+    metrics::counter!("ryokan_api_requests_total", "method" => method.to_string(), "status" => status.as_u16().to_string()).increment(1);
+    metrics::histogram!("ryokan_api_seconds").record(started.elapsed().as_secs_f64());
+    if started.elapsed() > Duration::from_secs(5) && !read_only {
+        tracing::info!(%status, seconds = started.elapsed().as_secs(), "a slow write");
+    }
+    // What a known caller tried and was refused goes into the audit; strangers only into the throttle and the metrics.
+    if (!read_only || upgrade)
+        && matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+        && let Some(caller) = caller
+    {
+        let reason = if status == StatusCode::FORBIDDEN {
+            Error::Forbidden("not allowed".into())
+        } else {
+            Error::not_found("thing", &path)
+        };
+        // Hanging up must not avoid the audit.
+        let (app, action) = (context.app.clone(), format!("{method} {path}"));
+        let recording = async move { app.record_denied(&caller, action, &reason).await };
+        let _ = context.writes.spawn(recording.in_current_span()).await;
+    }
+    response
+}

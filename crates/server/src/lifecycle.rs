@@ -1,0 +1,96 @@
+//! Running and stopping. A first signal stops softly: no new connections, streams drained, jobs released. After the
+//! grace period, or at a second signal, everything is cut. Whatever is cut is safe: the store has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ryokan_app::{housekeeping, instances, jobs};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::compose::Server;
+use crate::ports::{keep_identity, keep_routes};
+
+/// The two steps of a stop.
+#[derive(Clone, Default)]
+pub struct Shutdown {
+    pub soft: CancellationToken,
+    pub hard: CancellationToken,
+}
+
+impl Server {
+    /// Runs until `shutdown.soft`, then drains; at `shutdown.hard` or after the grace period the rest is cut.
+    /// Returns whether everything ended by itself.
+    pub async fn run(self, shutdown: Shutdown) -> bool {
+        let background = TaskTracker::new();
+        let leave = CancellationToken::new();
+        let leader = {
+            let (app, leave) = (self.app.clone(), leave.clone());
+            background.spawn(async move { lead(app, leave).await })
+        };
+        background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
+        background.spawn(keep_identity(self.app.clone(), leave.clone()));
+        background.spawn(jobs::run::run(self.app.clone(), leave.clone()));
+
+        let serving = {
+            let (gateway, soft, hard) = (self.gateway.clone(), shutdown.soft.clone(), shutdown.hard.clone());
+            background.spawn(async move { gateway.serve(self.listener, soft, hard).await })
+        };
+        shutdown.soft.cancelled().await;
+        tracing::info!(grace = ?self.stop_grace, "stopping: no new connections; waiting for what is under way");
+        // Our own streams end at once; agents' streams have the grace period.
+        self.stop.cancel();
+        let drained = async {
+            let _ = serving.await;
+            self.writes.close();
+            self.writes.wait().await;
+            // Last, so that what a request has just written can still be acted on.
+            leave.cancel();
+            let _ = leader.await;
+            background.close();
+            background.wait().await;
+        };
+        let soft = tokio::select! {
+            () = drained => true,
+            () = tokio::time::sleep(self.stop_grace) => false,
+            () = shutdown.hard.cancelled() => false,
+        };
+        if !soft {
+            tracing::warn!("the grace period is over: cutting what is left");
+            shutdown.hard.cancel();
+            leave.cancel();
+            background.close();
+            let _ = tokio::time::timeout(Duration::from_secs(5), background.wait()).await;
+        }
+        self.app.store.close().await;
+        soft
+    }
+}
+
+/// Runs what only one of several servers may run, while this one holds the lead.
+async fn lead(app: Arc<ryokan_app::App>, leave: CancellationToken) {
+    while !leave.is_cancelled() {
+        let guard = tokio::select! {
+            guard = app.store.leader("reconcilers") => guard,
+            () = leave.cancelled() => return,
+        };
+        let Some(guard) = guard else {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(2)) => continue,
+                () = leave.cancelled() => return,
+            }
+        };
+        let term = leave.child_token();
+        let loops = TaskTracker::new();
+        loops.spawn(instances::reconcile::run(app.clone(), term.clone()));
+        loops.spawn(housekeeping::reconciler().run(app.clone(), term.clone()));
+        loops.close();
+        tokio::select! {
+            () = leave.cancelled() => {}
+            () = guard.lost() => tracing::warn!("this server has lost the lead; another one may take it"),
+        }
+        term.cancel();
+        loops.wait().await;
+        guard.release().await;
+    }
+}

@@ -1,0 +1,226 @@
+//! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
+//! clock, the meter. And the reconciler that turns rows into the gateway's routes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ::http::{HeaderName, HeaderValue, Request};
+use futures_util::StreamExt as _;
+use hyper::body::Incoming;
+use ryokan_app::App;
+use ryokan_app::instances::routes::{RouteMemory, RouteSource};
+use ryokan_gateway as gateway;
+use ryokan_gateway::{
+    Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
+    Verdict,
+};
+use ryokan_model::instance::State;
+use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
+use ryokan_model::{ProjectId, SessionId, UserId};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// The axum router behind the zone's own hosts.
+pub(crate) struct Api(pub(crate) axum::Router);
+
+impl ControlPlane for Api {
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(peer);
+            let response = match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            response.map(Body::boxed)
+        })
+    }
+}
+
+/// Checks credentials by the identity snapshot.
+pub(crate) struct Credentials(pub(crate) Arc<App>);
+
+impl Credentials {
+    fn judge(caller: Option<Caller>, route: &Route) -> Verdict {
+        let Some(caller) = caller else { return Verdict::NotAuthenticated };
+        let Ok(project) = route.owner_hint.parse::<ProjectId>() else { return Verdict::Unknown };
+        match caller.may(Scope::Read, project) {
+            Ok(()) => Verdict::Allowed { user: caller.login },
+            Err(_) => Verdict::Unknown,
+        }
+    }
+}
+
+impl Authenticator for Credentials {
+    fn bearer(&self, token: &str, route: &Route) -> Verdict {
+        Self::judge(self.0.bearer(token, ""), route)
+    }
+
+    fn agent_session(&self, user: &str, session: &str, route: &Route) -> Verdict {
+        let (Ok(id), Ok(session), Ok(project)) =
+            (user.parse::<UserId>(), session.parse::<SessionId>(), route.owner_hint.parse())
+        else {
+            return Verdict::NotAuthenticated;
+        };
+        let snapshot = self.0.identity();
+        if !snapshot.session_is_live(session) {
+            return Verdict::NotAuthenticated;
+        }
+        match snapshot.login(id) {
+            Some(login) if snapshot.user_may_read(id, project) => Verdict::Allowed { user: login },
+            _ => Verdict::Unknown,
+        }
+    }
+
+    fn dashboard_session(&self, cookie: &str, route: &Route) -> Verdict {
+        Self::judge(self.0.authenticate_session(cookie, "").map(|(caller, _)| caller), route)
+    }
+}
+
+/// Counts into the process's metrics; billing reads the same figures in a later step.
+pub(crate) struct Counters;
+
+impl Meter for Counters {
+    fn record(&self, instance_id: &str, usage: Usage) {
+        let labels = [("instance", instance_id.to_owned())];
+        metrics::counter!("ryokan_gateway_requests_total", &labels).increment(usage.requests);
+        metrics::counter!("ryokan_gateway_in_bytes_total", &labels).increment(usage.bytes_in);
+        metrics::counter!("ryokan_gateway_out_bytes_total", &labels).increment(usage.bytes_out);
+    }
+}
+
+/// The app's clock as the gateway wants it.
+pub(crate) struct WallClock(pub(crate) Arc<dyn ryokan_model::Clock>);
+
+impl gateway::Clock for WallClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.0.now().0).unwrap_or(0))
+    }
+}
+
+/// Keeps the gateway's routes equal to the rows. While the database is away the last snapshot is served.
+pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(10);
+    let mut changes = app.store.subscribe();
+    let memory = Arc::new(RouteMemory::default());
+    loop {
+        match app.route_sources(&memory).await {
+            Ok(sources) => table.store(snapshot(&app.settings.zone, sources)),
+            Err(error) => {
+                tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            more = changes.wait_for("instances") => if !more { return },
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Keeps callers' snapshot fresh when another server has changed credentials.
+pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(30);
+    let mut changes = app.store.subscribe();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            change = changes.next() => match change {
+                Some(change) if ["users", "tokens", "sessions", "projects"].iter().any(|t| change.concerns(t)) => {}
+                Some(_) => continue,
+                None => return,
+            },
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if let Err(error) = app.refresh_identity().await {
+            tracing::warn!(error = %error, "credentials cannot be refreshed; the last ones are used");
+        }
+    }
+}
+
+fn snapshot(zone: &str, sources: Vec<RouteSource>) -> Snapshot {
+    let mut snapshot = Snapshot::new(zone);
+    for source in sources {
+        snapshot.insert(route(source));
+    }
+    snapshot
+}
+
+fn route(source: RouteSource) -> Route {
+    let RouteSource { row, upstream_secret } = source;
+    let endpoint: Option<SocketAddr> =
+        row.spec.gateway_port().and_then(|port| row.endpoints.get(&port.name)).copied();
+    let state = match (row.state, endpoint) {
+        (State::Ready, Some(endpoint)) => RouteState::Ready { endpoint },
+        (State::Unhealthy, Some(endpoint)) => RouteState::Unhealthy { endpoint },
+        (State::Ready | State::Unhealthy, None) => {
+            RouteState::Failed { reason: "It has no port that could be opened in a browser.".into() }
+        }
+        (State::Pending | State::Building, _) => RouteState::Pending,
+        (State::Starting, _) => RouteState::Starting,
+        (State::Sleeping, _) => RouteState::Sleeping,
+        (State::Stopping, _) => RouteState::Stopping,
+        (State::Stopped, _) => RouteState::Stopped,
+        // The first line only: what follows are the agent's own log lines.
+        (State::Failed, _) => RouteState::Failed {
+            reason: row.message.as_deref().and_then(|m| m.lines().next()).unwrap_or("It failed.").to_owned(),
+        },
+        (State::Deleting, _) => RouteState::Deleting,
+    };
+    let policy = &row.spec.gateway;
+    let mut route = Route::new(row.id.to_string(), row.name.as_str(), state);
+    route.owner_hint = row.project.to_string();
+    route.access = match policy.access {
+        Access::Public => gateway::Access::Public,
+        Access::Token => gateway::Access::Token,
+        Access::Private => gateway::Access::Private,
+    };
+    let secret = || gateway::Secret::new(upstream_secret.as_ref().map_or("", |s| s.expose()));
+    route.upstream_auth = match &policy.upstream_auth {
+        UpstreamAuth::Bearer { .. } => gateway::UpstreamAuth::Bearer { token: secret() },
+        UpstreamAuth::Basic { user, .. } => {
+            gateway::UpstreamAuth::Basic { user: user.clone(), password: secret() }
+        }
+        UpstreamAuth::Query { parameter, .. } => {
+            gateway::UpstreamAuth::Query { name: parameter.clone(), value: secret() }
+        }
+        UpstreamAuth::TrustedProxy { user_header, headers } => match HeaderName::try_from(user_header) {
+            Ok(user_header) => gateway::UpstreamAuth::TrustedProxy {
+                user_header,
+                headers: headers
+                    .iter()
+                    .filter_map(|(n, v)| {
+                        Some((HeaderName::try_from(n).ok()?, HeaderValue::try_from(v).ok()?))
+                    })
+                    .collect(),
+                identity: None,
+            },
+            Err(_) => gateway::UpstreamAuth::None,
+        },
+        UpstreamAuth::None | UpstreamAuth::TokenInFrame | UpstreamAuth::SignedJwt { .. } => {
+            gateway::UpstreamAuth::None
+        }
+    };
+    route.origin = match &policy.origin {
+        OriginPolicy::Keep => gateway::OriginPolicy::Keep,
+        OriginPolicy::Loopback => gateway::OriginPolicy::RewriteLoopback,
+        OriginPolicy::Set(origin) => {
+            HeaderValue::try_from(origin).map_or(gateway::OriginPolicy::Keep, gateway::OriginPolicy::Set)
+        }
+        OriginPolicy::Remove => gateway::OriginPolicy::Remove,
+    };
+    route.websocket = policy.websocket;
+    route.ports = row.endpoints.into_iter().collect();
+    route
+}
+
+/// A stream that ends when the server stops, so that an open one does not hold up the drain.
+pub(crate) fn until_stop<S: futures_util::Stream + Send>(
+    stream: S,
+    stop: CancellationToken,
+) -> impl futures_util::Stream<Item = S::Item> + Send {
+    stream.take_until(stop.cancelled_owned())
+}

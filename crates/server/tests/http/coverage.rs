@@ -1,0 +1,279 @@
+//! Every route refuses whoever has no credential and hides what belongs to somebody else. A route without an entry in
+//! the table fails the test, and so does an entry without a route.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Reply, Site, on_both, on_sqlite};
+
+/// What a stranger gets.
+#[derive(Clone, Copy, PartialEq)]
+enum Stranger {
+    /// The route is documented as open to everybody.
+    Open,
+    Refused,
+    /// A browser's route: to the sign-in page.
+    SignIn,
+}
+
+/// What another user gets who asks for the operator's things.
+#[derive(Clone, Copy, PartialEq)]
+enum Foreign {
+    /// It does not exist.
+    Hidden,
+    Operators,
+    /// The route shows and changes only the caller's own things: this status, and nothing of the operator's in the body.
+    Own(u16),
+    /// Belongs to no tenant.
+    Shared(u16),
+}
+
+use Foreign::{Hidden, Operators, Own, Shared};
+use Stranger::{Open, Refused, SignIn};
+
+type Entry = (&'static str, &'static str, Stranger, Foreign, &'static str);
+
+const NATIVE: &[Entry] = &[
+    ("GET", "/health", Open, Shared(200), ""),
+    ("GET", "/healthz", Open, Shared(200), ""),
+    ("GET", "/readyz", Open, Shared(200), ""),
+    ("GET", "/metrics", Refused, Operators, ""),
+    ("POST", "/v1/sessions", Open, Shared(400), "{}"),
+    ("DELETE", "/v1/sessions", Refused, Own(409), ""),
+    ("GET", "/v1/sessions/current", Refused, Own(200), ""),
+    ("POST", "/v1/users", Refused, Operators, r#"{"login":"mallory"}"#),
+    ("GET", "/v1/users", Refused, Operators, ""),
+    ("GET", "/v1/users/{user}", Refused, Hidden, ""),
+    ("PATCH", "/v1/users/{user}", Refused, Hidden, r#"{"name":"Mallory"}"#),
+    ("DELETE", "/v1/users/{user}", Refused, Operators, ""),
+    ("POST", "/v1/users/{user}/login-link", Refused, Operators, ""),
+    ("POST", "/v1/tokens", Refused, Hidden, r#"{"label":"x","user":"operator"}"#),
+    ("GET", "/v1/tokens", Refused, Own(200), ""),
+    ("DELETE", "/v1/tokens/{id}", Refused, Hidden, ""),
+    ("POST", "/v1/projects", Refused, Own(201), r#"{"name":"bobs-second"}"#),
+    ("GET", "/v1/projects", Refused, Own(200), ""),
+    ("GET", "/v1/projects/{project}", Refused, Hidden, ""),
+    ("PATCH", "/v1/projects/{project}", Refused, Hidden, r#"{"name":"stolen"}"#),
+    ("DELETE", "/v1/projects/{project}", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/registries", Refused, Hidden, ""),
+    (
+        "PUT",
+        "/v1/projects/{project}/registries/{host}",
+        Refused,
+        Hidden,
+        r#"{"username":"u","password":"p"}"#,
+    ),
+    ("DELETE", "/v1/projects/{project}/registries/{host}", Refused, Hidden, ""),
+    ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
+    ("GET", "/v1/templates", Refused, Shared(200), ""),
+    ("GET", "/v1/templates/{name}", Refused, Shared(200), ""),
+    ("PUT", "/v1/templates/{name}", Refused, Operators, TEMPLATE),
+    ("DELETE", "/v1/templates/{name}", Refused, Operators, ""),
+    ("POST", "/v1/instances", Refused, Hidden, r#"{"image":"img","project":"operator"}"#),
+    ("GET", "/v1/instances", Refused, Own(200), ""),
+    ("GET", "/v1/instances/{instance}", Refused, Hidden, ""),
+    ("PATCH", "/v1/instances/{instance}", Refused, Hidden, r#"{"cpus":"2"}"#),
+    ("DELETE", "/v1/instances/{instance}", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/stop", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/start", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/restart", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/events", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/ports", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/logs", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/exec", Refused, Hidden, r#"{"command":["id"]}"#),
+    ("GET", "/v1/instances/{instance}/exec", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/stats", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/files", Refused, Hidden, ""),
+    ("PUT", "/v1/instances/{instance}/files", Refused, Hidden, "content"),
+    ("GET", "/v1/events", Refused, Own(200), ""),
+    ("GET", "/v1/system", Refused, Shared(200), ""),
+    ("GET", "/v1/system/config", Refused, Operators, ""),
+    ("GET", "/v1/system/jobs", Refused, Operators, ""),
+    ("POST", "/v1/system/jobs/{id}/retry", Refused, Operators, ""),
+    ("GET", "/v1/system/reconcilers", Refused, Operators, ""),
+    // With a session this one is tested in `sessions`.
+    ("GET", "/v1/gateway/authorize", SignIn, Shared(303), ""),
+];
+
+const TEMPLATE: &str = r#"{"name":"hello","summary":"s","spec":{"image":"evil"}}"#;
+
+/// Crabshack's, which are not in our description. The last two stand for all paths of its gateway.
+const CRABSHACK: &[Entry] = &[
+    ("POST", "/instances", Refused, Own(400), "{}"),
+    ("GET", "/instances", Refused, Own(200), ""),
+    ("GET", "/instances/{instance}", Refused, Hidden, ""),
+    ("DELETE", "/instances/{instance}", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/stop", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/start", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/restart", Refused, Hidden, ""),
+    ("GET", "/instances/{instance}/logs", Refused, Hidden, ""),
+    ("GET", "/instances/{instance}/stats", Refused, Hidden, ""),
+    ("GET", "/instances/{instance}/ssh", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/backup", Refused, Hidden, ""),
+    ("GET", "/instances/{instance}/backups", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/restore/latest", Refused, Hidden, ""),
+    ("POST", "/instances/{instance}/restore/abc", Refused, Hidden, ""),
+    ("POST", "/users", Refused, Operators, r#"{"id":"mallory"}"#),
+    ("GET", "/users", Refused, Operators, ""),
+    ("GET", "/users/{user}", Refused, Hidden, ""),
+    ("POST", "/tokens", Refused, Operators, r#"{"user_id":"operator","label":"x"}"#),
+    ("GET", "/nodes", Refused, Operators, ""),
+    ("GET", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
+    ("POST", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
+];
+
+#[test]
+fn every_documented_route_is_in_the_table() {
+    let description = serde_json::to_value(ryokan_server::openapi::description()).unwrap();
+    let mut documented = BTreeSet::new();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let open = operation["security"] == json!([{}]);
+            documented.insert((method.to_uppercase(), path.clone(), open));
+        }
+    }
+    let table = NATIVE.iter().map(|(m, p, s, ..)| ((*m).to_owned(), (*p).to_owned(), *s == Open)).collect();
+    let missing: Vec<_> = documented.difference(&table).collect();
+    let stale: Vec<_> = table.difference(&documented).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "no entry for {missing:?}; no route for {stale:?}");
+}
+
+#[test]
+fn the_description_is_the_one_that_is_checked_in() {
+    let made = ryokan_server::openapi::description().to_pretty_json().unwrap();
+    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json")).unwrap();
+    assert!(
+        made.trim() == kept.trim(),
+        "openapi.json is old: `cargo run -p ryokan -- server openapi >openapi.json` makes it anew"
+    );
+}
+
+/// What the table's parameters stand for: things of the operator's.
+struct Things {
+    token: String,
+    job: String,
+}
+
+async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
+    let (method, path, .., body) = *entry;
+    let id = if path.contains("/jobs/") { &things.job } else { &things.token };
+    let mut path = path
+        .replace("{user}", "operator")
+        .replace("{id}", id)
+        .replace("{project}", "operator")
+        .replace("{host}", "docker.io")
+        .replace("{name}", "hello")
+        .replace("{instance}", "claw");
+    if path.ends_with("/files") {
+        path.push_str("?path=/etc/passwd");
+    }
+    if path.ends_with("/authorize") {
+        path.push_str("?instance=claw&return=http://claw.localhost/");
+    }
+    let mut request = client.request(method.parse().unwrap(), &path);
+    if method == "GET" && path.ends_with("/exec") {
+        path.push_str("?command=id");
+        request = request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    }
+    if !body.is_empty() {
+        request = request.body(body);
+    }
+    client.send(request).await
+}
+
+async fn things(site: &Site) -> Things {
+    let operator = site.operator();
+    let wanted = json!({"readiness": null, "volumes": [{"name": "data", "path": "/data"}]});
+    operator.ready("claw", wanted).await;
+    let token = operator.get("/v1/tokens").await.items()[0]["id"].as_str().unwrap().to_owned();
+    let job = operator.get("/v1/system/jobs").await.items()[0]["id"].as_str().unwrap().to_owned();
+    Things { token, job }
+}
+
+/// Everything that the operator owns, without what changes by itself.
+async fn owned(site: &Site) -> Value {
+    let operator = site.operator();
+    let mut projects = operator.get("/v1/projects").await.items();
+    projects.retain(|p| p["owner"] == "operator");
+    let mut tokens = operator.get("/v1/tokens").await.items();
+    tokens.retain(|t| t["user"] == "operator");
+    tokens.iter_mut().for_each(|t| t["last_used_at"] = Value::Null);
+    json!({
+        "instances": operator.get("/v1/instances").await.items(),
+        "projects": projects,
+        "tokens": tokens,
+        "user": operator.get("/v1/users/operator").await.expect(200),
+        "users": operator.get("/v1/users").await.items().len(),
+        "templates": operator.get("/v1/templates").await.items(),
+        "registries": operator.get("/v1/projects/operator/registries").await.items(),
+    })
+}
+
+#[tokio::test]
+async fn strangers_are_refused_everywhere() {
+    on_sqlite(async |site| {
+        let things = things(site).await;
+        let before = owned(site).await;
+        for entry in NATIVE.iter().chain(CRABSHACK) {
+            let reply = call(&site.anonymous(), &things, entry).await;
+            let (status, text) = (reply.status, reply.text.as_str());
+            match entry.2 {
+                Open => assert!(status != 401 && status != 403, "{entry:?} {status} {text}", entry = entry.1),
+                SignIn => {
+                    assert_eq!(status, 303, "{}: {text}", entry.1);
+                    assert!(reply.header("location").starts_with("/login?return="), "{}", entry.1);
+                }
+                Refused => {
+                    assert_eq!(status, 401, "{} {}: {text}", entry.0, entry.1);
+                    assert!(reply.headers.contains_key("www-authenticate"), "{} {}", entry.0, entry.1);
+                    assert!(!text.contains("claw"), "{} {} tells of it: {text}", entry.0, entry.1);
+                }
+            }
+        }
+        assert_eq!(owned(site).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn somebody_else_s_things_do_not_exist() {
+    on_both(async |site| {
+        let things = things(site).await;
+        let bob = site.user("bob").await;
+        let before = owned(site).await;
+        let calls_before = site.engine.calls("exec") + site.engine.calls("stop");
+        for entry in NATIVE.iter().chain(CRABSHACK) {
+            let reply = call(&bob, &things, entry).await;
+            let (status, text) = (reply.status, reply.text.as_str());
+            let what = format!("{} {}: {text}", entry.0, entry.1);
+            match entry.3 {
+                Hidden => assert_eq!(status, 404, "{what}"),
+                Operators => assert_eq!(status, 403, "{what}"),
+                Shared(expected) => assert_eq!(status, expected, "{what}"),
+                Own(expected) => {
+                    assert_eq!(status, expected, "{what}");
+                    assert!(!text.contains("claw") && !text.contains(&things.token), "{what}");
+                }
+            }
+        }
+        assert_eq!(owned(site).await, before);
+        assert_eq!(site.engine.calls("exec") + site.engine.calls("stop"), calls_before);
+        // What was refused looks like what does not exist, to the letter.
+        for path in ["/v1/instances/claw", "/instances/claw", "/v1/projects/operator", "/gateway/claw/"] {
+            let (real, none) = (path, path.replace("claw", "nope").replace("operator", "nope"));
+            let (a, b) = (bob.get(real).await, bob.get(&none).await);
+            let strip = |text: &str| {
+                let mut value: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+                value["request_id"] = Value::Null;
+                value.to_string().replace("claw", "nope").replace("operator", "nope")
+            };
+            assert_eq!((a.status, strip(&a.text)), (b.status, strip(&b.text)), "{path}");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,6 @@
+//! The server over HTTP: a real one, on both stores, with an engine in memory. One binary, a module a noun.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod coverage;
+mod instances;
+mod support;

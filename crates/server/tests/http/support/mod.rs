@@ -1,0 +1,304 @@
+//! A real server on a real database, with an engine in memory and a clock that can be put forward. The end of each
+//! test deletes what it left and fails when something cannot be deleted: a job, a container, a volume, a network.
+
+pub mod client;
+pub mod engine;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ryokan_app::App;
+use ryokan_app::entropy::SystemClock;
+use ryokan_model::{Clock, Millis, Secret};
+use ryokan_server::compose::{Overrides, Server};
+use ryokan_server::config::Config;
+use ryokan_server::lifecycle::Shutdown;
+use ryokan_store::test_util::{TestDatabase, for_each_engine, on_postgres, sqlite};
+use ryokan_store::{JobState, StoreUrl};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::task::TaskTracker;
+
+pub use client::{Client, Reply, Sse};
+pub use engine::{Behaviour, Engine};
+
+/// The system's time, put forward by a test.
+#[derive(Default)]
+pub struct MovedClock(AtomicI64);
+
+impl MovedClock {
+    pub fn forward(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for MovedClock {
+    fn now(&self) -> Millis {
+        Millis(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// One running server.
+pub struct Running {
+    pub app: Arc<App>,
+    pub address: SocketAddr,
+    shutdown: Shutdown,
+    ended: tokio::sync::oneshot::Receiver<bool>,
+}
+
+impl Running {
+    /// Stops softly; whether everything ended by itself.
+    pub async fn stop(self) -> bool {
+        self.shutdown.soft.cancel();
+        tokio::time::timeout(Duration::from_secs(30), self.ended).await.expect("the server stops").unwrap()
+    }
+}
+
+/// What one test has: a database, an engine, a clock, and the servers on them.
+pub struct Site {
+    pub database: Arc<TestDatabase>,
+    pub engine: Arc<Engine>,
+    pub clock: Arc<MovedClock>,
+    data: tempfile::TempDir,
+    tasks: TaskTracker,
+    server: Mutex<Option<Running>>,
+    first: Mutex<Option<(Secret, Secret)>>,
+    /// Volumes that the test keeps on purpose.
+    kept_volumes: Mutex<BTreeSet<String>>,
+    pub configure: fn(&mut Config),
+}
+
+/// Runs `test` against a fresh server, on SQLite and on PostgreSQL.
+pub async fn on_both<F: AsyncFn(&Site)>(test: F) {
+    on_both_with(|_| {}, test).await;
+}
+
+/// The same with another configuration.
+pub async fn on_both_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
+    for_each_engine(|database| run(database, configure, &test)).await;
+}
+
+/// For what the database makes no difference to.
+pub async fn on_sqlite<F: AsyncFn(&Site)>(test: F) {
+    on_sqlite_with(|_| {}, test).await;
+}
+
+pub async fn on_sqlite_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
+    run(Arc::new(sqlite()), configure, &test).await;
+}
+
+/// For several servers on one database.
+pub async fn on_postgres_only<F: AsyncFn(&Site)>(test: F) {
+    on_postgres(|database| run(database, |_| {}, &test)).await;
+}
+
+async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut Config), test: &F) {
+    let tasks = TaskTracker::new();
+    let agent = agent(&tasks).await;
+    let site = Site {
+        database,
+        engine: Engine::new(agent),
+        clock: Arc::default(),
+        data: tempfile::TempDir::new().unwrap(),
+        tasks,
+        server: Mutex::default(),
+        first: Mutex::default(),
+        kept_volumes: Mutex::default(),
+        configure,
+    };
+    site.start().await;
+    test(&site).await;
+    site.finish().await;
+}
+
+/// Answers every request with its own head, so that tests see what reaches an agent.
+async fn agent(tasks: &TaskTracker) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let inner = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            inner.spawn(async move {
+                let mut head = Vec::new();
+                let mut chunk = [0; 4096];
+                while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                    match stream.read(&mut chunk).await {
+                        Ok(n @ 1..) => head.extend_from_slice(&chunk[..n]),
+                        _ => return,
+                    }
+                }
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    head.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(&head).await;
+            });
+        }
+    });
+    address
+}
+
+impl Site {
+    pub fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.server.data_dir = self.data.path().join("data");
+        config.limits.requests_per_second = 1000;
+        config.store.database_url = match self.database.url() {
+            StoreUrl::Sqlite(_) => None,
+            StoreUrl::Postgres(url) => Some(Secret::new(url.as_str())),
+        };
+        (self.configure)(&mut config);
+        config
+    }
+
+    /// Another server beside the test's own.
+    pub async fn another(&self) -> Running {
+        let overrides = Overrides { runtime: Some(self.engine.clone()), clock: Some(self.clock.clone()) };
+        let mut server = Server::build(&self.config(), overrides).await.expect("the server is built");
+        if let Some(first) = server.take_first_start() {
+            *self.first.lock().unwrap() = Some((first.token, first.link));
+        }
+        let (address, app) = (server.address().unwrap(), server.app().clone());
+        let shutdown = Shutdown::default();
+        let (ending, ended) = tokio::sync::oneshot::channel();
+        let running = server.run(shutdown.clone());
+        self.tasks.spawn(async move {
+            let _ = ending.send(running.await);
+        });
+        Running { app, address, shutdown, ended }
+    }
+
+    /// Starts the test's server.
+    pub async fn start(&self) {
+        let running = self.another().await;
+        *self.server.lock().unwrap() = Some(running);
+    }
+
+    /// Stops the test's server softly.
+    pub async fn stop(&self) {
+        let running = self.server.lock().unwrap().take().expect("a running server");
+        assert!(running.stop().await, "the server did not end by itself");
+    }
+
+    pub async fn restart(&self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    pub fn app(&self) -> Arc<App> {
+        self.server.lock().unwrap().as_ref().expect("a running server").app.clone()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.lock().unwrap().as_ref().expect("a running server").address
+    }
+
+    pub fn first_token(&self) -> String {
+        self.first.lock().unwrap().as_ref().unwrap().0.expose().to_owned()
+    }
+
+    pub fn first_link(&self) -> String {
+        self.first.lock().unwrap().as_ref().unwrap().1.expose().to_owned()
+    }
+
+    /// Whoever has no credential.
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.address(), None)
+    }
+
+    /// The first operator.
+    pub fn operator(&self) -> Client {
+        Client::new(self.address(), Some(&self.first_token()))
+    }
+
+    pub fn with_token(&self, token: &str) -> Client {
+        Client::new(self.address(), Some(token))
+    }
+
+    /// A new account with an admin token of its own.
+    pub async fn user(&self, login: &str) -> Client {
+        let operator = self.operator();
+        operator.post("/v1/users", serde_json::json!({"login": login})).await.expect(201);
+        let token = serde_json::json!({"label": "t", "scope": "admin", "user": login});
+        let made = operator.post("/v1/tokens", token).await.expect(201);
+        self.with_token(made["secret"].as_str().unwrap())
+    }
+
+    /// The database file's bytes, its log included; empty on PostgreSQL.
+    pub fn database_bytes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut folders = vec![self.data.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ryokan.db")) {
+                    all.extend(std::fs::read(path).unwrap());
+                }
+            }
+        }
+        all
+    }
+
+    /// This instance's volumes stay at the end, as the test wants.
+    pub fn keeps_volume(&self, id: impl ToString) {
+        self.kept_volumes.lock().unwrap().insert(format!("volume of {}", id.to_string()));
+    }
+
+    /// All events, oldest first.
+    pub async fn events(&self) -> Vec<Value> {
+        self.operator().get("/v1/events?limit=500").await.items()
+    }
+
+    async fn finish(&self) {
+        self.engine.set_down(false);
+        self.engine.set_hanging(false);
+        self.engine.release_pulls();
+        let operator = self.operator();
+        for row in operator.get("/v1/instances?limit=500").await.items() {
+            operator.delete(&format!("/v1/instances/{}", row["name"].as_str().unwrap())).await.expect(202);
+        }
+        let app = self.app();
+        eventually("nothing is left behind", async || {
+            let live = app.store.read(|tx| tx.live_instances()).await.unwrap().len();
+            let jobs = app.store.read(|tx| tx.count_jobs()).await.unwrap();
+            let open: i64 = jobs
+                .iter()
+                .filter(|j| matches!(j.state, JobState::Ready | JobState::Running))
+                .map(|j| j.count)
+                .sum();
+            let kept = self.kept_volumes.lock().unwrap().clone();
+            let left: Vec<_> = self.engine.leftovers().into_iter().filter(|l| !kept.contains(l)).collect();
+            if live == 0 && open == 0 && left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{live} rows, {open} jobs, on the engine {left:?}"))
+            }
+        })
+        .await;
+        drop(app);
+        self.stop().await;
+    }
+}
+
+/// Asks until the answer is `Ok`, for at most 20 s.
+pub async fn eventually<T, F: AsyncFn() -> Result<T, String>>(what: &str, ask: F) -> T {
+    within(Duration::from_secs(20), what, ask).await
+}
+
+pub async fn within<T, F: AsyncFn() -> Result<T, String>>(time: Duration, what: &str, ask: F) -> T {
+    let begin = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(why) if begin.elapsed() > time => panic!("not within {time:?}: {what}: {why}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    login TEXT NOT NULL,
+    name TEXT NOT NULL,
+    operator BOOLEAN NOT NULL,
+    password_hash TEXT,
+    disabled BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX users_login ON users (login);
+
+CREATE TABLE projects (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    owner_id TEXT NOT NULL REFERENCES users (id),
+    personal BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE UNIQUE INDEX projects_name ON projects (name) WHERE deleted_at IS NULL;
+
+CREATE TABLE members (
+    project_id TEXT NOT NULL REFERENCES projects (id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    role TEXT NOT NULL,
+    PRIMARY KEY (project_id, user_id)
+);
+CREATE INDEX members_user ON members (user_id);
+
+CREATE TABLE registries (
+    project_id TEXT NOT NULL REFERENCES projects (id),
+    host TEXT NOT NULL,
+    username TEXT NOT NULL,
+    PRIMARY KEY (project_id, host)
+);
+
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    label TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    project_id TEXT REFERENCES projects (id),
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    last_used_at BIGINT
+);
+CREATE UNIQUE INDEX tokens_hash ON tokens (hash);
+CREATE INDEX tokens_user ON tokens (user_id);
+
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    hash TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX sessions_hash ON sessions (hash);
+CREATE INDEX sessions_user ON sessions (user_id);
+
+CREATE TABLE login_links (
+    hash TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE templates (
+    name TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    builtin BOOLEAN NOT NULL,
+    edited BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE instances (
+    id TEXT PRIMARY KEY,
+    project_id TEXT NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    template TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    desired TEXT NOT NULL,
+    state TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    message TEXT,
+    generation BIGINT NOT NULL,
+    image_generation BIGINT NOT NULL,
+    image_id TEXT,
+    image_digest TEXT,
+    restart_wanted BIGINT NOT NULL,
+    restart_done BIGINT NOT NULL,
+    crashes BIGINT NOT NULL,
+    exit_code BIGINT,
+    previous TEXT,
+    retry_at BIGINT,
+    endpoints TEXT NOT NULL,
+    reach TEXT,
+    keep_volumes BOOLEAN NOT NULL,
+    version BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE UNIQUE INDEX instances_name ON instances (name) WHERE deleted_at IS NULL;
+CREATE INDEX instances_project ON instances (project_id);
+
+CREATE TABLE idempotency (
+    user_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    subject_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, key)
+);

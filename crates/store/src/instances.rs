@@ -1,0 +1,255 @@
+//! Instances as rows: what is wanted and what was last seen. Deleted ones stay as tombstones for a while, since only a
+//! tombstone allows the orphan search to remove an engine's volumes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ryokan_model::instance::{Desired, State};
+use ryokan_model::spec::InstanceSpec;
+use ryokan_model::{InstanceId, Millis, Name, ProjectId};
+
+use crate::{Result, Row, StoreError, Tx, params};
+
+/// A spec that has run, with its image.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Previous {
+    pub generation: i64,
+    pub spec: InstanceSpec,
+    pub image_id: Option<String>,
+    pub image_digest: Option<String>,
+}
+
+/// One instance. `version` grows with every write and guards against lost updates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub project: ProjectId,
+    pub project_name: String,
+    pub name: Name,
+    pub template: String,
+    pub spec: InstanceSpec,
+    pub desired: Desired,
+    pub state: State,
+    pub since: Millis,
+    pub message: Option<String>,
+    /// Grows with the spec.
+    pub generation: i64,
+    /// The generation that `image_id` was found for; smaller than `generation` while the image is still to be made present.
+    pub image_generation: i64,
+    pub image_id: Option<String>,
+    pub image_digest: Option<String>,
+    /// Restarts asked for, and carried out.
+    pub restart_wanted: i64,
+    pub restart_done: i64,
+    pub crashes: u32,
+    pub exit_code: Option<i64>,
+    /// What ran before the update that is under way; what a failed update goes back to.
+    pub previous: Option<Previous>,
+    /// Not started again before this.
+    pub retry_at: Option<Millis>,
+    pub endpoints: BTreeMap<String, SocketAddr>,
+    pub reach: Option<String>,
+    pub keep_volumes: bool,
+    pub version: i64,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    pub deleted_at: Option<Millis>,
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT i.*, p.name AS project_name FROM instances i JOIN projects p ON p.id = i.project_id ",
+            $rest
+        )
+    };
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|e| StoreError::Other(format!("a value cannot be written as JSON: {e}")))
+}
+
+fn instance(row: &Row) -> Result<Instance> {
+    Ok(Instance {
+        id: row.parse("id")?,
+        project: row.parse("project_id")?,
+        project_name: row.text("project_name")?,
+        name: row.parse("name")?,
+        template: row.text("template")?,
+        spec: row.json("spec")?,
+        desired: row.parse("desired")?,
+        state: row.parse("state")?,
+        since: Millis(row.int("since")?),
+        message: row.opt_text("message")?,
+        generation: row.int("generation")?,
+        image_generation: row.int("image_generation")?,
+        image_id: row.opt_text("image_id")?,
+        image_digest: row.opt_text("image_digest")?,
+        restart_wanted: row.int("restart_wanted")?,
+        restart_done: row.int("restart_done")?,
+        crashes: u32::try_from(row.int("crashes")?).unwrap_or(u32::MAX),
+        exit_code: row.opt_int("exit_code")?,
+        previous: row.opt_json("previous")?,
+        retry_at: row.opt_int("retry_at")?.map(Millis),
+        endpoints: row.json("endpoints")?,
+        reach: row.opt_text("reach")?,
+        keep_volumes: row.bool("keep_volumes")?,
+        version: row.int("version")?,
+        created_at: Millis(row.int("created_at")?),
+        updated_at: Millis(row.int("updated_at")?),
+        deleted_at: row.opt_int("deleted_at")?.map(Millis),
+    })
+}
+
+impl Tx<'_> {
+    /// A taken name is `UniqueViolation` of `instances_name`.
+    pub fn insert_instance(&mut self, i: &Instance) -> Result<()> {
+        self.execute(
+            "INSERT INTO instances (id, project_id, name, template, spec, desired, state, since, message, generation, image_generation,
+                image_id, image_digest, restart_wanted, restart_done, crashes, exit_code, retry_at, endpoints, reach, keep_volumes,
+                version, created_at, updated_at, previous)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+            params![
+                i.id.to_string(),
+                i.project.to_string(),
+                i.name.as_str(),
+                &i.template,
+                json(&i.spec)?,
+                i.desired.as_str(),
+                i.state.as_str(),
+                i.since.0,
+                &i.message,
+                i.generation,
+                i.image_generation,
+                &i.image_id,
+                &i.image_digest,
+                i.restart_wanted,
+                i.restart_done,
+                i.crashes,
+                i.exit_code,
+                i.retry_at.map(|t| t.0),
+                json(&i.endpoints)?,
+                &i.reach,
+                i.keep_volumes,
+                i.version,
+                i.created_at.0,
+                i.updated_at.0,
+                i.previous.as_ref().map(json).transpose()?
+            ],
+        )?;
+        self.notify("instances");
+        Ok(())
+    }
+
+    /// Writes all that may change, if the row is still at `i.version`; `Fenced` when somebody else was faster.
+    pub fn update_instance(&mut self, i: &mut Instance, now: Millis) -> Result<()> {
+        let changed = self.execute(
+            "UPDATE instances SET spec = $2, desired = $3, state = $4, since = $5, message = $6, generation = $7, image_generation = $8,
+                image_id = $9, image_digest = $10, restart_wanted = $11, restart_done = $12, crashes = $13, exit_code = $14, retry_at = $15,
+                endpoints = $16, reach = $17, keep_volumes = $18, updated_at = $19, deleted_at = $20, previous = $22, version = version + 1
+             WHERE id = $1 AND version = $21 AND deleted_at IS NULL",
+            params![
+                i.id.to_string(),
+                json(&i.spec)?,
+                i.desired.as_str(),
+                i.state.as_str(),
+                i.since.0,
+                &i.message,
+                i.generation,
+                i.image_generation,
+                &i.image_id,
+                &i.image_digest,
+                i.restart_wanted,
+                i.restart_done,
+                i.crashes,
+                i.exit_code,
+                i.retry_at.map(|t| t.0),
+                json(&i.endpoints)?,
+                &i.reach,
+                i.keep_volumes,
+                now.0,
+                i.deleted_at.map(|t| t.0),
+                i.version,
+                i.previous.as_ref().map(json).transpose()?
+            ],
+        )?;
+        if changed == 0 {
+            return Err(StoreError::Fenced);
+        }
+        i.version += 1;
+        i.updated_at = now;
+        self.notify("instances");
+        Ok(())
+    }
+
+    /// A live instance.
+    pub fn instance(&mut self, id: InstanceId) -> Result<Option<Instance>> {
+        self.query_opt(select!("WHERE i.id = $1 AND i.deleted_at IS NULL"), params![id.to_string()])?
+            .as_ref()
+            .map(instance)
+            .transpose()
+    }
+
+    pub fn instance_by_name(&mut self, name: &str) -> Result<Option<Instance>> {
+        self.query_opt(select!("WHERE i.name = $1 AND i.deleted_at IS NULL"), params![name])?
+            .as_ref()
+            .map(instance)
+            .transpose()
+    }
+
+    /// All live instances, by name. The reconciler's and the route table's view.
+    pub fn live_instances(&mut self) -> Result<Vec<Instance>> {
+        self.query(select!("WHERE i.deleted_at IS NULL ORDER BY i.name"), params![])?
+            .iter()
+            .map(instance)
+            .collect()
+    }
+
+    pub fn instances_of(&mut self, project: ProjectId) -> Result<Vec<Instance>> {
+        self.query(
+            select!("WHERE i.deleted_at IS NULL AND i.project_id = $1 ORDER BY i.name"),
+            params![project.to_string()],
+        )?
+        .iter()
+        .map(instance)
+        .collect()
+    }
+
+    /// Live instances that wait for `image` in `project`.
+    pub fn instances_awaiting_image(&mut self, project: ProjectId) -> Result<Vec<Instance>> {
+        self.query(
+            select!("WHERE i.deleted_at IS NULL AND i.project_id = $1 AND i.image_generation < i.generation ORDER BY i.id"),
+            params![project.to_string()],
+        )?
+        .iter()
+        .map(instance)
+        .collect()
+    }
+
+    /// A page by name.
+    pub fn instances_page(&mut self, after: &str, limit: u32) -> Result<Vec<Instance>> {
+        self.query(
+            select!("WHERE i.deleted_at IS NULL AND i.name > $1 ORDER BY i.name LIMIT $2"),
+            params![after, limit],
+        )?
+        .iter()
+        .map(instance)
+        .collect()
+    }
+
+    /// Deleted instances, with whether their volumes are to be kept.
+    pub fn tombstones(&mut self) -> Result<BTreeMap<InstanceId, bool>> {
+        let rows =
+            self.query("SELECT id, keep_volumes FROM instances WHERE deleted_at IS NOT NULL", params![])?;
+        rows.iter().map(|row| Ok((row.parse("id")?, row.bool("keep_volumes")?))).collect()
+    }
+
+    /// Forgets tombstones older than `before`.
+    pub fn purge_tombstones(&mut self, before: Millis) -> Result<u64> {
+        self.execute(
+            "DELETE FROM instances WHERE deleted_at IS NOT NULL AND deleted_at < $1 AND keep_volumes = $2",
+            params![before.0, false],
+        )
+    }
+}

@@ -1,0 +1,12 @@
+//! The store's suite: every test runs on both engines unless it is about one of them.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod crash;
+mod engine;
+mod events;
+mod jobs;
+mod postgres_server;
+mod schema;
+mod secrets;
+mod servers;
+mod small;

@@ -1,0 +1,77 @@
+// The first journey of a newcomer: sign in by the one-time link, open the agent, see that it lives.
+//   E2E_AGENT_URL   where the hello agent is
+//   E2E_AGENT_PATH  the same agent under a path prefix, where wildcard names cannot be had (optional)
+//   E2E_LOGIN_URL   the one-time login link (optional: without it the agent is visited as it is)
+//   E2E_AGENT_NAME  what the agent should call itself (optional)
+import { expect, test } from '@playwright/test';
+
+const { E2E_AGENT_URL, E2E_AGENT_PATH, E2E_LOGIN_URL, E2E_AGENT_NAME } = process.env;
+
+/** Skips a journey that lacks what it needs; where skips are refused, fails it. */
+function needs(name) {
+  if (!process.env[name] && process.env.RYOKAN_REFUSE_SKIPS) throw new Error(`${name} is not set`);
+  test.skip(!process.env[name], `${name} is not set`);
+}
+
+/** Everything that the page shows must work, and nothing may be said on its console. */
+async function meetTheAgent(page, url) {
+  const complaints = [];
+  const ours = (message) => message.type() === 'error' && message.location().url.startsWith(url);
+  page.on('console', (message) => ours(message) && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+
+  await page.goto(url);
+  await expect(page.getByRole('heading', { level: 1 })).toContainText('Hello, I am');
+  if (E2E_AGENT_NAME) await expect(page.locator('#name')).toHaveText(E2E_AGENT_NAME);
+
+  await expect(page.locator('#ws-state')).toHaveText('open');
+  for (const text of ['konnichiwa', '<b>旅館</b>']) {
+    await page.locator('#ws-input').fill(text);
+    await page.locator('#ws-send').click();
+    await expect(page.locator('#ws-log li').first()).toHaveText(text);
+  }
+
+  // The clock ticks: three events in order, none lost.
+  const clock = page.locator('#clock');
+  await expect(clock).toHaveAttribute('data-id', /\d+/);
+  const first = Number(await clock.getAttribute('data-id'));
+  for (const id of [first + 1, first + 2]) await expect(clock).toHaveAttribute('data-id', String(id));
+
+  expect(complaints).toEqual([]);
+}
+
+test('a newcomer signs in and meets the agent', async ({ page }, info) => {
+  needs('E2E_AGENT_URL');
+  if (E2E_LOGIN_URL) {
+    const response = await page.goto(E2E_LOGIN_URL);
+    expect(response?.status()).toBe(200);
+    // Following the link does not use it up (previews follow links, too); the button does.
+    await page.screenshot({ path: info.outputPath('login.png') });
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Your agents');
+    await page.screenshot({ path: info.outputPath('agents.png') });
+  }
+  await meetTheAgent(page, E2E_AGENT_URL);
+  await page.screenshot({ path: info.outputPath('agent.png') });
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.screenshot({ path: info.outputPath('agent-dark.png') });
+
+  // Under a path the page shares the dashboard's origin, so it is shown in a sandbox that has none.
+  if (E2E_AGENT_PATH) {
+    const response = await page.goto(E2E_AGENT_PATH);
+    expect(response?.headers()['content-security-policy']).toContain('sandbox');
+    await expect(page.getByRole('heading', { level: 1 })).toContainText('Hello, I am');
+    expect(await page.evaluate(() => window.origin)).toBe('null');
+  }
+});
+
+test('the one-time link opens once', async ({ browser }) => {
+  needs('E2E_LOGIN_URL');
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(E2E_LOGIN_URL);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await expect(page.getByRole('alert')).toContainText('used already');
+  expect(await context.cookies()).toEqual([]);
+  await context.close();
+});

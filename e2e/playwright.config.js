@@ -1,0 +1,31 @@
+// Journeys in a real Chromium: Debian's, or the one that RYOKAN_CHROMIUM names. `e2e/run` starts what they visit.
+import { defineConfig } from '@playwright/test';
+
+export default defineConfig({
+  testDir: '.',
+  outputDir: 'test-results',
+  // One machine, one server: journeys do not race each other.
+  workers: 1,
+  timeout: 60_000,
+  expect: { timeout: 10_000 },
+  forbidOnly: Boolean(process.env.CI),
+  reporter: [['list']],
+  use: {
+    browserName: 'chromium',
+    screenshot: 'only-on-failure',
+    trace: 'retain-on-failure',
+    launchOptions: {
+      executablePath: process.env.RYOKAN_CHROMIUM ?? '/usr/bin/chromium',
+      args: [
+        // Agents run untrusted pages only in tests of our own; root cannot use Chromium's sandbox.
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    },
+  },
+});

@@ -175,7 +175,7 @@ struct Running {
 
 impl Running {
     async fn exit_code(&self) -> Result<i64> {
-        const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
+        const FOREVER: Duration = Duration::from_hours(366 * 24);
         let ended = self.inner.poll(&self.exec, FOREVER, |state| state.running == Some(false)).await;
         let code = match ended {
             Ok(state) => state.and_then(|s| s.exit_code),

@@ -149,17 +149,18 @@ impl Link {
 
     /// The client, once it speaks the engine's version of the API.
     pub(super) async fn api(&self) -> Result<&bollard::Docker> {
-        self.negotiated
-            .get_or_try_init(|| async {
-                // The version is shared by all clones of the client.
-                let negotiated = tokio::time::timeout(self.patience, self.docker.clone().negotiate_version());
-                match negotiated.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(e)) => Err(self.explain(error::map(e, "the engine"))),
-                    Err(_) => Err(self.silent(self.patience)),
-                }
-            })
-            .await?;
+        let negotiate = self.negotiated.get_or_try_init(|| async {
+            // The version is shared by all clones of the client.
+            match self.docker.clone().negotiate_version().await {
+                Ok(_) => Ok(()),
+                Err(e) => Err(self.explain(error::map(e, "the engine"))),
+            }
+        });
+        // One asks while the others wait, all of them no longer than for an answer of their own.
+        match tokio::time::timeout(self.patience, negotiate).await {
+            Ok(negotiated) => negotiated?,
+            Err(_) => return Err(self.silent(self.patience)),
+        };
         Ok(&self.docker)
     }
 
@@ -190,7 +191,7 @@ impl Link {
         }
     }
 
-    fn silent(&self, limit: Duration) -> RuntimeError {
+    pub(super) fn silent(&self, limit: Duration) -> RuntimeError {
         RuntimeError::Unavailable(format!("{} gave no answer within {} s", self.address, limit.as_secs()))
     }
 

@@ -244,10 +244,10 @@ fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option
         | ContainerStateStatusEnum::RESTARTING
         | ContainerStateStatusEnum::STOPPING => Phase::Running { started_at },
         ContainerStateStatusEnum::PAUSED => Phase::Paused { started_at },
-        ContainerStateStatusEnum::REMOVING => return None,
+        ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD => return None,
         // A start that failed leaves `created` with an exit code; it has never run.
         ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => Phase::Created,
-        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD => exited(),
+        ContainerStateStatusEnum::EXITED => exited(),
     };
     let endpoints = if phase.is_running() { endpoints(tag, container) } else { BTreeMap::new() };
     Some(Observed {

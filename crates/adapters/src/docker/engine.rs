@@ -22,6 +22,8 @@ pub(super) struct Facts {
     default_runtime: String,
     /// Whether the engine has an init to put before the agent.
     pub(super) init: bool,
+    /// Which of the spec's resources the engine's kernel or user cannot limit.
+    unlimited: Vec<&'static str>,
 }
 
 #[derive(Default)]
@@ -29,7 +31,9 @@ pub(super) struct Cache(Mutex<Option<(Instant, Arc<Facts>)>>);
 
 impl Inner {
     pub(super) async fn facts(&self) -> Result<Arc<Facts>> {
-        let mut cached = self.facts.0.lock().await;
+        let patience = self.link.patience;
+        let lock = tokio::time::timeout(patience * 2, self.facts.0.lock()).await;
+        let mut cached = lock.map_err(|_| self.link.silent(patience))?;
         if let Some((at, facts)) = &*cached
             && at.elapsed() < FRESH
         {
@@ -78,6 +82,15 @@ impl Inner {
                 memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             },
             default_runtime,
+            unlimited: [
+                ("memory", info.memory_limit),
+                ("cpus", info.cpu_cfs_quota),
+                ("pids", info.pids_limit),
+            ]
+            .into_iter()
+            .filter(|(_, can)| *can == Some(false))
+            .map(|(resource, _)| resource)
+            .collect(),
         })
     }
 
@@ -166,6 +179,14 @@ impl Facts {
         let refuse = |field: &str, reason: String| {
             Err(RuntimeError::Refused { field: format!("resources.{field}"), reason })
         };
+        // Such an engine takes the limit, says so in a warning, and forgets it.
+        if let Some(resource) = self.unlimited.first() {
+            return refuse(
+                resource,
+                "this engine cannot limit it (a rootless engine needs cgroup v2 with delegated controllers)"
+                    .to_owned(),
+            );
+        }
         if spec.resources.memory.get() > self.info.memory {
             return refuse(
                 "memory",
@@ -213,6 +234,7 @@ mod tests {
                 memory: 1 << 30,
             },
             default_runtime: default.to_owned(),
+            unlimited: Vec::new(),
         }
     }
 
@@ -253,6 +275,10 @@ mod tests {
         spec.resources.memory = ryokan_model::quantity::Bytes::mebi(4096);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.memory: 4Gi"));
         spec.resources.memory = ryokan_model::quantity::Bytes::mebi(64);
+        let rootless = Facts { unlimited: vec!["pids"], ..facts(&[], "runc") };
+        assert!(
+            rootless.fits(&spec).unwrap_err().to_string().starts_with("resources.pids: this engine cannot")
+        );
         spec.resources.cpus = ryokan_model::quantity::Cpus::from_millis(2001);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.cpus: 2001m"));
     }

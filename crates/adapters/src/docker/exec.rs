@@ -31,6 +31,8 @@ const CHUNK: usize = 32 * 1024;
 const INPUTS: usize = 16;
 const MAX_COMPLAINT: usize = 4096;
 const GRACE: Duration = Duration::from_secs(2);
+/// In which an abandoned command begins, if it does at all.
+const BEGIN: Duration = Duration::from_secs(5);
 
 type Raw = TokioIo<Upgraded>;
 
@@ -59,9 +61,7 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) => return Err(RuntimeError::NotRunning),
             other => other?,
         };
-        let raw = self.attach(&created.id, spec.tty.is_some()).await?;
-        let (read, write) = tokio::io::split(raw);
-        let (ended, has_ended) = oneshot::channel();
+        // Before the start: whoever stops waiting for it in the middle must not leave a command behind.
         let running = Arc::new(Running {
             inner: self.clone(),
             exec: created.id.clone(),
@@ -70,6 +70,9 @@ impl Inner {
             finished: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
+        let raw = self.attach(&created.id, spec.tty.is_some()).await?;
+        let (read, write) = tokio::io::split(raw);
+        let (ended, has_ended) = oneshot::channel();
         let mut output = frames(read, spec.tty.is_some(), ended, running.clone());
         let state = self.wait_started(&created.id).await?;
         if state.pid.unwrap_or(0) == 0 && matches!(state.exit_code, Some(126 | 127)) {
@@ -204,10 +207,13 @@ impl Drop for Running {
 
 impl Inner {
     async fn end(&self, exec: &str, container: &str, signal: Signal) {
-        let gone = |state: &ExecInspectResponse| state.running != Some(true);
+        // Without an exit code it has not ended but not begun, and the engine may be about to begin it.
+        let gone = |state: &ExecInspectResponse| state.running != Some(true) && state.exit_code.is_some();
+        let begun = |state: &ExecInspectResponse| {
+            state.running == Some(true) && state.pid.unwrap_or(0) != 0 || state.exit_code.is_some()
+        };
         for signal in [None, Some(signal), Some(Signal::KILL)] {
-            let Ok(state) = self.poll(exec, Duration::from_millis(200), |_| true).await else { return };
-            let Some(state) = state else { return };
+            let Ok(Some(state)) = self.poll(exec, BEGIN, begun).await else { return };
             if gone(&state) {
                 return;
             }

@@ -17,6 +17,8 @@ use super::{Inner, creation, label};
 
 /// Between two looks at a container that vanishes, or that an earlier call of a dead process is still making.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a start may wait for those before it.
+const TURN: Duration = Duration::from_mins(5);
 
 impl Inner {
     pub(super) async fn ensure(&self, workload: &Workload) -> Result<Observed> {
@@ -113,7 +115,11 @@ impl Inner {
     }
 
     async fn start(&self, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
-        let Some(observed) = self.inspect(container).await? else { return Ok(None) };
+        let Some(observed) = self.inspect(container).await? else {
+            // Gone, going, or half removed by an engine that could not finish.
+            self.remove_container(&container.id).await?;
+            return Ok(None);
+        };
         let api = self.link.api().await?;
         match observed.phase {
             Phase::Running { .. } => return Ok(Some(observed)),
@@ -127,11 +133,10 @@ impl Inner {
             }
             Phase::Created | Phase::Exited { .. } => {}
         }
-        let _permit = self
-            .starts
-            .acquire()
-            .await
-            .map_err(|_| RuntimeError::Unavailable("this server is shutting down".to_owned()))?;
+        let turn = tokio::time::timeout(TURN, self.starts.acquire()).await;
+        let Ok(Ok(_permit)) = turn else {
+            return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));
+        };
         // Gone with the last container that was attached to it, or by somebody's hand.
         self.ensure_network(workload.project).await?;
         let prepared = self.prepare(workload, &container.id, observed.phase == Phase::Created).await;

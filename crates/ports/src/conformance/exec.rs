@@ -132,6 +132,24 @@ pub async fn exec_ends_when_nobody_looks(h: &Harness) {
     }
 }
 
+pub async fn exec_that_was_cut_off_leaves_nothing(h: &Harness) {
+    let (workload, _) = h.up(&["sleep", "600"]).await;
+    for millis in [0, 1, 3, 10, 20, 40, 60, 80, 100, 150] {
+        let exec = h.runtime.exec(workload.instance, command(&["sleep", "4713"]));
+        drop(tokio::time::timeout(Duration::from_millis(millis), exec).await);
+    }
+    let gone = async {
+        // Twice in a row, and not right away: one may still be on its way.
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while h.sh(workload.instance, "ps | grep -c '[s]leep 4713' || true").await != "0" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the commands are ended");
+}
+
 pub async fn exec_output_waits_for_its_reader(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let script = "head -c 20000000 /dev/zero; touch /written";

@@ -139,6 +139,7 @@ macro_rules! runtime_cases {
                 exec_with_a_terminal,
                 exec_with_environment_user_and_folder,
                 exec_ends_when_nobody_looks,
+                exec_that_was_cut_off_leaves_nothing,
                 exec_output_waits_for_its_reader,
                 files_of_a_hundred_mebibytes,
                 files_behind_links_stay_inside,

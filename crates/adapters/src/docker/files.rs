@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ryokan_model::spec::FileOwnership;
 use ryokan_model::{InstanceId, Millis};
+use ryokan_ports::files::{MAX_FILE, normal, refuse, within};
 use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError, Workload};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
@@ -23,9 +24,6 @@ use super::archive::{self, Entry, Kind, Reader};
 use super::container::millis;
 use super::{Inner, error};
 
-const MAX_PATH: usize = 4096;
-const MAX_DEPTH: usize = 128;
-const MAX_FILE: u64 = 1024 * 1024 * 1024;
 const MAX_ENTRIES: usize = 10_000;
 /// Of the tree below a listed folder.
 const MAX_TREE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -43,43 +41,12 @@ pub(super) struct Owner {
     pub(super) group: u32,
 }
 
-fn refuse(path: &str, reason: impl Into<String>) -> RuntimeError {
-    let path: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
-    RuntimeError::Refused { field: "path".to_owned(), reason: format!("`{path}` {}", reason.into()) }
-}
-
-/// An absolute path without empty, `.` and `..` parts.
-pub(super) fn normal(path: &str) -> Result<String> {
-    if !path.starts_with('/') {
-        return Err(refuse(path, "is not absolute; begin it with `/`"));
-    }
-    if path.len() > MAX_PATH {
-        return Err(refuse(path, "is too long"));
-    }
-    if path.contains('\0') {
-        return Err(refuse(path, "holds a NUL byte"));
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return Err(refuse(path, "holds `..`"));
-    }
-    if parts.len() > MAX_DEPTH {
-        return Err(refuse(path, "is too deep"));
-    }
-    Ok(format!("/{}", parts.join("/")))
-}
-
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),
         Some((parent, name)) => (parent, name),
         None => ("/", path),
     }
-}
-
-fn within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path as the engine sees it without following its last part.
@@ -527,18 +494,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
-        for (path, clean) in [("/", "/"), ("/a//b/./c/", "/a/b/c"), ("/..a/b..", "/..a/b..")] {
-            assert_eq!(normal(path).unwrap(), clean);
-        }
-        for bad in
-            ["", "a", "../etc/shadow", "/a/../../etc", "/..", "/a\0b", &format!("/{}", "x/".repeat(200))]
-        {
-            assert!(matches!(normal(bad), Err(RuntimeError::Refused { .. })), "{bad}");
-        }
+    fn parents() {
         assert_eq!(split("/a"), ("/", "a"));
         assert_eq!(split("/a/b"), ("/a", "b"));
-        assert!(within("/tmp/x", "/tmp") && within("/tmp", "/tmp/") && !within("/tmpx", "/tmp"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The Docker adapter under the suite that every engine passes.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

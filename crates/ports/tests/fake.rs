@@ -22,7 +22,7 @@ impl Meddler for Hand {
 
 fn harness() -> (FakeRuntime, Harness) {
     let fake = FakeRuntime::new(test_server());
-    let image = "ryokan-test/agent:1".parse().unwrap();
+    let image = "ryokan-test/agent:1".parse().expect("a name");
     fake.add_image(&image);
     let other = Arc::new(fake.beside(test_server()));
     let hand = Arc::new(Hand(fake.clone()));

@@ -175,7 +175,7 @@ struct Running {
 
 impl Running {
     async fn exit_code(&self) -> Result<i64> {
-        const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
+        const FOREVER: Duration = Duration::from_hours(366 * 24);
         let ended = self.inner.poll(&self.exec, FOREVER, |state| state.running == Some(false)).await;
         let code = match ended {
             Ok(state) => state.and_then(|s| s.exit_code),
@@ -307,19 +307,31 @@ fn frames(
         left: usize,
         /// Both live as long as the output is wanted.
         _ended: oneshot::Sender<()>,
-        _running: Arc<Running>,
+        running: Arc<Running>,
     }
-    let broken =
-        |e: std::io::Error| RuntimeError::Unavailable(format!("the connection to a command broke: {e}"));
-    let frames = Frames { read, tty, output: Output::Stdout, left: 0, _ended: ended, _running: running };
+    impl Frames {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+            tokio::select! {
+                count = self.read.read(buffer) => count.map_err(|e| {
+                    RuntimeError::Unavailable(format!("the connection to a command broke: {e}"))
+                }),
+                () = self.running.inner.ending.cancelled() => {
+                    Err(RuntimeError::Unavailable("this server is shutting down".to_owned()))
+                }
+            }
+        }
+    }
+    let frames = Frames { read, tty, output: Output::Stdout, left: 0, _ended: ended, running };
     Box::pin(stream::try_unfold(frames, move |mut frames| async move {
         if !frames.tty {
             while frames.left == 0 {
                 let mut header = [0; 8];
-                match frames.read.read_exact(&mut header).await {
-                    Ok(_) => {}
-                    Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-                    Err(e) => return Err(broken(e)),
+                let mut filled = 0;
+                while filled < header.len() {
+                    match frames.read(&mut header[filled..]).await? {
+                        0 => return Ok(None),
+                        count => filled += count,
+                    }
                 }
                 frames.output = if header[0] == 2 { Output::Stderr } else { Output::Stdout };
                 let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
@@ -328,7 +340,7 @@ fn frames(
         }
         let room = if frames.tty { CHUNK } else { frames.left.min(CHUNK) };
         let mut buffer = BytesMut::zeroed(room);
-        let count = frames.read.read(&mut buffer).await.map_err(broken)?;
+        let count = frames.read(&mut buffer).await?;
         if count == 0 {
             return Ok(None);
         }

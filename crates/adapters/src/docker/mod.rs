@@ -73,8 +73,8 @@ impl Options {
             reach: None,
             start_limit: None,
             patience: Duration::from_secs(15),
-            pull_stall: Duration::from_secs(120),
-            pull_limit: Duration::from_secs(3600),
+            pull_stall: Duration::from_mins(2),
+            pull_limit: Duration::from_hours(1),
             spool: PathBuf::from("/var/tmp"),
         }
     }

@@ -140,12 +140,23 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => return Ok(None),
             Err(e) => return Err(e),
         }
-        let start = api.start_container(&container.id, None::<StartContainerOptions>);
-        match self.link.call_within(self.link.patience * 4, "container", start).await {
+        match self.start_container(&container.id).await {
             Ok(()) => self.inspect(container).await,
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => Ok(None),
+            // It is the network that was not found: the engine remembers the one that somebody removed.
+            Err(RuntimeError::NotFound(_)) => {
+                self.attach_again(workload, &container.id).await?;
+                self.start_container(&container.id).await?;
+                self.inspect(container).await
+            }
             Err(e) => Err(e),
         }
+    }
+
+    async fn start_container(&self, id: &str) -> Result<()> {
+        let api = self.link.api().await?;
+        let start = api.start_container(id, None::<StartContainerOptions>);
+        self.link.call_within(self.link.patience * 4, "container", start).await
     }
 
     /// Volumes and files, before the agent can see them.

@@ -109,7 +109,7 @@ async fn make_image(docker: &bollard::Docker) -> ImageRef {
 
 /// An engine under test, and the ids under which it keeps things.
 pub(crate) struct Stage {
-    docker: bollard::Docker,
+    pub(crate) docker: bollard::Docker,
     servers: [ServerId; 2],
 }
 

@@ -10,6 +10,7 @@
 //! `err WORDS` (to stderr), `cat`, `env`, `exit CODE`, `log N [PAUSE-MS]` (`line 1` to stdout, `line 2` to stderr, and
 //! so on, then goes on sleeping with a pause, and ends without). `real` images have a shell and busybox's small tools,
 //! and `serve` answers `/cgi-bin/slow` never.
+#![expect(clippy::unwrap_used, reason = "these are tests; they live here so that every adapter can run them")]
 
 mod config;
 mod ensure;

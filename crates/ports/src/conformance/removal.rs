@@ -44,7 +44,7 @@ pub async fn remove_does_not_wait_for_a_slow_stop(h: &Harness) {
         tokio::time::sleep(Duration::from_millis(300)).await;
         h.runtime.remove(workload.instance, Volumes::Remove).await
     };
-    let stop = h.runtime.stop(workload.instance, Duration::from_secs(600));
+    let stop = h.runtime.stop(workload.instance, Duration::from_mins(10));
     let (stopped, removed) = tokio::join!(stop, remove);
     stopped.unwrap();
     removed.unwrap();

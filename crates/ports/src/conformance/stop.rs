@@ -22,11 +22,11 @@ pub async fn stop_keeps_the_disk(h: &Harness) {
 pub async fn stop_lets_an_agent_end(h: &Harness) {
     let (workload, _) = h.serving().await;
     let begun = Instant::now();
-    h.runtime.stop(workload.instance, Duration::from_secs(60)).await.unwrap();
+    h.runtime.stop(workload.instance, Duration::from_mins(1)).await.unwrap();
     assert_eq!(h.ended(workload.instance).await, (0, false));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     // Once more changes nothing.
-    h.runtime.stop(workload.instance, Duration::from_secs(60)).await.unwrap();
+    h.runtime.stop(workload.instance, Duration::from_mins(1)).await.unwrap();
     assert_eq!(h.ended(workload.instance).await, (0, false));
 }
 

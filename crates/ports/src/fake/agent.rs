@@ -156,8 +156,8 @@ fn outcome(programs: &HashMap<String, Outcome>, workload: &Workload, spec: &Exec
         ["echo", words @ ..] => Outcome { stdout: words.join(" ") + "\n", ..Outcome::default() },
         ["err", words @ ..] => Outcome { stderr: words.join(" ") + "\n", ..Outcome::default() },
         ["env"] => {
-            let extra: String = spec.env.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
-            Outcome { stdout: environment(workload) + &extra, ..Outcome::default() }
+            let extra = spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
+            Outcome { stdout: extra.fold(environment(workload), |all, one| all + &one), ..Outcome::default() }
         }
         ["exit", code] => Outcome { code: code.parse().unwrap_or(2), ..Outcome::default() },
         ["cat"] => Outcome::default(),
@@ -180,14 +180,16 @@ pub(super) fn exec(
     let echoes = spec.stdin && spec.command.get(1).is_some_and(|w| w == "cat");
     // What is dropped when the output ends tells `exit` that it may.
     let echo = stream::unfold((inputs, ended), move |(mut inputs, ended)| async move {
-        while echoes {
+        if !echoes {
+            return None;
+        }
+        loop {
             match inputs.recv().await? {
                 ExecInput::Data(bytes) => return Some((Ok((Output::Stdout, bytes)), (inputs, ended))),
                 ExecInput::Resize(..) => {}
-                ExecInput::Eof => break,
+                ExecInput::Eof => return None,
             }
         }
-        None
     });
     let exit = async move {
         let _ = has_ended.await;

@@ -47,12 +47,14 @@ pub struct FakeRuntime {
     engine: Arc<Engine>,
 }
 
+type Lock = Arc<tokio::sync::Mutex<()>>;
+
 struct Engine {
     state: Mutex<State>,
     /// Counts changes of the state; what waits for one looks again.
     version: watch::Sender<u64>,
     clock: Option<Arc<dyn Clock>>,
-    locks: Mutex<HashMap<(ServerId, InstanceId), Arc<tokio::sync::Mutex<()>>>>,
+    locks: Mutex<HashMap<(ServerId, InstanceId), Lock>>,
 }
 
 impl FakeRuntime {
@@ -173,7 +175,7 @@ impl FakeRuntime {
         Ok(())
     }
 
-    fn observed(&self, container: &Container) -> Observed {
+    fn observed(container: &Container) -> Observed {
         let endpoints = container.workload.spec.ports.iter().map(|port| {
             let address = container.endpoints.get(&port.name).copied();
             // A documentation address: nothing answers there unless a test says where.
@@ -273,7 +275,7 @@ impl Runtime for FakeRuntime {
             if let Ok(newest) = self.newest(&state, workload.instance)
                 && newest.workload.generation > workload.generation
             {
-                return Ok(self.observed(newest));
+                return Ok(Self::observed(newest));
             }
             state.networks.insert((self.server, workload.project));
             for volume in &workload.spec.volumes {
@@ -301,13 +303,13 @@ impl Runtime for FakeRuntime {
         }
         let delay = self.state().start_delay;
         if delay.is_zero() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         } else {
-            tokio::time::sleep(delay).await
+            tokio::time::sleep(delay).await;
         }
         let mut state = self.state();
         self.start(&mut state, id)?;
-        self.newest(&state, workload.instance).map(|c| self.observed(c))
+        self.newest(&state, workload.instance).map(Self::observed)
     }
 
     async fn stop(&self, instance: InstanceId, grace: Duration) -> Result<()> {
@@ -352,7 +354,7 @@ impl Runtime for FakeRuntime {
 
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
         self.enter(Call::Observe, Some(instance)).await?;
-        Ok(self.newest(&self.state(), instance).ok().map(|c| self.observed(c)))
+        Ok(self.newest(&self.state(), instance).ok().map(Self::observed))
     }
 
     async fn list(&self) -> Result<Vec<Observed>> {
@@ -364,10 +366,7 @@ impl Runtime for FakeRuntime {
             .filter(|c| c.server == self.server)
             .map(|c| c.workload.instance)
             .collect();
-        Ok(instances
-            .into_iter()
-            .filter_map(|i| self.newest(&state, i).ok().map(|c| self.observed(c)))
-            .collect())
+        Ok(instances.into_iter().filter_map(|i| self.newest(&state, i).ok().map(Self::observed)).collect())
     }
 
     async fn holdings(&self) -> Result<Holdings> {

@@ -255,7 +255,7 @@ async fn signing_key(
     entropy: &dyn Entropy,
 ) -> anyhow::Result<SigningKey> {
     let (now, ring) = (clock.now(), seal.clone());
-    let fresh = Secret::new(entropy.bytes::<32>().iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
     let text = store
         .write(move |tx| {
             let scope = Scope::new("server", "");
@@ -268,15 +268,9 @@ async fn signing_key(
             }
         })
         .await?;
-    let text = text.expose().as_bytes();
     let mut key = [0u8; 32];
-    for (i, byte) in key.iter_mut().enumerate() {
-        let digits = text
-            .get(2 * i..2 * i + 2)
-            .and_then(|d| std::str::from_utf8(d).ok())
-            .context("the signing key is damaged")?;
-        *byte = u8::from_str_radix(digits, 16).context("the signing key is damaged")?;
-    }
+    hex::decode_to_slice(text.expose(), &mut key)
+        .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
     Ok(SigningKey::new(&key))
 }
 

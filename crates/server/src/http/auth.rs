@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_may_use_a_cookie() {
-        let cases: &[(&[(&str, &str)], Method, bool)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], Method, bool);
+        let cases: &[Case] = &[
             (&[("sec-fetch-site", "same-origin")], Method::POST, true),
             (
                 &[("sec-fetch-site", "same-site"), ("origin", "http://claw.localhost:7700")],

@@ -35,7 +35,8 @@ async fn what_only_we_read_needs_no_new_container() {
             json!({"restart": {"max_crashes": 3}}),
             json!({"readiness": {"check": {"tcp": {"port": "http"}}}}),
         ] {
-            let events = operator.stream("PATCH", "/v1/instances/claw", Some(change.clone())).await.all().await;
+            let events =
+                operator.stream("PATCH", "/v1/instances/claw", Some(change.clone())).await.all().await;
             assert_eq!(events.last().unwrap().name, "ready", "{change}: {events:?}");
         }
         let row = operator.show("claw").await;

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use crate::host::normalise;
-use crate::secret::Secret;
+use ryokan_model::Secret;
 
 /// Where an instance stands, as far as answering requests goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

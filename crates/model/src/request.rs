@@ -210,9 +210,19 @@ impl InstanceRequest {
         set(&mut spec.single_writer, self.single_writer);
         set(&mut spec.gateway, self.gateway);
         set(&mut spec.gateway.access, self.access);
-        spec.validate()?;
+        spec.validate().map_err(as_requested)?;
         Ok(self.secret_env)
     }
+}
+
+/// A spec groups what a request has side by side; whoever made the request knows only its own fields.
+fn as_requested(mut refused: Invalid) -> Invalid {
+    for group in ["resources.", "security."] {
+        if let Some(field) = refused.field.strip_prefix(group) {
+            refused.field = field.to_owned();
+        }
+    }
+    refused
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ impl App {
         if caller.scope < Scope::Write {
             return Err(Error::scope(Scope::Write));
         }
+        if caller.scope < Scope::Write {
+            return Err(Error::scope(Scope::Write));
+        }
         if new.scope > caller.scope {
             return Err(Error::scope(new.scope));
         }
@@ -55,7 +58,11 @@ impl App {
             scope: new.scope,
             project,
             created_at: now,
-            expires_at: new.expires_in.map(|span| now.plus(span.duration())),
+            // Not beyond the credential that makes it, or an end would be no end.
+            expires_at: match (new.expires_in.map(|span| now.plus(span.duration())), caller.expires_at) {
+                (Some(wanted), Some(end)) => Some(wanted.min(end)),
+                (wanted, end) => wanted.or(end),
+            },
             last_used_at: None,
         };
         let (mut row, caller) = (token, caller.clone());

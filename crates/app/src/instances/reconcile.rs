@@ -112,9 +112,9 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         loop {
             if stale {
                 stale = !reconciler.reload().await;
-                if !stale && reconciler.sees_an_orphan() && !reconciler.resync().await {
-                    break;
-                }
+            }
+            if !stale && reconciler.sees_an_orphan() && !reconciler.resync().await {
+                break;
             }
             let next = reconciler.step();
             tokio::select! {
@@ -305,6 +305,7 @@ impl Reconciler {
             let mut memory = self.memory();
             memory.retry.retain(|id, _| live.contains(id) || self.observed.contains_key(id));
             memory.probing.retain(|id, _| live.contains(id));
+            memory.retry.iter().filter(|(id, _)| !live.contains(id)).for_each(|(_, (_, at))| soonest(*at));
         }
         for row in &rows {
             let observed = self.observed.get(&row.id).cloned();

@@ -19,7 +19,7 @@ const KINDS: &[&str] = &[images::KIND];
 const AT_A_TIME: usize = 8;
 const LEASE: Duration = Duration::from_secs(30);
 /// The most that a patient job waits between two tries.
-const PATIENT_RETRY: Duration = Duration::from_secs(10);
+const PATIENT_RETRY: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`; then running jobs are given up and released, so that another worker (or the next start) takes
 /// them at once instead of after their lease.
@@ -116,7 +116,7 @@ async fn work(app: &Arc<App>, job: Job) {
     match written {
         Ok(()) | Err(StoreError::Fenced) => {}
         Err(error) => {
-            tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again")
+            tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again");
         }
     }
 }

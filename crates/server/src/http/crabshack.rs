@@ -198,8 +198,13 @@ async fn create(
             }]);
         }
     }
+    let name = request.name.take().unwrap_or_else(|| Name::generated(context.app.nonce()));
+    request.env.insert("INSTANCE_NAME".into(), Some(name.to_string()));
+    request.name = Some(name);
     request.env.insert("GATEWAY_PORT".into(), Some("3000".into()));
-    request.secret_env.insert("INSTANCE_TOKEN".into(), Some(context.app.random_secret()));
+    request
+        .secret_env
+        .insert(ryokan_app::instances::INSTANCE_TOKEN.into(), Some(context.app.random_secret()));
     let row = context.app.create_instance(&caller, request, None).await?;
     let first = event("created", &json!({"name": row.name}));
     Ok(progress(&context, &row, Goal::Ready, Some(first), url))
@@ -224,7 +229,7 @@ async fn details(
 ) -> Answer<Json<Value>> {
     let row = context.app.find_instance(&caller, Scope::Read, &name).await?;
     let mut body = shape(&row);
-    // The live address of each port; the first is the gateway's. The instance's own token is never shown again.
+    // The live address of each port; the first is the gateway's.
     let ports: Vec<Value> = row
         .spec
         .ports
@@ -239,6 +244,9 @@ async fn details(
         body["gateway"] = json!({"host": first["host"], "port": first["host_port"]});
     }
     body["ports"] = Value::Array(ports);
+    if let Some(token) = context.app.instance_token(&caller, &row).await? {
+        body["token"] = token.expose().into();
+    }
     body["url"] = url(&context, &row).into();
     body["node"] = "local".into();
     Ok(Json(body))

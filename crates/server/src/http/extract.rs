@@ -40,6 +40,11 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let text = inner.to_string();
         // serde_json adds the place; the field's path says more.
         let text = text.split(" at line ").next().unwrap_or("is not valid").to_owned();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        if let Some(name) = missing {
+            let field = if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+            return Error::invalid(field, "is missing");
+        }
         let (field, problem) =
             match text.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`')) {
                 Some((name, _)) if path == "." || !path.ends_with(name) => (
@@ -107,6 +112,7 @@ mod tests {
         assert!(
             refused(r#"{"ports":[{"name":"a","prt":1}]}"#).starts_with("ports[0].prt: is not a known field")
         );
+        assert!(refused(r#"{"ports":[{"port":1}]}"#).starts_with("ports[0].name: is missing"));
         assert!(refused("{").contains("EOF"));
         assert!(refused("{} {}").contains("more than one"));
     }

@@ -1,0 +1,10 @@
+//! Instances from creation to deletion.
+
+mod bad_bodies;
+mod create;
+mod engine;
+mod exits;
+mod inside;
+mod lifecycle;
+mod servers;
+mod update;

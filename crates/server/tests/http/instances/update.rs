@@ -1,0 +1,135 @@
+//! Changes in place.
+
+use serde_json::json;
+
+use crate::support::{Behaviour, on_both, on_sqlite};
+
+#[tokio::test]
+async fn a_new_image_replaces_the_container_and_keeps_the_volume() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
+        let container = site.engine.engine_id(id);
+        site.engine.image_does("img:2", Behaviour::default());
+        let events =
+            operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:2"}))).await.all().await;
+        assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
+        let row = operator.show("claw").await;
+        assert_eq!((&row["generation"], &row["spec"]["image"]), (&json!(2), &json!("img:2")));
+        assert_ne!(site.engine.engine_id(id), container);
+        assert_eq!(site.engine.workload(id).unwrap().generation, 2);
+        assert!(site.engine.has_volume(id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_only_we_read_needs_no_new_container() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({})).await;
+        let (container, starts) = (site.engine.engine_id(id), site.engine.starts(id));
+        for change in [
+            json!({"access": "public"}),
+            json!({"stop_grace": "3s"}),
+            json!({"restart": {"max_crashes": 3}}),
+            json!({"readiness": {"check": {"tcp": {"port": "http"}}}}),
+        ] {
+            let events =
+                operator.stream("PATCH", "/v1/instances/claw", Some(change.clone())).await.all().await;
+            assert_eq!(events.last().unwrap().name, "ready", "{change}: {events:?}");
+        }
+        let row = operator.show("claw").await;
+        assert_eq!((&row["generation"], &row["spec"]["gateway"]["access"]), (&json!(1), &json!("public")));
+        assert_eq!((site.engine.engine_id(id), site.engine.starts(id)), (container, starts));
+        // Nothing changed: nothing happens, not even an event.
+        let before = site.events().await.len();
+        operator.patch("/v1/instances/claw", json!({"access": "public"})).await.expect(202);
+        operator.patch("/v1/instances/claw", json!({})).await.expect(202);
+        assert_eq!(site.events().await.len(), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn secrets_change_and_go() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({"secret_env": {"K": "one", "L": "two"}})).await;
+        let value = |name: &str| {
+            site.engine.workload(id).unwrap().secret_env.get(name).map(|s| s.expose().to_owned())
+        };
+        assert_eq!(value("K").as_deref(), Some("one"));
+        let change = json!({"secret_env": {"K": "three", "L": null}});
+        let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
+        assert_eq!(events.last().unwrap().name, "ready");
+        assert_eq!((value("K").as_deref(), value("L")), (Some("three"), None));
+        assert!(!operator.show("claw").await.to_string().contains("three"));
+        // What is sealed cannot become plain by the way.
+        let reply = operator.patch("/v1/instances/claw", json!({"env": {"K": "plain"}})).await;
+        assert_eq!(reply.expect(400)["field"], "env.K");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stopped_instance_stays_stopped_and_starts_with_the_change() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({})).await;
+        operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
+        site.engine.image_does("img:2", Behaviour::default());
+        let events =
+            operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:2"}))).await.all().await;
+        assert_eq!(events.last().unwrap().name, "stopped", "{events:?}");
+        assert!(!site.engine.running(id));
+        operator.stream("POST", "/v1/instances/claw/start", None).await.all().await;
+        assert_eq!(site.engine.workload(id).unwrap().spec.image.as_str(), "img:2");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bad_update_changes_nothing_and_a_failing_one_can_be_taken_back() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        for (change, field) in [
+            (json!({"name": "x"}), "name"),
+            (json!({"project": "x"}), "project"),
+            (json!({"template": "hello"}), "template"),
+            (json!({"memory": "1"}), "memory"),
+            (json!({"isolation": "kata"}), "isolation"),
+            (json!({"ports": [{"name": "http", "port": 1}, {"name": "http", "port": 2}]}), "ports[1].name"),
+        ] {
+            let reply = operator.patch("/v1/instances/claw", change.clone()).await.expect(400);
+            assert_eq!(reply["field"], field, "{change}");
+        }
+        assert_eq!(operator.show("claw").await["generation"], 1);
+        operator.patch("/v1/instances/claw", json!({"image": "none:1"})).await.expect(202);
+        operator.until("claw", "failed").await;
+        operator.patch("/v1/instances/claw", json!({"image": "img"})).await.expect(202);
+        operator.until("claw", "ready").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn updates_at_once_lose_nothing_silently() {
+    on_both(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        let changes = (0..8).map(|i| {
+            let operator = operator.clone();
+            async move {
+                operator.patch("/v1/instances/claw", json!({"env": {format!("V{i}"): "x"}})).await.status
+            }
+        });
+        let statuses = futures_util::future::join_all(changes).await;
+        let accepted = statuses.iter().filter(|s| **s == 202).count();
+        assert!(accepted >= 1 && statuses.iter().all(|s| [202, 409].contains(s)), "{statuses:?}");
+        let row = operator.until("claw", "ready").await;
+        assert_eq!(row["spec"]["env"].as_object().unwrap().len(), accepted, "{row}");
+    })
+    .await;
+}

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod coverage;
+mod crabshack;
 mod instances;
 mod support;

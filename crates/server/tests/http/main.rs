@@ -3,5 +3,8 @@
 
 mod coverage;
 mod crabshack;
+mod events;
+mod identity;
 mod instances;
+mod jobs;
 mod support;

@@ -108,7 +108,9 @@ impl State {
     /// removal goes on for as long as the engine refuses; `delete --force` frees the name at once.
     pub fn bound(self, spec: &InstanceSpec) -> Option<Duration> {
         match self {
-            Pending | Building => Some(Duration::from_mins(30)),
+            Pending => Some(Duration::from_mins(30)),
+            // Longer than the longest pull that the engine's adapter allows.
+            Building => Some(Duration::from_mins(75)),
             Starting => Some(spec.startup_probe().map_or(Duration::from_mins(1), |p| {
                 let tries = (p.interval.duration() + p.timeout.duration()).saturating_mul(p.retries);
                 p.start_period.duration() + tries + Duration::from_secs(10)

@@ -1,6 +1,7 @@
-//! All that the client takes from outside without being told on the command line: variables, the clock, the host.
-//! Nothing else reads them, so `docs/cli.md` can list them all.
+//! All that the program takes from outside without being told on the command line: variables and the clock. Nothing
+//! else reads them, so `docs/cli.md` can list what the client takes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -17,8 +18,10 @@ pub(crate) struct Environment {
     pub(crate) data_dir: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`, else `~/.config`.
     pub(crate) config_home: Option<PathBuf>,
-    /// `NO_COLOR` is set, or the terminal knows no colours.
+    /// `NO_COLOR` is set.
     pub(crate) no_color: bool,
+    /// `TERM` says that the terminal can only print.
+    pub(crate) dumb_terminal: bool,
     /// There is a desktop that a browser can open on.
     pub(crate) desktop: bool,
 }
@@ -32,7 +35,8 @@ impl Environment {
             token: text("RYOKAN_TOKEN").or_else(|| text("CRABSHACK_ADMIN_SECRET")).map(Secret::new),
             data_dir: raw("RYOKAN_DATA_DIR").map(PathBuf::from),
             config_home: path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config"))),
-            no_color: raw("NO_COLOR").is_some() || text("TERM").is_some_and(|t| t == "dumb"),
+            no_color: raw("NO_COLOR").is_some(),
+            dumb_terminal: text("TERM").is_some_and(|t| t == "dumb"),
             desktop: cfg!(target_os = "macos")
                 || raw("DISPLAY").is_some()
                 || raw("WAYLAND_DISPLAY").is_some(),
@@ -40,16 +44,14 @@ impl Environment {
     }
 }
 
+/// Everything, for the server, which parses its own. What is no text can be no setting.
+pub(crate) fn all() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
 /// A variable that a command line names, as in `-e NAME`. An empty value is a value here.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).and_then(|v| v.into_string().ok())
-}
-
-/// Everything, for the server, which parses it purely. Names and values that are not text are left out.
-pub(crate) fn all() -> std::collections::BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
 }
 
 /// Unset and empty are the same.

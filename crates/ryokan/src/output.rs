@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::arguments::{Globals, When};
 use crate::environment::Environment;
 use crate::failure::{Failure, Outcome};
+use crate::text;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -64,12 +65,12 @@ impl Output {
         let color = |terminal: bool| match globals.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => terminal && !environment.no_color,
+            When::Auto => terminal && !environment.no_color && !environment.dumb_terminal,
         };
         Self {
             json: globals.json,
             terminal,
-            animated: error_terminal && !globals.quiet,
+            animated: error_terminal && !globals.quiet && !environment.dumb_terminal,
             colored: color(terminal) && !globals.json,
             colored_errors: color(error_terminal),
             quiet: globals.quiet,
@@ -147,10 +148,11 @@ impl Output {
     /// Tells the failure.
     pub(crate) fn report(&self, failure: &Failure) {
         if let Some(message) = &failure.message {
+            let message = text::one_line(message);
             say(&format!("{} {message}", self.label("error:", Style::new().red().bold())));
         }
         for line in &failure.detail {
-            say(&format!("  {line}"));
+            say(&format!("  {}", text::printable(line)));
         }
         if let Some(hint) = &failure.hint {
             say(&format!("{} {hint}", self.label("hint:", Style::new().cyan().bold())));

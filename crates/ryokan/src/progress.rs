@@ -50,7 +50,7 @@ impl Line<'_> {
 
     pub(crate) fn show(&mut self, progress: &Progress) {
         let state = progress.state.map_or("", State::as_str);
-        let message = progress.message.as_deref().map(text::one_line);
+        let message = progress.message.as_deref().map(text::one_line).filter(|message| message != state);
         let mut words = format!("{}: {state}", self.name);
         if let Some(message) = &message {
             words.push_str(if state.is_empty() { "" } else { ", " });

@@ -87,7 +87,7 @@ impl From<&str> for Column {
 
 /// Names and values one below the other. What is absent is left out.
 pub(crate) struct Sheet {
-    lines: Vec<(&'static str, String)>,
+    lines: Vec<(&'static str, String, Tone)>,
 }
 
 impl Sheet {
@@ -96,19 +96,24 @@ impl Sheet {
     }
 
     pub(crate) fn line(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
+        self.toned(name, value, Tone::Plain)
+    }
+
+    pub(crate) fn toned(&mut self, name: &'static str, value: impl Into<String>, tone: Tone) -> &mut Self {
         let value = value.into();
         if !value.is_empty() {
-            self.lines.push((name, value));
+            self.lines.push((name, value, tone));
         }
         self
     }
 
     pub(crate) fn print(&self, out: &Output) -> Outcome {
-        let width = self.lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
-        for (name, value) in &self.lines {
+        let width = self.lines.iter().map(|(name, ..)| name.len()).max().unwrap_or(0) + 2;
+        for (name, value, tone) in &self.lines {
             let mut name = format!("{name:<width$}");
             for part in value.lines() {
-                out.line(format!("{}{}", out.paint(&name, Tone::Faint), crate::text::printable(part)))?;
+                let part = out.paint(&crate::text::printable(part), *tone);
+                out.line(format!("{}{part}", out.paint(&name, Tone::Faint)))?;
                 name = " ".repeat(width);
             }
         }

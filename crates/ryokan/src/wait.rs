@@ -11,7 +11,6 @@ use ryokan_api::model::quantity::Span;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Line;
-use crate::text;
 
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const LOG_LINES: u64 = 10;
@@ -111,7 +110,7 @@ impl Wait<'_> {
             match event.kind {
                 ProgressKind::Error => {
                     let words = event.data.message.as_deref().unwrap_or("no reason was given");
-                    return Err(self.failed(&event.data.name, words).await);
+                    return self.ended_badly(&event.data.name, words, line).await;
                 }
                 ProgressKind::Ready | ProgressKind::Stopped | ProgressKind::Deleted => {
                     return Ok(Some(Reached {
@@ -120,9 +119,37 @@ impl Wait<'_> {
                         kind: event.kind,
                     }));
                 }
+                ProgressKind::Created if event.data.state.is_none() && event.data.message.is_none() => {
+                    line.show(&Progress { message: Some("created".to_owned()), ..event.data });
+                }
                 ProgressKind::Created | ProgressKind::Pending => line.show(&event.data),
             }
         }
+    }
+
+    /// The server also ends its streams with an error when it is shut down, and then the operation goes on: what the
+    /// instance itself says counts. `None` when there is still something to wait for.
+    async fn ended_badly(&self, name: &str, words: &str, line: &Line<'_>) -> Outcome<Option<Reached>> {
+        match self.client.instance(name).await {
+            Ok(instance) => {
+                if let Some(kind) = self.reached(&instance) {
+                    let name = instance.name.to_string();
+                    return Ok(Some(Reached { name, url: Some(instance.url), kind }));
+                }
+                let moving = match self.goal {
+                    Goal::Ready => instance.desired == Desired::Running,
+                    Goal::Stopped => instance.desired == Desired::Stopped,
+                    Goal::Deleted => true,
+                };
+                if !moving || instance.state.is_at_rest() {
+                    return Err(self.failed(name, words).await);
+                }
+            }
+            Err(error) if error.is_transient() => {}
+            Err(_) => return Err(self.failed(name, words).await),
+        }
+        line.remark(words);
+        Ok(None)
     }
 
     async fn ask(&self, name: &str, line: &mut Line<'_>) -> Outcome<Reached> {
@@ -134,7 +161,12 @@ impl Wait<'_> {
                         let name = instance.name.to_string();
                         return Ok(Reached { name, url: Some(instance.url), kind });
                     }
-                    if instance.state == State::Failed && self.goal == Goal::Ready {
+                    let ended = match self.goal {
+                        Goal::Ready => matches!(instance.state, State::Failed | State::Stopped),
+                        Goal::Stopped => instance.state == State::Failed,
+                        Goal::Deleted => false,
+                    };
+                    if ended {
                         let words = instance.message.as_deref().unwrap_or("no reason was given");
                         return Err(self.failed(name, words).await);
                     }
@@ -163,9 +195,9 @@ impl Wait<'_> {
             (Goal::Ready, State::Ready | State::Sleeping) if instance.desired == Desired::Running => {
                 Some(ProgressKind::Ready)
             }
-            (Goal::Ready | Goal::Stopped, State::Stopped) => Some(ProgressKind::Stopped),
-            // There is nothing left to stop.
-            (Goal::Stopped, State::Failed) => Some(ProgressKind::Stopped),
+            // It ran to its end.
+            (Goal::Ready, State::Stopped) if instance.exit_code == Some(0) => Some(ProgressKind::Stopped),
+            (Goal::Stopped, State::Stopped) => Some(ProgressKind::Stopped),
             _ => None,
         }
     }
@@ -201,9 +233,8 @@ impl Wait<'_> {
             Goal::Deleted => "was not deleted",
         };
         let mut lines = words.trim().lines();
-        let mut failure =
-            Failure::new(format!("{name} {verb}: {}", text::printable(lines.next().unwrap_or_default())));
-        failure.detail.extend(lines.map(text::printable));
+        let mut failure = Failure::new(format!("{name} {verb}: {}", lines.next().unwrap_or_default()));
+        failure.detail.extend(lines.map(str::to_owned));
         if self.goal != Goal::Ready {
             return failure
                 .hint(format!("see `ryokan inspect {name}`; `ryokan rm --force {name}` always works"));
@@ -211,7 +242,7 @@ impl Wait<'_> {
         let log = self.last_lines(name).await;
         if !log.is_empty() && failure.detail.is_empty() {
             failure.detail.push("The last lines of its log:".to_owned());
-            failure.detail.extend(log.iter().map(|line| format!("  {}", text::printable(line))));
+            failure.detail.extend(log.iter().map(|line| format!("  {line}")));
         }
         failure.hint(format!(
             "see `ryokan logs {name}`, correct it with `ryokan update {name}`, or remove it with `ryokan rm {name}`"

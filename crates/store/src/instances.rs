@@ -10,6 +10,15 @@ use ryokan_model::{InstanceId, Millis, Name, ProjectId};
 
 use crate::{Result, Row, StoreError, Tx, params};
 
+/// A spec that has run, with its image.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Previous {
+    pub generation: i64,
+    pub spec: InstanceSpec,
+    pub image_id: Option<String>,
+    pub image_digest: Option<String>,
+}
+
 /// One instance. `version` grows with every write and guards against lost updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -34,6 +43,8 @@ pub struct Instance {
     pub restart_done: i64,
     pub crashes: u32,
     pub exit_code: Option<i64>,
+    /// What ran before the update that is under way; what a failed update goes back to.
+    pub previous: Option<Previous>,
     /// Not started again before this.
     pub retry_at: Option<Millis>,
     pub endpoints: BTreeMap<String, SocketAddr>,
@@ -79,6 +90,7 @@ fn instance(row: &Row) -> Result<Instance> {
         restart_done: row.int("restart_done")?,
         crashes: u32::try_from(row.int("crashes")?).unwrap_or(u32::MAX),
         exit_code: row.opt_int("exit_code")?,
+        previous: row.opt_json("previous")?,
         retry_at: row.opt_int("retry_at")?.map(Millis),
         endpoints: row.json("endpoints")?,
         reach: row.opt_text("reach")?,
@@ -96,8 +108,8 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO instances (id, project_id, name, template, spec, desired, state, since, message, generation, image_generation,
                 image_id, image_digest, restart_wanted, restart_done, crashes, exit_code, retry_at, endpoints, reach, keep_volumes,
-                version, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+                version, created_at, updated_at, previous)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
             params![
                 i.id.to_string(),
                 i.project.to_string(),
@@ -122,7 +134,8 @@ impl Tx<'_> {
                 i.keep_volumes,
                 i.version,
                 i.created_at.0,
-                i.updated_at.0
+                i.updated_at.0,
+                i.previous.as_ref().map(json).transpose()?
             ],
         )?;
         self.notify("instances");
@@ -134,7 +147,7 @@ impl Tx<'_> {
         let changed = self.execute(
             "UPDATE instances SET spec = $2, desired = $3, state = $4, since = $5, message = $6, generation = $7, image_generation = $8,
                 image_id = $9, image_digest = $10, restart_wanted = $11, restart_done = $12, crashes = $13, exit_code = $14, retry_at = $15,
-                endpoints = $16, reach = $17, keep_volumes = $18, updated_at = $19, deleted_at = $20, version = version + 1
+                endpoints = $16, reach = $17, keep_volumes = $18, updated_at = $19, deleted_at = $20, previous = $22, version = version + 1
              WHERE id = $1 AND version = $21 AND deleted_at IS NULL",
             params![
                 i.id.to_string(),
@@ -157,7 +170,8 @@ impl Tx<'_> {
                 i.keep_volumes,
                 now.0,
                 i.deleted_at.map(|t| t.0),
-                i.version
+                i.version,
+                i.previous.as_ref().map(json).transpose()?
             ],
         )?;
         if changed == 0 {

@@ -93,10 +93,13 @@ impl Tx<'_> {
 
     /// By login, after `after`.
     pub fn users(&mut self, after: &str, limit: u32) -> Result<Vec<User>> {
-        self.query("SELECT * FROM users WHERE login > $1 ORDER BY login LIMIT $2", params![after, limit])?
-            .iter()
-            .map(user)
-            .collect()
+        self.query(
+            "SELECT * FROM users WHERE login > $1 AND login NOT LIKE 'deleted:%' ORDER BY login LIMIT $2",
+            params![after, limit],
+        )?
+        .iter()
+        .map(user)
+        .collect()
     }
 
     pub fn count_users(&mut self) -> Result<i64> {

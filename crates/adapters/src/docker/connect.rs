@@ -11,6 +11,7 @@ use bollard::errors::Error as BollardError;
 use bollard::{BollardRequest, ClientVersion};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use ryokan_ports::runtime::{Io, Result, RuntimeError};
 use tokio::net::{TcpStream, UnixStream};
@@ -83,8 +84,13 @@ async fn request(
     address: Address,
     tasks: TaskTracker,
     ending: CancellationToken,
-    request: BollardRequest,
+    mut request: BollardRequest,
 ) -> Result<hyper::Response<Incoming>, BollardError> {
+    // What a pooling client would have done.
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = path.into();
+    }
+    request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
     let io = address.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     tasks.spawn(async move {
@@ -103,7 +109,7 @@ fn url_safe_registry_auth(mut request: BollardRequest) -> BollardRequest {
     const HEADER: &str = "x-registry-auth";
     if let Some(value) = request.headers().get(HEADER).and_then(|v| v.to_str().ok()) {
         let safe = value.replace('+', "-").replace('/', "_");
-        if let Ok(safe) = hyper::header::HeaderValue::from_str(&safe) {
+        if let Ok(safe) = HeaderValue::from_str(&safe) {
             request.headers_mut().insert(HEADER, safe);
         }
     }
@@ -143,17 +149,18 @@ impl Link {
 
     /// The client, once it speaks the engine's version of the API.
     pub(super) async fn api(&self) -> Result<&bollard::Docker> {
-        self.negotiated
-            .get_or_try_init(|| async {
-                // The version is shared by all clones of the client.
-                let negotiated = tokio::time::timeout(self.patience, self.docker.clone().negotiate_version());
-                match negotiated.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(e)) => Err(self.explain(error::map(e, "the engine"))),
-                    Err(_) => Err(self.silent(self.patience)),
-                }
-            })
-            .await?;
+        let negotiate = self.negotiated.get_or_try_init(|| async {
+            // The version is shared by all clones of the client.
+            match self.docker.clone().negotiate_version().await {
+                Ok(_) => Ok(()),
+                Err(e) => Err(self.explain(error::map(e, "the engine"))),
+            }
+        });
+        // One asks while the others wait, all of them no longer than for an answer of their own.
+        match tokio::time::timeout(self.patience, negotiate).await {
+            Ok(negotiated) => negotiated?,
+            Err(_) => return Err(self.silent(self.patience)),
+        };
         Ok(&self.docker)
     }
 
@@ -184,7 +191,7 @@ impl Link {
         }
     }
 
-    fn silent(&self, limit: Duration) -> RuntimeError {
+    pub(super) fn silent(&self, limit: Duration) -> RuntimeError {
         RuntimeError::Unavailable(format!("{} gave no answer within {} s", self.address, limit.as_secs()))
     }
 

@@ -240,16 +240,14 @@ fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option
         out_of_memory: state.oom_killed.unwrap_or(false),
     };
     let phase = match state.status? {
-        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::RESTARTING => {
-            Phase::Running { started_at }
-        }
+        ContainerStateStatusEnum::RUNNING
+        | ContainerStateStatusEnum::RESTARTING
+        | ContainerStateStatusEnum::STOPPING => Phase::Running { started_at },
         ContainerStateStatusEnum::PAUSED => Phase::Paused { started_at },
-        ContainerStateStatusEnum::REMOVING => return None,
+        ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD => return None,
         // A start that failed leaves `created` with an exit code; it has never run.
         ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => Phase::Created,
-        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD => exited(),
-        // What Podman calls `initialized`, `stopping` and the like.
-        _ => Phase::Created,
+        ContainerStateStatusEnum::EXITED => exited(),
     };
     let endpoints = if phase.is_running() { endpoints(tag, container) } else { BTreeMap::new() };
     Some(Observed {

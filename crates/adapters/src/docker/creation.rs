@@ -31,9 +31,6 @@ pub(super) fn body(
         .map(|(name, value)| format!("{name}={value}"))
         .chain(workload.secret_env.iter().map(|(name, value)| format!("{name}={}", value.expose())))
         .collect();
-    // Siblings in the project find it by its name.
-    let endpoint =
-        EndpointSettings { aliases: Some(vec![workload.name.to_string()]), ..EndpointSettings::default() };
     Ok(ContainerCreateBody {
         hostname: Some(spec.hostname.clone().unwrap_or_else(|| workload.name.to_string())),
         user: spec.security.user.clone(),
@@ -49,10 +46,15 @@ pub(super) fn body(
         stop_timeout: i64::try_from(spec.stop_grace.duration().as_secs()).ok(),
         host_config: Some(host(server, workload, facts, network)?),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
+            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint(workload))])),
         }),
         ..ContainerCreateBody::default()
     })
+}
+
+/// Its place in the project's network, where siblings find it by its name.
+pub(super) fn endpoint(workload: &Workload) -> EndpointSettings {
+    EndpointSettings { aliases: Some(vec![workload.name.to_string()]), ..EndpointSettings::default() }
 }
 
 fn labels(server: ServerId, workload: &Workload, reach: Reach) -> label::Labels {

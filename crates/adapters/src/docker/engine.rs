@@ -1,7 +1,7 @@
 //! What the engine is: version, runtimes, size, and how its containers are reached. Asked anew every half minute.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(super) struct Facts {
     default_runtime: String,
     /// Whether the engine has an init to put before the agent.
     pub(super) init: bool,
+    /// Which of the spec's resources the engine's kernel or user cannot limit.
+    unlimited: Vec<&'static str>,
 }
 
 #[derive(Default)]
@@ -29,7 +31,9 @@ pub(super) struct Cache(Mutex<Option<(Instant, Arc<Facts>)>>);
 
 impl Inner {
     pub(super) async fn facts(&self) -> Result<Arc<Facts>> {
-        let mut cached = self.facts.0.lock().await;
+        let patience = self.link.patience;
+        let lock = tokio::time::timeout(patience * 2, self.facts.0.lock()).await;
+        let mut cached = lock.map_err(|_| self.link.silent(patience))?;
         if let Some((at, facts)) = &*cached
             && at.elapsed() < FRESH
         {
@@ -78,11 +82,19 @@ impl Inner {
                 memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
             },
             default_runtime,
+            unlimited: [
+                ("memory", info.memory_limit),
+                ("cpus", info.cpu_cfs_quota),
+                ("pids", info.pids_limit),
+            ]
+            .into_iter()
+            .filter(|(_, can)| *can == Some(false))
+            .map(|(resource, _)| resource)
+            .collect(),
         })
     }
 
-    /// Whether the engine's bridge is an interface of this machine (and network namespace): its gateway address can
-    /// then be bound here. Nothing is sent.
+    /// Whether the engine's bridge is an interface of this machine (and network namespace).
     async fn bridge_is_ours(&self) -> Result<bool> {
         let api = self.link.api().await?;
         for name in ["bridge", "podman"] {
@@ -92,17 +104,33 @@ impl Inner {
                 Err(RuntimeError::NotFound(_)) => continue,
                 Err(e) => return Err(e),
             };
-            let gateways = network.ipam.and_then(|i| i.config).unwrap_or_default();
-            for gateway in gateways.into_iter().filter_map(|c| c.gateway) {
-                // A prefix length is sometimes written after it.
-                let address = gateway.split('/').next().unwrap_or_default();
-                if UdpSocket::bind((address, 0)).is_ok() {
-                    return Ok(true);
-                }
+            let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
+            if subnets.iter().filter_map(|c| c.subnet.as_deref()).any(is_local) {
+                return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// Whether this machine has an address of its own in an IPv4 subnet. The kernel is asked for the address from which
+/// it would send to a neighbour there; nothing is sent.
+fn is_local(subnet: &str) -> bool {
+    let Some((Ok(network), Ok(length))) =
+        subnet.split_once('/').map(|(n, l)| (n.parse::<Ipv4Addr>(), l.parse::<u32>()))
+    else {
+        return false;
+    };
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::from(u32::from(network) + 2), 9)).ok()?;
+        match socket.local_addr().ok()?.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    };
+    let mask = u32::MAX.checked_shl(32 - length.min(32)).unwrap_or(0);
+    own().is_some_and(|own| u32::from(own) & mask == u32::from(network) & mask)
 }
 
 fn is_desktop(info: &SystemInfo) -> bool {
@@ -151,6 +179,14 @@ impl Facts {
         let refuse = |field: &str, reason: String| {
             Err(RuntimeError::Refused { field: format!("resources.{field}"), reason })
         };
+        // Such an engine takes the limit, says so in a warning, and forgets it.
+        if let Some(resource) = self.unlimited.first() {
+            return refuse(
+                resource,
+                "this engine cannot limit it (a rootless engine needs cgroup v2 with delegated controllers)"
+                    .to_owned(),
+            );
+        }
         if spec.resources.memory.get() > self.info.memory {
             return refuse(
                 "memory",
@@ -198,6 +234,7 @@ mod tests {
                 memory: 1 << 30,
             },
             default_runtime: default.to_owned(),
+            unlimited: Vec::new(),
         }
     }
 
@@ -225,11 +262,23 @@ mod tests {
     }
 
     #[test]
+    fn own_networks_are_known() {
+        assert!(is_local("127.0.0.0/8"));
+        for foreign in ["203.0.113.0/24", "", "x/8", "10.0.0.0", "1.2.3.4/x"] {
+            assert!(!is_local(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
     fn what_the_host_does_not_have_is_refused_by_field() {
         let mut spec = wants("runc");
         spec.resources.memory = ryokan_model::quantity::Bytes::mebi(4096);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.memory: 4Gi"));
         spec.resources.memory = ryokan_model::quantity::Bytes::mebi(64);
+        let rootless = Facts { unlimited: vec!["pids"], ..facts(&[], "runc") };
+        assert!(
+            rootless.fits(&spec).unwrap_err().to_string().starts_with("resources.pids: this engine cannot")
+        );
         spec.resources.cpus = ryokan_model::quantity::Cpus::from_millis(2001);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.cpus: 2001m"));
     }

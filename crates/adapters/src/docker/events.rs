@@ -32,7 +32,7 @@ impl Inner {
         ]);
         let options = EventsOptions { since, until: None, filters: Some(filters) };
         let events = Box::pin(api.events(Some(options)));
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut heartbeat = tokio::time::interval(HEARTBEAT.min(self.link.patience));
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rest = stream::unfold(Some((events, heartbeat, self)), |state| async move {
             let (mut events, mut heartbeat, inner) = state?;

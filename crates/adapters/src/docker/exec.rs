@@ -31,6 +31,8 @@ const CHUNK: usize = 32 * 1024;
 const INPUTS: usize = 16;
 const MAX_COMPLAINT: usize = 4096;
 const GRACE: Duration = Duration::from_secs(2);
+/// In which an abandoned command begins, if it does at all.
+const BEGIN: Duration = Duration::from_secs(5);
 
 type Raw = TokioIo<Upgraded>;
 
@@ -59,9 +61,7 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) => return Err(RuntimeError::NotRunning),
             other => other?,
         };
-        let raw = self.attach(&created.id, spec.tty.is_some()).await?;
-        let (read, write) = tokio::io::split(raw);
-        let (ended, has_ended) = oneshot::channel();
+        // Before the start: whoever stops waiting for it in the middle must not leave a command behind.
         let running = Arc::new(Running {
             inner: self.clone(),
             exec: created.id.clone(),
@@ -70,6 +70,9 @@ impl Inner {
             finished: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
+        let raw = self.attach(&created.id, spec.tty.is_some()).await?;
+        let (read, write) = tokio::io::split(raw);
+        let (ended, has_ended) = oneshot::channel();
         let mut output = frames(read, spec.tty.is_some(), ended, running.clone());
         let state = self.wait_started(&created.id).await?;
         if state.pid.unwrap_or(0) == 0 && matches!(state.exit_code, Some(126 | 127)) {
@@ -100,7 +103,6 @@ impl Inner {
         let path = format!("/v{}.{}/exec/{exec}/start", version.major_version, version.minor_version);
         let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
         let request = hyper::Request::post(path)
-            .header("host", "engine")
             .header("content-type", "application/json")
             .header("connection", "Upgrade")
             .header("upgrade", "tcp")
@@ -176,7 +178,7 @@ struct Running {
 
 impl Running {
     async fn exit_code(&self) -> Result<i64> {
-        const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
+        const FOREVER: Duration = Duration::from_hours(366 * 24);
         let ended = self.inner.poll(&self.exec, FOREVER, |state| state.running == Some(false)).await;
         let code = match ended {
             Ok(state) => state.and_then(|s| s.exit_code),
@@ -205,10 +207,13 @@ impl Drop for Running {
 
 impl Inner {
     async fn end(&self, exec: &str, container: &str, signal: Signal) {
-        let gone = |state: &ExecInspectResponse| state.running != Some(true);
+        // Without an exit code it has not ended but not begun, and the engine may be about to begin it.
+        let gone = |state: &ExecInspectResponse| state.running != Some(true) && state.exit_code.is_some();
+        let begun = |state: &ExecInspectResponse| {
+            state.running == Some(true) && state.pid.unwrap_or(0) != 0 || state.exit_code.is_some()
+        };
         for signal in [None, Some(signal), Some(Signal::KILL)] {
-            let Ok(state) = self.poll(exec, Duration::from_millis(200), |_| true).await else { return };
-            let Some(state) = state else { return };
+            let Ok(Some(state)) = self.poll(exec, BEGIN, begun).await else { return };
             if gone(&state) {
                 return;
             }
@@ -308,19 +313,31 @@ fn frames(
         left: usize,
         /// Both live as long as the output is wanted.
         _ended: oneshot::Sender<()>,
-        _running: Arc<Running>,
+        running: Arc<Running>,
     }
-    let broken =
-        |e: std::io::Error| RuntimeError::Unavailable(format!("the connection to a command broke: {e}"));
-    let frames = Frames { read, tty, output: Output::Stdout, left: 0, _ended: ended, _running: running };
+    impl Frames {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+            tokio::select! {
+                count = self.read.read(buffer) => count.map_err(|e| {
+                    RuntimeError::Unavailable(format!("the connection to a command broke: {e}"))
+                }),
+                () = self.running.inner.ending.cancelled() => {
+                    Err(RuntimeError::Unavailable("this server is shutting down".to_owned()))
+                }
+            }
+        }
+    }
+    let frames = Frames { read, tty, output: Output::Stdout, left: 0, _ended: ended, running };
     Box::pin(stream::try_unfold(frames, move |mut frames| async move {
         if !frames.tty {
             while frames.left == 0 {
                 let mut header = [0; 8];
-                match frames.read.read_exact(&mut header).await {
-                    Ok(_) => {}
-                    Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-                    Err(e) => return Err(broken(e)),
+                let mut filled = 0;
+                while filled < header.len() {
+                    match frames.read(&mut header[filled..]).await? {
+                        0 => return Ok(None),
+                        count => filled += count,
+                    }
                 }
                 frames.output = if header[0] == 2 { Output::Stderr } else { Output::Stdout };
                 let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
@@ -329,7 +346,7 @@ fn frames(
         }
         let room = if frames.tty { CHUNK } else { frames.left.min(CHUNK) };
         let mut buffer = BytesMut::zeroed(room);
-        let count = frames.read.read(&mut buffer).await.map_err(broken)?;
+        let count = frames.read(&mut buffer).await?;
         if count == 0 {
             return Ok(None);
         }

@@ -8,66 +8,25 @@
 use std::io::SeekFrom;
 use std::time::Duration;
 
-use bollard::query_parameters::{
-    ContainerArchiveInfoOptions, DownloadFromContainerOptions, UploadToContainerOptions,
-};
+use bollard::query_parameters::ContainerArchiveInfoOptions;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use ryokan_model::spec::FileOwnership;
+use futures_util::{StreamExt, stream};
 use ryokan_model::{InstanceId, Millis};
-use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError, Workload};
+use ryokan_ports::files::{MAX_FILE, normal, refuse, within};
+use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::archive::{self, Entry, Kind, Reader};
+use super::archive::{self, Entry, Kind};
 use super::container::millis;
+use super::owner::Owner;
 use super::{Inner, error};
 
-const MAX_PATH: usize = 4096;
-const MAX_DEPTH: usize = 128;
-const MAX_FILE: u64 = 1024 * 1024 * 1024;
 const MAX_ENTRIES: usize = 10_000;
 /// Of the tree below a listed folder.
 const MAX_TREE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const MAX_TREE_ENTRIES: usize = 500_000;
 const MAX_TREE_TIME: Duration = Duration::from_secs(30);
-/// Slower than this a transfer counts as stuck.
-const BYTES_A_SECOND: u64 = 4 * 1024 * 1024;
-/// `/etc/passwd` and its like.
-const MAX_SMALL_FILE: u64 = 1024 * 1024;
-
-/// Whom files in a container belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) user: u32,
-    pub(super) group: u32,
-}
-
-fn refuse(path: &str, reason: impl Into<String>) -> RuntimeError {
-    let path: String = path.chars().filter(|c| !c.is_control()).take(200).collect();
-    RuntimeError::Refused { field: "path".to_owned(), reason: format!("`{path}` {}", reason.into()) }
-}
-
-/// An absolute path without empty, `.` and `..` parts.
-pub(super) fn normal(path: &str) -> Result<String> {
-    if !path.starts_with('/') {
-        return Err(refuse(path, "is not absolute; begin it with `/`"));
-    }
-    if path.len() > MAX_PATH {
-        return Err(refuse(path, "is too long"));
-    }
-    if path.contains('\0') {
-        return Err(refuse(path, "holds a NUL byte"));
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return Err(refuse(path, "holds `..`"));
-    }
-    if parts.len() > MAX_DEPTH {
-        return Err(refuse(path, "is too deep"));
-    }
-    Ok(format!("/{}", parts.join("/")))
-}
 
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
@@ -75,11 +34,6 @@ fn split(path: &str) -> (&str, &str) {
         Some((parent, name)) => (parent, name),
         None => ("/", path),
     }
-}
-
-fn within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path as the engine sees it without following its last part.
@@ -132,7 +86,7 @@ impl Inner {
     }
 
     /// The path after its links, and what is there.
-    async fn resolve(&self, container: &str, path: &str) -> Result<(String, Option<FileInfo>)> {
+    pub(super) async fn resolve(&self, container: &str, path: &str) -> Result<(String, Option<FileInfo>)> {
         self.check_visible(container, path).await?;
         match self.stat(container, path).await? {
             Some(stat) if stat.info.kind == FileKind::Symlink => {
@@ -162,64 +116,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    /// The archive of a path, each piece bounded in time.
-    async fn archive(&self, container: &str, path: &str) -> Result<Reader<BoxStream<Result<Bytes>>>> {
-        let api = self.link.api().await?;
-        let options = DownloadFromContainerOptions { path: path.to_owned() };
-        let (patience, what) = (self.link.patience, path.to_owned());
-        let pieces = Box::pin(api.download_from_container(container, Some(options)));
-        let bounded = stream::try_unfold(pieces, move |mut pieces| {
-            let what = what.clone();
-            async move {
-                match tokio::time::timeout(patience, pieces.next()).await {
-                    Ok(None) => Ok(None),
-                    Ok(Some(Ok(piece))) => Ok(Some((piece, pieces))),
-                    Ok(Some(Err(e))) => Err(error::map(e, &what)),
-                    Err(_) => Err(RuntimeError::Unavailable(format!("the transfer of {what} stands still"))),
-                }
-            }
-        });
-        Ok(Reader::new(Box::pin(bounded)))
-    }
-
-    /// The first entry of a path's archive: the only way to learn an owner.
-    pub(super) async fn entry_at(&self, container: &str, path: &str) -> Result<Entry> {
-        let mut reader = self.archive(container, path).await?;
-        reader.next().await?.ok_or_else(|| RuntimeError::NotFound(path.to_owned()))
-    }
-
-    /// Unpacks an archive into a folder.
-    pub(super) async fn put(&self, container: &str, folder: &str, tar: Bytes) -> Result<()> {
-        let size = tar.len() as u64;
-        self.put_stream(container, folder, size, stream::iter([Ok(tar)])).await
-    }
-
-    async fn put_stream(
-        &self,
-        container: &str,
-        folder: &str,
-        size: u64,
-        tar: impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static,
-    ) -> Result<()> {
-        let api = self.link.api().await?;
-        let options = UploadToContainerOptions {
-            path: folder.to_owned(),
-            no_overwrite_dir_non_dir: Some("1".to_owned()),
-            copy_uidgid: None,
-        };
-        let limit = self.link.patience * 2 + Duration::from_secs(size / BYTES_A_SECOND);
-        let put = api.upload_to_container(container, Some(options), bollard::body_try_stream(tar));
-        match self.link.call_within(limit, folder, put).await {
-            Err(RuntimeError::Other(why)) if why.contains("marked read-only") => {
-                Err(refuse(folder, "cannot be written: the container's root (or this volume) is read-only"))
-            }
-            Err(RuntimeError::Other(why)) if why.contains("cannot overwrite") => {
-                Err(refuse(folder, "holds a folder of that name"))
-            }
-            other => other,
-        }
     }
 
     pub(super) async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
@@ -367,7 +263,7 @@ impl Inner {
     }
 
     /// The deepest folder on the way to a path that exists, and what is missing below it.
-    async fn folders_for(&self, container: &str, path: &str) -> Result<(String, Way)> {
+    pub(super) async fn folders_for(&self, container: &str, path: &str) -> Result<(String, Way)> {
         let (mut folder, name) = split(path);
         let mut missing: Vec<&str> = Vec::new();
         loop {
@@ -399,98 +295,15 @@ impl Inner {
         way.file_name = format!("{inside}{name}");
         Ok((folder.to_owned(), way))
     }
-
-    /// Writes the spec's files, before the agent starts.
-    pub(super) async fn place_files(&self, workload: &Workload, container: &str, owner: Owner) -> Result<()> {
-        for (index, file) in workload.spec.files.iter().enumerate() {
-            let named = |e: RuntimeError| match e {
-                RuntimeError::Refused { reason, .. } => {
-                    RuntimeError::Refused { field: format!("files[{index}].path"), reason }
-                }
-                other => other,
-            };
-            let path = normal(&file.path).map_err(named)?;
-            let (path, there) = self.resolve(container, &path).await.map_err(named)?;
-            if there.is_some() && file.ownership == FileOwnership::Seed {
-                continue;
-            }
-            let (folder, way) = self.folders_for(container, &path).await.map_err(named)?;
-            let content = file.content.as_bytes();
-            let mut tar: Vec<u8> = way.missing.iter().flat_map(|d| directory(d, owner)).collect();
-            let size = content.len() as u64;
-            tar.extend(Entry::file(&way.file_name, file.mode_bits(), size, owner.user, owner.group).header());
-            tar.extend_from_slice(content);
-            tar.resize(tar.len() + archive::padding(size), 0);
-            tar.extend(archive::end());
-            self.put(container, &folder, Bytes::from(tar)).await.map_err(named)?;
-        }
-        Ok(())
-    }
-
-    /// The user that the container's first process runs as, looked up as the engine does.
-    pub(super) async fn owner(&self, container: &str) -> Result<Owner> {
-        let api = self.link.api().await?;
-        let inspected = self.link.call("container", api.inspect_container(container, None)).await?;
-        let user = inspected.config.and_then(|c| c.user).unwrap_or_default();
-        let (user, group) = user.split_once(':').map_or((user.as_str(), None), |(u, g)| (u, Some(g)));
-        let user = if user.is_empty() { "0" } else { user };
-        if let (Ok(user), Some(Ok(group))) = (user.parse(), group.map(str::parse)) {
-            return Ok(Owner { user, group });
-        }
-        let passwd = self.small_file(container, "/etc/passwd").await?;
-        let known = passwd
-            .lines()
-            .map(|l| l.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.len() > 3 && (fields[0] == user || fields[2] == user));
-        let from_passwd = |index: usize| known.as_ref().and_then(|fields| fields[index].parse().ok());
-        let unknown = |what: &str| RuntimeError::Refused {
-            field: "security.user".to_owned(),
-            reason: format!("the image does not know {what}"),
-        };
-        let id = user.parse().ok().or_else(|| from_passwd(2)).ok_or_else(|| unknown(user))?;
-        let group = match group {
-            None => from_passwd(3).unwrap_or(0),
-            Some(group) => match group.parse() {
-                Ok(group) => group,
-                Err(_) => {
-                    let groups = self.small_file(container, "/etc/group").await?;
-                    groups
-                        .lines()
-                        .map(|l| l.split(':').collect::<Vec<_>>())
-                        .find(|fields| fields.len() > 2 && fields[0] == group)
-                        .and_then(|fields| fields[2].parse().ok())
-                        .ok_or_else(|| unknown(group))?
-                }
-            },
-        };
-        Ok(Owner { user: id, group })
-    }
-
-    /// Empty when it is not there.
-    async fn small_file(&self, container: &str, path: &str) -> Result<String> {
-        let (path, there) = self.resolve(container, path).await?;
-        if !there.is_some_and(|t| t.kind == FileKind::File && t.size <= MAX_SMALL_FILE) {
-            return Ok(String::new());
-        }
-        let mut reader = self.archive(container, &path).await?;
-        if reader.next().await?.is_none_or(|e| e.size > MAX_SMALL_FILE) {
-            return Ok(String::new());
-        }
-        let chunks = stream::try_unfold(reader, |mut reader| async move {
-            Ok::<_, RuntimeError>(reader.chunk().await?.map(|chunk| (chunk, reader)))
-        });
-        let bytes: Vec<Bytes> = chunks.try_collect().await?;
-        Ok(String::from_utf8_lossy(&bytes.concat()).into_owned())
-    }
 }
 
 /// Folders to make on the way to a file, outermost first, and the file, all relative to one that exists.
-struct Way {
-    missing: Vec<String>,
-    file_name: String,
+pub(super) struct Way {
+    pub(super) missing: Vec<String>,
+    pub(super) file_name: String,
 }
 
-fn directory(path: &str, owner: Owner) -> Vec<u8> {
+pub(super) fn directory(path: &str, owner: Owner) -> Vec<u8> {
     Entry::directory(path, 0o755, owner.user, owner.group).header()
 }
 
@@ -527,18 +340,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
-        for (path, clean) in [("/", "/"), ("/a//b/./c/", "/a/b/c"), ("/..a/b..", "/..a/b..")] {
-            assert_eq!(normal(path).unwrap(), clean);
-        }
-        for bad in
-            ["", "a", "../etc/shadow", "/a/../../etc", "/..", "/a\0b", &format!("/{}", "x/".repeat(200))]
-        {
-            assert!(matches!(normal(bad), Err(RuntimeError::Refused { .. })), "{bad}");
-        }
+    fn parents() {
         assert_eq!(split("/a"), ("/", "a"));
         assert_eq!(split("/a/b"), ("/a", "b"));
-        assert!(within("/tmp/x", "/tmp") && within("/tmp", "/tmp/") && !within("/tmpx", "/tmp"));
     }
 
     #[test]

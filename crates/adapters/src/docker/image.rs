@@ -243,7 +243,7 @@ mod tests {
         ] {
             match explain(&image, false, why) {
                 RuntimeError::Image { reason, retry: r, .. } => {
-                    assert!(r == retry && reason.contains(hint), "{why}: {reason}")
+                    assert!(r == retry && reason.contains(hint), "{why}: {reason}");
                 }
                 other => panic!("{other}"),
             }

@@ -7,6 +7,7 @@
 //! The engine must be on this machine. This module reads no environment, draws no random number and keeps no clock.
 
 mod archive;
+mod config_file;
 mod connect;
 mod container;
 mod creation;
@@ -19,9 +20,11 @@ mod image;
 mod label;
 mod logs;
 mod network;
+mod owner;
 mod probe;
 mod start;
 mod stats;
+mod transfer;
 mod volume;
 
 use std::collections::HashMap;
@@ -73,8 +76,8 @@ impl Options {
             reach: None,
             start_limit: None,
             patience: Duration::from_secs(15),
-            pull_stall: Duration::from_secs(120),
-            pull_limit: Duration::from_secs(3600),
+            pull_stall: Duration::from_mins(2),
+            pull_limit: Duration::from_hours(1),
             spool: PathBuf::from("/var/tmp"),
         }
     }

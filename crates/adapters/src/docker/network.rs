@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{
+    Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+};
 use bollard::query_parameters::ListNetworksOptions;
 use ryokan_model::ProjectId;
-use ryokan_ports::runtime::{Result, RuntimeError};
+use ryokan_ports::runtime::{Result, RuntimeError, Workload};
 
-use super::{Inner, label};
+use super::{Inner, creation, label};
 
 /// The engine's own pools hold about thirty networks. After those, /22 blocks of this /9, chosen by the project's id.
 const BLOCKS: u32 = 1 << 13;
@@ -61,6 +63,23 @@ impl Inner {
         };
         let api = self.link.api().await?;
         self.link.call(&format!("network {name}"), api.create_network(request)).await.map(drop)
+    }
+
+    /// Attaches a container that does not run to the project's network in place of an earlier one of that name.
+    pub(super) async fn attach_again(&self, workload: &Workload, container: &str) -> Result<()> {
+        let name = label::network_name(self.server, workload.project);
+        let api = self.link.api().await?;
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        match self.link.call(&name, api.disconnect_network(&name, request)).await {
+            // Nothing to detach it from.
+            Ok(()) | Err(RuntimeError::NotFound(_) | RuntimeError::Other(_)) => {}
+            Err(e) => return Err(e),
+        }
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(creation::endpoint(workload)),
+        };
+        self.link.call(&name, api.connect_network(&name, request)).await
     }
 
     /// Ids and projects of our networks.

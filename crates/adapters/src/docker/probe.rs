@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ryokan_model::probe::Check;
-use ryokan_ports::runtime::{ExecSpec, Observed, Result, RuntimeError};
+use ryokan_ports::runtime::{ExecSpec, Observed, Reach, Result, RuntimeError};
 use tokio::net::TcpStream;
 
 use super::Inner;
@@ -18,6 +18,9 @@ use super::Inner;
 const MAX_BODY: usize = 64 * 1024;
 /// Of a command's output, in the reason.
 const MAX_SAID: usize = 200;
+
+/// In which a proxy on this machine finds out that nobody listens behind it.
+const PROXY: Duration = Duration::from_millis(250);
 
 type Answer = std::result::Result<(), String>;
 
@@ -37,7 +40,10 @@ impl Inner {
         };
         match check {
             Check::Tcp { port } => {
-                let connect = async { connect(address(port)?).await.map(drop) };
+                let connect = async {
+                    let stream = connect(address(port)?).await?;
+                    if observed.reach == Reach::Loopback { stays_open(&stream).await } else { Ok(()) }
+                };
                 Ok(tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| late()))
             }
             Check::Http { port, path, body, headers } => {
@@ -89,6 +95,15 @@ fn seconds(timeout: Duration) -> String {
 
 async fn connect(address: SocketAddr) -> std::result::Result<TcpStream, String> {
     TcpStream::connect(address).await.map_err(|e| format!("refuses a connection to {address}: {e}"))
+}
+
+/// A published port is opened by the engine's proxy, which accepts before it knows whether the agent does, and then
+/// hangs up at once. An agent that has nothing to say is well.
+async fn stays_open(stream: &TcpStream) -> Answer {
+    match tokio::time::timeout(PROXY, stream.peek(&mut [0])).await {
+        Err(_) | Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(0) | Err(_)) => Err("refuses connections".to_owned()),
+    }
 }
 
 async fn get(address: SocketAddr, path: &str, headers: &[(String, String)], wanted: Option<&str>) -> Answer {

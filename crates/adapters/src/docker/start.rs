@@ -4,15 +4,21 @@
 //! The new generation's container is made before the old one is stopped: what the engine refuses to make (a bad image,
 //! no disk) must not cost a running agent. It is started only when the old one is gone.
 
+use std::time::Duration;
+
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
 use ryokan_ports::runtime::{Observed, Phase, Result, RuntimeError, Workload};
+
+use tokio::time::Instant;
 
 use super::container::Held;
 use super::label::Tag;
 use super::{Inner, creation, label};
 
-/// A container that vanishes while we look at it is looked for again.
-const ATTEMPTS: usize = 5;
+/// Between two looks at a container that vanishes, or that an earlier call of a dead process is still making.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a start may wait for those before it.
+const TURN: Duration = Duration::from_mins(5);
 
 impl Inner {
     pub(super) async fn ensure(&self, workload: &Workload) -> Result<Observed> {
@@ -20,12 +26,19 @@ impl Inner {
         facts.fits(&workload.spec)?;
         facts.runtime(&workload.spec)?;
         let _lock = self.locks.lock(workload.instance.0).await;
-        for _ in 0..ATTEMPTS {
+        let deadline = Instant::now() + self.link.patience * 2;
+        loop {
             if let Some(observed) = self.attempt(workload).await? {
                 return Ok(observed);
             }
+            if Instant::now() > deadline {
+                let name = &workload.name;
+                return Err(RuntimeError::Other(format!(
+                    "the container of {name} vanishes while it is made"
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        Err(RuntimeError::Other(format!("the container of {} vanishes while it is made", workload.name)))
     }
 
     /// `None` when something was removed under our hands.
@@ -42,7 +55,10 @@ impl Inner {
         let mut current = current.into_iter();
         let container = match current.next() {
             Some(container) => container,
-            None => self.create(workload).await?,
+            None => match self.create(workload).await? {
+                Some(container) => container,
+                None => return Ok(None),
+            },
         };
         for stale in current.chain(older) {
             self.stop_container(&stale.id, workload.spec.stop_grace.duration()).await?;
@@ -51,7 +67,7 @@ impl Inner {
         self.start(workload, &container).await
     }
 
-    async fn create(&self, workload: &Workload) -> Result<Held> {
+    async fn create(&self, workload: &Workload) -> Result<Option<Held>> {
         let facts = self.facts().await?;
         let network = self.ensure_network(workload.project).await?;
         self.ensure_volumes(workload).await?;
@@ -67,7 +83,7 @@ impl Inner {
         let what = format!("image {}", workload.spec.image);
         let created = self.link.call_within(limit, &what, api.create_container(Some(options), body)).await;
         match created {
-            Ok(created) => Ok(Held::new(created.id, tag)),
+            Ok(created) => Ok(Some(Held::new(created.id, tag))),
             Err(RuntimeError::NotFound(_)) => Err(RuntimeError::Image {
                 image: workload.spec.image.to_string(),
                 reason: "is no longer in the engine; it has to be pulled again".to_owned(),
@@ -80,13 +96,18 @@ impl Inner {
         }
     }
 
-    /// Who has the name that we wanted: ourselves a moment ago, or somebody else.
-    async fn holder_of(&self, name: &str, tag: &Tag) -> Result<Held> {
+    /// Who has the name that we wanted: ourselves a moment ago, or somebody else. `None` while it is being made or
+    /// removed, when the name is taken but nothing can be seen.
+    async fn holder_of(&self, name: &str, tag: &Tag) -> Result<Option<Held>> {
         let api = self.link.api().await?;
-        let container = self.link.call(name, api.inspect_container(name, None)).await?;
+        let container = match self.link.call(name, api.inspect_container(name, None)).await {
+            Ok(container) => container,
+            Err(RuntimeError::NotFound(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
         let labels = container.config.and_then(|c| c.labels).unwrap_or_default();
         match (container.id, Tag::read(self.server, &labels)) {
-            (Some(id), Some(found)) if found.instance == tag.instance => Ok(Held::new(id, found)),
+            (Some(id), Some(found)) if found.instance == tag.instance => Ok(Some(Held::new(id, found))),
             _ => Err(RuntimeError::Other(format!(
                 "a container called {name} exists and is not ours; rename or remove it"
             ))),
@@ -94,7 +115,11 @@ impl Inner {
     }
 
     async fn start(&self, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
-        let Some(observed) = self.inspect(container).await? else { return Ok(None) };
+        let Some(observed) = self.inspect(container).await? else {
+            // Gone, going, or half removed by an engine that could not finish.
+            self.remove_container(&container.id).await?;
+            return Ok(None);
+        };
         let api = self.link.api().await?;
         match observed.phase {
             Phase::Running { .. } => return Ok(Some(observed)),
@@ -108,11 +133,10 @@ impl Inner {
             }
             Phase::Created | Phase::Exited { .. } => {}
         }
-        let _permit = self
-            .starts
-            .acquire()
-            .await
-            .map_err(|_| RuntimeError::Unavailable("this server is shutting down".to_owned()))?;
+        let turn = tokio::time::timeout(TURN, self.starts.acquire()).await;
+        let Ok(Ok(_permit)) = turn else {
+            return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));
+        };
         // Gone with the last container that was attached to it, or by somebody's hand.
         self.ensure_network(workload.project).await?;
         let prepared = self.prepare(workload, &container.id, observed.phase == Phase::Created).await;
@@ -121,12 +145,23 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => return Ok(None),
             Err(e) => return Err(e),
         }
-        let start = api.start_container(&container.id, None::<StartContainerOptions>);
-        match self.link.call_within(self.link.patience * 4, "container", start).await {
+        match self.start_container(&container.id).await {
             Ok(()) => self.inspect(container).await,
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => Ok(None),
+            // It is the network that was not found: the engine remembers the one that somebody removed.
+            Err(RuntimeError::NotFound(_)) => {
+                self.attach_again(workload, &container.id).await?;
+                self.start_container(&container.id).await?;
+                self.inspect(container).await
+            }
             Err(e) => Err(e),
         }
+    }
+
+    async fn start_container(&self, id: &str) -> Result<()> {
+        let api = self.link.api().await?;
+        let start = api.start_container(id, None::<StartContainerOptions>);
+        self.link.call_within(self.link.patience * 4, "container", start).await
     }
 
     /// Volumes and files, before the agent can see them.

@@ -22,14 +22,11 @@ impl Inner {
             let (mut samples, mut previous) = state?;
             loop {
                 match samples.next().await? {
-                    Ok(sample) => {
-                        // A container that has ended is reported on forever, with nothing in it.
-                        let stats = convert(&sample, &mut previous)?;
-                        // The first one has nothing to compare with.
-                        if let Some(stats) = stats {
-                            return Some((Ok(stats), Some((samples, previous))));
-                        }
-                    }
+                    Ok(sample) => match convert(&sample, &mut previous) {
+                        Sample::Stats(stats) => return Some((Ok(stats), Some((samples, previous)))),
+                        Sample::First => {}
+                        Sample::Ended => return None,
+                    },
                     Err(e) => return Some((Err(error::map(e, "stats")), None)),
                 }
             }
@@ -44,27 +41,34 @@ struct Previous {
     cpu: u64,
 }
 
-/// `None` when the container has ended; `Some(None)` for a first sample that the engine gave no predecessor of.
-fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> Option<Option<Stats>> {
+enum Sample {
+    Stats(Stats),
+    /// Nothing to compare with yet.
+    First,
+    /// A container that has ended is reported on forever, with nothing in it.
+    Ended,
+}
+
+fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> Sample {
     let nanos = |text: Option<&String>| {
         text.and_then(|t| t.parse::<jiff::Timestamp>().ok())
             .map(jiff::Timestamp::as_nanosecond)
             .filter(|n| *n > 0)
     };
-    let at = nanos(sample.read.as_ref())?;
+    let Some(at) = nanos(sample.read.as_ref()) else { return Sample::Ended };
     let total = |cpu: Option<&bollard::models::ContainerCpuStats>| {
         cpu.and_then(|c| c.cpu_usage.as_ref()).and_then(|u| u.total_usage).unwrap_or(0)
     };
     let cpu = total(sample.cpu_stats.as_ref());
     let pids = sample.pids_stats.as_ref().and_then(|p| p.current).unwrap_or(0);
     if pids == 0 && sample.memory_stats.as_ref().and_then(|m| m.usage).unwrap_or(0) == 0 {
-        return None;
+        return Sample::Ended;
     }
     let before = previous.or_else(|| {
         Some(Previous { at: nanos(sample.preread.as_ref())?, cpu: total(sample.precpu_stats.as_ref()) })
     });
     *previous = Some(Previous { at, cpu });
-    let Some(before) = before.filter(|b| b.at < at) else { return Some(None) };
+    let Some(before) = before.filter(|b| b.at < at) else { return Sample::First };
     let elapsed = u128::try_from(at - before.at).unwrap_or(1);
     let used = u128::from(cpu.saturating_sub(before.cpu));
     let (mut rx, mut tx) = (0, 0);
@@ -81,7 +85,7 @@ fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> 
             .filter_map(|e| e.value)
             .sum()
     };
-    Some(Some(Stats {
+    Sample::Stats(Stats {
         at: millis(sample.read.as_deref()),
         cpu_nanos: cpu,
         cpu_centipercent: u64::try_from(used * 10_000 / elapsed).unwrap_or(u64::MAX),
@@ -92,7 +96,7 @@ fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> 
         block_read_bytes: block("read"),
         block_write_bytes: block("write"),
         pids,
-    }))
+    })
 }
 
 /// Usage less what the kernel would give up first: `total_inactive_file` in cgroup v1, `inactive_file` in v2.
@@ -122,12 +126,12 @@ mod tests {
                 {"op": "Read", "value": 5}, {"op": "write", "value": 7}, {"op": "Total", "value": 12}]}
         }));
         let mut previous = None;
-        let stats = convert(&one, &mut previous).unwrap().unwrap();
+        let Sample::Stats(stats) = convert(&one, &mut previous) else { panic!("no sample") };
         assert_eq!((stats.cpu_centipercent, stats.cpu_nanos, stats.memory_bytes), (5000, 1_500_000_000, 600));
         assert_eq!((stats.network_rx_bytes, stats.network_tx_bytes), (11, 22));
         assert_eq!((stats.block_read_bytes, stats.block_write_bytes, stats.pids), (5, 7, 3));
 
         let ended = sample(serde_json::json!({"read": "0001-01-01T00:00:00Z"}));
-        assert!(convert(&ended, &mut previous).is_none());
+        assert!(matches!(convert(&ended, &mut previous), Sample::Ended));
     }
 }

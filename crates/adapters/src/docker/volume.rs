@@ -13,7 +13,7 @@ use ryokan_model::InstanceId;
 use ryokan_ports::runtime::{Result, RuntimeError, Workload};
 
 use super::archive::{self, Kind};
-use super::files::Owner;
+use super::owner::Owner;
 use super::{Inner, label};
 
 impl Inner {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::TryRngCore as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+};
 use reqwest::{Method, Request, RequestBuilder, Response, Url};
 use ryokan_model::Secret;
 use serde::Serialize;
@@ -41,8 +43,6 @@ pub struct Client {
 
 struct Inner {
     http: reqwest::Client,
-    /// For WebSocket, which needs HTTP/1.1.
-    http1: reqwest::Client,
     base: Url,
     credential: Credential,
 }
@@ -60,37 +60,8 @@ impl Client {
     /// `base` is the address of the server, as in `http://127.0.0.1:7700`; a path in it is kept.
     pub fn new(base: &str, credential: Credential) -> Result<Self, ClientError> {
         let base = parse_base(base)?;
-        let build = |http1: bool| -> Result<reqwest::Client, ClientError> {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("ryokan/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT)
-                .tcp_keepalive(KEEP_ALIVE)
-                .redirect(reqwest::redirect::Policy::none())
-                .default_headers(credential.headers()?);
-            if http1 {
-                builder = builder.http1_only();
-            }
-            if base.scheme() == "http" {
-                // Without TLS no trust anchors are needed; reading the system's would fail where there are none.
-                builder = builder.tls_certs_only([]);
-            }
-            if is_loopback(&base) {
-                builder = builder.no_proxy();
-            }
-            if let Some(host) = base.host_str().filter(|h| h.ends_with(".localhost")) {
-                // RFC 6761 §6.3; many resolvers do not know it.
-                let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-                builder = builder.resolve_to_addrs(host, &addresses.map(|ip| SocketAddr::new(ip, 0)));
-            }
-            builder.build().map_err(|e| ClientError::from_reqwest(&shown(&base), &e))
-        };
-        let inner = Inner {
-            http: build(false)?,
-            http1: build(true)?,
-            base: base.clone(),
-            credential: credential.clone(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let http = build(&base, &credential, false)?;
+        Ok(Self { inner: Arc::new(Inner { http, base, credential }) })
     }
 
     /// The server's address, without a trailing `/`.
@@ -122,8 +93,9 @@ impl Client {
         self.inner.http.request(method, url)
     }
 
-    pub(super) fn http1_get(&self, url: Url) -> RequestBuilder {
-        self.inner.http1.get(url)
+    /// For a WebSocket, which needs HTTP/1.1.
+    pub(super) fn http1_get(&self, url: Url) -> Result<RequestBuilder, ClientError> {
+        Ok(build(&self.inner.base, &self.inner.credential, true)?.get(url))
     }
 
     /// Sends without a limit of time and returns the answer when it is a success. What is safe to repeat is sent once
@@ -255,7 +227,7 @@ impl Client {
 }
 
 impl Credential {
-    fn headers(&self) -> Result<HeaderMap, ClientError> {
+    fn headers(&self, base: &Url) -> Result<HeaderMap, ClientError> {
         let (name, value) = match self {
             Self::None => return Ok(HeaderMap::new()),
             Self::Token(token) => {
@@ -266,8 +238,43 @@ impl Credential {
         let mut value = value
             .map_err(|_| ClientError::Invalid("the token holds characters that no token has".to_owned()))?;
         value.set_sensitive(true);
-        Ok(HeaderMap::from_iter([(name, value)]))
+        let mut headers = HeaderMap::from_iter([(name, value)]);
+        if matches!(self, Self::Session(_)) {
+            headers.insert(ORIGIN, origin(base)?);
+        }
+        Ok(headers)
     }
+}
+
+/// The cookie counts only for what comes from the server's own pages.
+fn origin(base: &Url) -> Result<HeaderValue, ClientError> {
+    HeaderValue::try_from(base.origin().ascii_serialization())
+        .map_err(|_| ClientError::Invalid("the address holds characters that no address has".to_owned()))
+}
+
+fn build(base: &Url, credential: &Credential, http1: bool) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("ryokan/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .tcp_keepalive(KEEP_ALIVE)
+        .redirect(reqwest::redirect::Policy::none())
+        .default_headers(credential.headers(base)?);
+    if http1 {
+        builder = builder.http1_only();
+    }
+    if base.scheme() == "http" {
+        // Without TLS no trust anchors are needed; reading the system's would fail where there are none.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(base) {
+        builder = builder.no_proxy();
+    }
+    if let Some(host) = base.host_str().filter(|h| h.ends_with(".localhost")) {
+        // RFC 6761 §6.3; many resolvers do not know it.
+        let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        builder = builder.resolve_to_addrs(host, &addresses.map(|ip| SocketAddr::new(ip, 0)));
+    }
+    builder.build().map_err(|e| ClientError::from_reqwest(&shown(base), &e))
 }
 
 /// Adds a fresh `Idempotency-Key`.

@@ -53,7 +53,7 @@ impl Client {
         let url = self.url(&["v1", "instances", name, "exec"], query)?;
         let key = generate_key();
         let request = self
-            .http1_get(url)
+            .http1_get(url)?
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")

@@ -6,8 +6,9 @@ use reqwest::{Body, Method, Response};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, Take};
 
-use super::connection::{Client, has_type};
+use super::connection::Client;
 use super::error::ClientError;
+use crate::Page;
 use crate::instance::{FileEntry, FileQuery};
 
 const CHUNK: usize = 64 * 1024;
@@ -32,20 +33,18 @@ impl Client {
     /// A folder's content, or the one entry of a file.
     pub async fn list_files(&self, name: &str, path: &str) -> Result<Vec<FileEntry>, ClientError> {
         let query = FileQuery { path: path.to_owned(), list: true, mode: None };
-        self.get(&["v1", "instances", name, "files"], &query).await
+        let page: Page<FileEntry> = self.get(&["v1", "instances", name, "files"], &query).await?;
+        Ok(page.items)
     }
 
-    /// A file's content; `None` when `path` is a folder.
-    pub async fn download(&self, name: &str, path: &str) -> Result<Option<Download>, ClientError> {
+    /// A file's content. A folder is refused by the server.
+    pub async fn download(&self, name: &str, path: &str) -> Result<Download, ClientError> {
         let query = FileQuery { path: path.to_owned(), list: false, mode: None };
         let url = self.url(&["v1", "instances", name, "files"], &query)?;
         let request = self.request(Method::GET, url).header("accept", "application/octet-stream");
         let response = self.open(request).await?;
-        if has_type(&response, "application/json") {
-            return Ok(None);
-        }
         let total = response.content_length();
-        Ok(Some(Download { response, url: self.base(), total }))
+        Ok(Download { response, url: self.base(), total })
     }
 
     /// Writes `length` bytes of `file` to `path`. `progress` gets the number of bytes that have been taken so far.

@@ -293,7 +293,8 @@ mod tests {
             let _ = personal_name(login, None);
             assert_ne!(personal_name(login, None), personal_name(login, Some([1, 2])));
         }
-        for bad in ["", "Alice", "-a", "a b", "ä", "deleted:1", "me", "01890a5d-ac96-774b-bcce-b302099a8057"] {
+        for bad in ["", "Alice", "-a", "a b", "ä", "deleted:1", "me", "01890a5d-ac96-774b-bcce-b302099a8057"]
+        {
             assert!(validate_login(bad).is_err(), "{bad}");
         }
     }

@@ -13,7 +13,7 @@ use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, 
 use ryokan_store::instances::Instance;
 
 use crate::instances::{delete, enter};
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, events};
 
 /// Lines of the log that a crash loop's message carries.
 const LAST_LINES: u64 = 15;
@@ -72,8 +72,47 @@ impl App {
         }
     }
 
+    /// An update cannot be carried out: what ran before goes on, if there is such a thing. Whether it does.
+    pub(crate) async fn give_up_update(&self, id: InstanceId, generation: i64, reason: &str) -> Result<bool> {
+        let reason = reason.to_owned();
+        let row = self
+            .change_instance(id, move |tx, row, now| {
+                if row.generation != generation || row.desired != Desired::Running {
+                    return Ok(());
+                }
+                let Some(previous) = row.previous.take() else { return Ok(()) };
+                row.generation = previous.generation;
+                row.image_generation = previous.generation;
+                row.spec = previous.spec;
+                row.image_id = previous.image_id;
+                row.image_digest = previous.image_digest;
+                row.message = Some(format!("the update failed and was taken back: {reason}"));
+                let data = serde_json::json!({"reason": reason});
+                events::system(
+                    tx,
+                    now,
+                    "instance.update_failed",
+                    "instance",
+                    &row.id.to_string(),
+                    row.name.as_str(),
+                    Some(row.project),
+                    data,
+                )
+            })
+            .await?;
+        Ok(row.is_some_and(|row| row.generation < generation))
+    }
+
     /// Restarts are carried out once each, however often we die on the way: the record comes last.
     pub(crate) async fn restart_container(&self, row: &Instance) -> Result<()> {
+        // While it is away, the gateway says so instead of sending requests to nowhere.
+        self.change_instance(row.id, |_, row, now| {
+            if row.desired == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {
+                enter(row, State::Starting, Some("restarting".into()), now)?;
+            }
+            Ok(())
+        })
+        .await?;
         self.runtime.stop(row.id, row.spec.stop_grace.duration()).await?;
         crate::crash::point("restart.stopped");
         self.start_container(row).await
@@ -142,7 +181,11 @@ impl App {
             };
             // A container that was taken away did not crash by its own fault, unless it is never to be restarted.
             let code = if lost && row.spec.restart.mode != RestartMode::Never { 1 } else { code };
-            match row.spec.after_exit(code, now.since(started_at), row.crashes, now, jitter) {
+            let mut spec = row.spec.clone();
+            if lost {
+                spec.restart.fatal_exit_codes.clear();
+            }
+            match spec.after_exit(code, now.since(started_at), row.crashes, now, jitter) {
                 AfterExit::Restart { at, crashes } => {
                     row.crashes = crashes;
                     row.retry_at = Some(at);
@@ -185,6 +228,9 @@ impl App {
 
     pub(crate) async fn fail(&self, row: &Instance, reason: String) -> Result<()> {
         let generation = row.generation;
+        if self.give_up_update(row.id, generation, &reason).await? {
+            return Ok(());
+        }
         self.change_instance(row.id, move |_, row, now| {
             if row.generation == generation && row.desired == Desired::Running && row.state != State::Deleting
             {
@@ -335,7 +381,13 @@ impl App {
                 return Ok(());
             }
             match (row.state, healthy) {
-                (State::Starting | State::Unhealthy, true) => enter(row, State::Ready, None, now),
+                (State::Starting | State::Unhealthy, true) => {
+                    // It works, so there is nothing to go back to any more.
+                    if row.image_generation == row.generation {
+                        row.previous = None;
+                    }
+                    enter(row, State::Ready, None, now)
+                }
                 (State::Ready, false) => enter(row, State::Unhealthy, why.clone(), now),
                 _ => Ok(()),
             }

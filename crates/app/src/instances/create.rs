@@ -88,6 +88,7 @@ impl App {
                 restart_done: 0,
                 crashes: 0,
                 exit_code: None,
+                previous: None,
                 retry_at: None,
                 endpoints: BTreeMap::new(),
                 reach: None,
@@ -219,6 +220,9 @@ impl App {
                     info.isolations.join(", ")
                 ),
             ));
+        }
+        if u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000 {
+            return Err(Error::invalid("cpus", format!("the engine's host has only {}", info.cpus)));
         }
         if spec.resources.memory.get() > info.memory {
             return Err(Error::invalid(

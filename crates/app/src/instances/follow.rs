@@ -40,6 +40,8 @@ struct Follow {
     app: std::sync::Arc<App>,
     id: InstanceId,
     goal: Goal,
+    /// The generation that was asked for; a smaller one means that the update was taken back.
+    generation: i64,
     changes: Changes,
     pulls: broadcast::Receiver<(InstanceId, PullProgress)>,
     last: Option<(State, Option<String>)>,
@@ -50,14 +52,15 @@ impl App {
     /// Steps towards `goal`, the first at once.
     pub fn follow(
         self: &std::sync::Arc<Self>,
-        id: InstanceId,
+        row: &Instance,
         goal: Goal,
     ) -> impl Stream<Item = Step> + Send + use<> {
         let follow = Follow {
             changes: self.store.subscribe(),
             pulls: self.pulls.subscribe(),
             app: self.clone(),
-            id,
+            id: row.id,
+            generation: row.generation,
             goal,
             last: None,
             ended: false,
@@ -105,6 +108,9 @@ impl Follow {
             }));
         };
         let settled = row.image_generation == row.generation && row.restart_done == row.restart_wanted;
+        if self.goal == Goal::Ready && row.generation < self.generation {
+            return Ok(Some(Step::Failed(row.message.unwrap_or_else(|| "the update was taken back".into()))));
+        }
         let step = match (self.goal, row.desired, row.state) {
             (Goal::Ready, Desired::Running, State::Ready) if settled => {
                 Some(Step::Reached(Some(Box::new(row.clone()))))

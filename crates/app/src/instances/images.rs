@@ -110,6 +110,11 @@ impl App {
                 let patient = matches!(error, RuntimeError::Unavailable(_));
                 let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
+                if !transient
+                    && self.give_up_update(id, generation, &message).await.map_err(JobError::retry)?
+                {
+                    return Ok(());
+                }
                 self.change_instance(id, move |_, row, now| {
                     if row.generation != generation || row.desired != Desired::Running {
                         return Ok(());

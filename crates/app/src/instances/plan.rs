@@ -46,8 +46,17 @@ pub enum Action {
 }
 
 /// `seen` is what the engine has, which is known to be complete.
-pub fn plan(row: &Instance, seen: Option<&Observed>, probing: Probing, now: Millis) -> Action {
-    let overdue_at = row.state.bound(&row.spec).map(|bound| row.since.plus(bound));
+///
+/// `watched_since` is when the engine was last reconnected to: time in which nobody could act does not count against
+/// an instance.
+pub fn plan(
+    row: &Instance,
+    seen: Option<&Observed>,
+    probing: Probing,
+    watched_since: Millis,
+    now: Millis,
+) -> Action {
+    let overdue_at = row.state.bound(&row.spec).map(|bound| row.since.max(watched_since).plus(bound));
     let running = seen.is_some_and(|o| matches!(o.phase, Phase::Running { .. } | Phase::Paused { .. }));
     match row.desired {
         Desired::Deleted => return Action::Delete,
@@ -68,14 +77,16 @@ pub fn plan(row: &Instance, seen: Option<&Observed>, probing: Probing, now: Mill
         State::Sleeping => return Action::Wait(None),
         _ => {}
     }
-    if row.image_generation < row.generation {
+    let was_up = matches!(row.state, State::Starting | State::Ready | State::Unhealthy);
+    // Until an update's image is there, what ran before goes on.
+    let fetching = row.image_generation < row.generation;
+    if fetching && !(was_up && running) {
         // The image's job will say.
         return Action::Wait(overdue_at);
     }
     if let Some(at) = row.retry_at.filter(|at| *at > now) {
         return Action::Wait(Some(at));
     }
-    let was_up = matches!(row.state, State::Starting | State::Ready | State::Unhealthy);
     let Some(seen) = seen else {
         return if was_up {
             Action::Ended { code: 137, started_at: row.since, out_of_memory: false, lost: true }
@@ -83,7 +94,7 @@ pub fn plan(row: &Instance, seen: Option<&Observed>, probing: Probing, now: Mill
             Action::Start
         };
     };
-    if seen.generation != row.generation {
+    if seen.generation != row.generation && !fetching {
         return Action::Start;
     }
     match seen.phase {
@@ -140,6 +151,7 @@ mod tests {
             restart_done: 0,
             crashes: 0,
             exit_code: None,
+            previous: None,
             retry_at: None,
             endpoints: BTreeMap::new(),
             reach: None,
@@ -174,7 +186,7 @@ mod tests {
 
     fn next(row: &Instance, phase: Option<Phase>) -> Action {
         let observed = phase.map(seen);
-        plan(row, observed.as_ref(), Probing::default(), Millis(2000))
+        plan(row, observed.as_ref(), Probing::default(), Millis(0), Millis(2000))
     }
 
     #[test]
@@ -218,6 +230,24 @@ mod tests {
     }
 
     #[test]
+    fn an_update_s_image_is_awaited_while_the_old_container_serves() {
+        let mut updating = row(Desired::Running, State::Ready);
+        updating.generation = 2;
+        assert_eq!(next(&updating, Some(RUNNING)), Action::Wait(None));
+        updating.image_generation = 2;
+        assert_eq!(next(&updating, Some(RUNNING)), Action::Start);
+    }
+
+    #[test]
+    fn downtime_of_ours_does_not_count() {
+        let starting = row(Desired::Running, State::Starting);
+        let late = Millis(1_000_000_000);
+        let observed = seen(RUNNING);
+        assert_eq!(plan(&starting, Some(&observed), Probing::default(), Millis(0), late), Action::Overdue);
+        assert_eq!(plan(&starting, Some(&observed), Probing::default(), late, late), Action::ProbeStartup);
+    }
+
+    #[test]
     fn wanted_stopped_or_deleted() {
         let at = |state| row(Desired::Stopped, state);
         assert_eq!(next(&at(State::Stopping), Some(RUNNING)), Action::Stop);
@@ -241,6 +271,7 @@ mod tests {
                         &row(desired, state),
                         observed.as_ref(),
                         Probing::default(),
+                        Millis(0),
                         Millis(1_000_000_000),
                     );
                     if let Action::Wait(until) = action {

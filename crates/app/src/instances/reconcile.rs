@@ -65,6 +65,8 @@ struct Reconciler {
     observed: BTreeMap<InstanceId, Observed>,
     tasks: TaskTracker,
     starts: Arc<Semaphore>,
+    /// When the engine was last found.
+    watched_since: Millis,
     /// Steps that ended: whose, and whether the engine may have changed. At most one for each instance.
     done: mpsc::UnboundedSender<(InstanceId, bool)>,
     report: Report,
@@ -84,6 +86,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         tasks: TaskTracker::new(),
         // More in flight only adds latency (measured); who waits is told so.
         starts: Arc::new(Semaphore::new(cores * 2)),
+        watched_since: Millis(0),
     };
     let mut changes = reconciler.app.store.subscribe();
     let mut stale = true;
@@ -150,7 +153,10 @@ impl Reconciler {
     async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
         let started = self.app.clock.now();
         match self.app.runtime.watch().await {
-            Ok(stream) => self.resync().await.then_some(stream),
+            Ok(stream) => {
+                self.watched_since = self.app.clock.now();
+                self.resync().await.then_some(stream)
+            }
             Err(error) => {
                 self.engine_is_down(&error);
                 self.report.finished(&self.app, started, Err(Error::from(error))).await;
@@ -323,7 +329,7 @@ impl Reconciler {
                 }
                 entry.1
             };
-            match plan(row, observed.as_ref(), probing, now) {
+            match plan(row, observed.as_ref(), probing, self.watched_since, now) {
                 Action::Wait(until) => {
                     if let Some(at) = until {
                         soonest(at);
@@ -406,10 +412,7 @@ async fn perform(
             } else {
                 app.restart_container(row).await
             };
-            if let Err(error) = &outcome {
-                app.record_trying(row.id, error.to_string()).await?;
-            }
-            outcome
+            noted(app, row, outcome).await
         }
         Action::Adopt => match observed {
             Some(observed) => app.adopt(row, &observed).await,
@@ -418,16 +421,24 @@ async fn perform(
         Action::Ended { code, started_at, out_of_memory, lost } => {
             app.ended(row, code, started_at, out_of_memory, lost).await
         }
-        Action::Stop => app.stop_container(row).await,
+        Action::Stop => noted(app, row, app.stop_container(row).await).await,
         Action::Stopped => app.record_stopped(row.id).await,
         Action::Quiesce => Ok(app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?),
-        Action::Delete => app.delete_container(row).await,
+        Action::Delete => noted(app, row, app.delete_container(row).await).await,
         Action::Overdue => app.overdue(row, observed.as_ref()).await,
         Action::ProbeStartup | Action::ProbeReadiness => {
             let Some(observed) = observed else { return Ok(()) };
             probe(app, row, observed, action == Action::ProbeStartup, probing, memory).await
         }
     }
+}
+
+/// Shows why a step has to be tried again.
+async fn noted(app: &App, row: &Instance, outcome: Result<()>) -> Result<()> {
+    if let Err(error) = &outcome {
+        app.record_trying(row.id, error.to_string()).await?;
+    }
+    outcome
 }
 
 async fn probe(
@@ -500,12 +511,12 @@ impl App {
 
     /// Changes the message of an instance that waits, and nothing else.
     async fn note(&self, id: InstanceId, text: String) -> Result<()> {
-        self.change_instance(id, move |_, row, now| {
-            if row.state == State::Pending {
-                super::enter(row, State::Pending, Some(text.clone()), now)
-            } else {
-                Ok(())
+        self.change_instance(id, move |_, row, now| match row.state {
+            State::Pending | State::Stopping | State::Deleting => {
+                let state = row.state;
+                super::enter(row, state, Some(text.clone()), now)
             }
+            _ => Ok(()),
         })
         .await?;
         Ok(())

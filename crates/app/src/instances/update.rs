@@ -4,7 +4,7 @@ use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::{InstanceSpec, PullPolicy};
-use ryokan_store::instances::Instance;
+use ryokan_store::instances::{Instance, Previous};
 use serde_json::json;
 
 use crate::instances::{enter, secrets_of};
@@ -58,7 +58,6 @@ impl App {
                     return Ok(());
                 }
                 let new_container = needs_new_container(&row.spec, &spec) || !secrets.is_empty() || pull_again;
-                row.spec = spec.clone();
                 for (name, value) in &secrets {
                     match value {
                         Some(value) => tx.put_secret(&seal, &secrets_of(id), name, value, now.0)?,
@@ -66,14 +65,24 @@ impl App {
                     }
                 }
                 if new_container {
+                    // What runs now goes on until the new image is there, and again if it never comes.
+                    if row.image_generation == row.generation && matches!(row.state, State::Ready | State::Unhealthy) {
+                        row.previous = Some(Previous {
+                            generation: row.generation,
+                            spec: row.spec.clone(),
+                            image_id: row.image_id.clone(),
+                            image_digest: row.image_digest.clone(),
+                        });
+                    }
                     row.generation += 1;
                     row.crashes = 0;
                     row.retry_at = None;
-                    if row.desired == Desired::Running {
+                    if row.desired == Desired::Running && row.previous.is_none() {
                         enter(row, State::Pending, Some("updating".into()), now)?;
                     }
                     tx.enqueue_job(&job_for(row), now.0)?;
                 }
+                row.spec = spec.clone();
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
             })

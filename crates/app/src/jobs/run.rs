@@ -33,7 +33,8 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             Ok(jobs) => {
                 for job in jobs {
                     // Taken here, not in the task: what is claimed must be worked on, or its lease would run out.
-                    let (app, slot, stop) = (app.clone(), slots.clone().try_acquire_owned().ok(), stop.clone());
+                    let (app, slot, stop) =
+                        (app.clone(), slots.clone().try_acquire_owned().ok(), stop.clone());
                     tracker.spawn(async move {
                         let _slot = slot;
                         tokio::select! {

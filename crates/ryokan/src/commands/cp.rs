@@ -16,9 +16,12 @@ use crate::progress::transfer;
 
 const MAX_FILE: u64 = 1024 * 1024 * 1024;
 
-/// Copy a file into or out of an instance. One side is `NAME:/PATH`, the other a local file, or - for standard input or output.
+/// Copy a file into or out of an instance.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+One side is NAME:/PATH, the other a local file, or - for standard input or output. A path that ends with / means \
+into that folder.
+
 Examples:
   ryokan cp notes.md claw:/data/
   ryokan cp claw:/data/notes.md .
@@ -164,10 +167,15 @@ async fn down(cx: &Context, name: &str, path: &str, target: Place) -> Outcome {
 }
 
 async fn open(client: &Client, name: &str, path: &str) -> Outcome<Download> {
-    let download = client.download(name, path).await.map_err(|e| Failure::from(e).missing(NO_INSTANCE))?;
-    download.ok_or_else(|| {
-        Failure::usage(format!("{name}:{path} is a folder; cp copies single files"))
-            .hint(format!("ryokan exec {name} -- tar -C {path} -c . | tar -x -C TARGET"))
+    client.download(name, path).await.map_err(|error| {
+        let refused = matches!(error.status(), Some(400 | 409));
+        let failure = Failure::from(error).missing(NO_INSTANCE);
+        if refused {
+            failure
+                .hint(format!("a folder goes through tar: ryokan exec {name} -- tar -C {path} -c . | tar -x"))
+        } else {
+            failure
+        }
     })
 }
 

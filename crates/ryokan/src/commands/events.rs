@@ -29,7 +29,7 @@ pub(crate) struct Events {
     /// All after this number; 0 for all that there are
     #[arg(long, value_name = "SEQ")]
     since_seq: Option<i64>,
-    /// At most this many [100 when neither this nor --since-seq is given]
+    /// At most this many (100 when neither this nor --since-seq is given)
     #[arg(long, value_name = "COUNT", conflicts_with = "follow")]
     limit: Option<u32>,
 }

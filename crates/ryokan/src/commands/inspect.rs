@@ -28,17 +28,13 @@ impl Inspect {
             return cx.out.json(&instance);
         }
         let ports = client.ports(&self.name).await?;
-        sheet(cx, &instance, &ports).print(&cx.out)
+        sheet(&instance, &ports).print(&cx.out)
     }
 }
 
-fn sheet(cx: &Context, instance: &Instance, ports: &[PortInfo]) -> Sheet {
+fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
     let (spec, now) = (&instance.spec, now());
-    let mut state = format!(
-        "{}, {} ago",
-        cx.out.paint(instance.state.as_str(), Tone::of(instance.state)),
-        age(instance.since, now)
-    );
+    let mut state = format!("{}, {} ago", instance.state, age(instance.since, now));
     if instance.crashes > 0 {
         let _ = write!(state, ", {} crashes in a row", instance.crashes);
     }
@@ -49,7 +45,7 @@ fn sheet(cx: &Context, instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line("id", instance.id.to_string())
         .line("project", instance.project.as_str())
         .line("template", instance.template.as_str())
-        .line("state", state)
+        .toned("state", state, Tone::of(instance.state))
         .line("message", instance.message.clone().unwrap_or_default())
         .line("exit code", instance.exit_code.map(|c| c.to_string()).unwrap_or_default())
         .line("desired", instance.desired.as_str())

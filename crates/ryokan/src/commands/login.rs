@@ -11,10 +11,12 @@ use crate::connection::{self, Stored};
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
 
-/// Sign in to a server and remember it. The address comes from `--url`, `RYOKAN_URL` or the last login. Without options a token is asked for, and typed
-/// unseen.
+/// Sign in to a server and remember it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: ryokan login --url https://rooms.example.com --token-stdin < token.txt")]
+#[command(after_help = "\
+The address comes from --url, RYOKAN_URL or the last login. Without options a token is asked for, and typed unseen.
+
+Example: ryokan login --url https://rooms.example.com --token-stdin < token.txt")]
 pub(crate) struct Login {
     /// Read the token from standard input
     #[arg(long, conflicts_with_all = ["password", "user", "password_stdin"])]
@@ -22,7 +24,7 @@ pub(crate) struct Login {
     /// Sign in with login and password; a token is made for this machine
     #[arg(long)]
     password: bool,
-    /// Whose password [asked for when absent]
+    /// Whose password (asked for when absent)
     #[arg(long, value_name = "LOGIN")]
     user: Option<String>,
     /// Read the password from standard input
@@ -30,8 +32,9 @@ pub(crate) struct Login {
     password_stdin: bool,
 }
 
-/// Forget the server, and revoke the token when `login --password` made it.
+/// Forget the server.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "A token that `login --password` has made is revoked.")]
 pub(crate) struct Logout {}
 
 impl Login {

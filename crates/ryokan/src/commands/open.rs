@@ -9,7 +9,7 @@ use crate::failure::{Failure, Outcome};
 /// Print the address of an instance, or of the dashboard; on a desktop, open it in the browser.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Open {
-    /// Instance [the dashboard when absent]
+    /// Instance (the dashboard when absent)
     name: Option<String>,
     /// Only print
     #[arg(long)]

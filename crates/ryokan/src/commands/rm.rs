@@ -12,8 +12,9 @@ use crate::progress::Board;
 use crate::terminal;
 use crate::wait::{Goal, Wait};
 
-/// Delete instances with their disks. Asks first when there is a terminal to ask on.
+/// Delete instances with their disks.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Asks first when there is a terminal to ask on.")]
 pub(crate) struct Rm {
     /// Instances
     #[arg(required = true, value_name = "NAME")]

@@ -1,8 +1,9 @@
 //! `ryokan run` and `ryokan update`.
 
-use ryokan_api::client::{Client, Operation, ProgressKind};
+use ryokan_api::client::{Client, ProgressKind};
 use ryokan_api::instance::InstanceRequest;
 use ryokan_api::model::Name;
+use ryokan_api::model::instance::Desired;
 use ryokan_api::model::quantity::Span;
 use ryokan_api::model::spec::RestartPolicy;
 
@@ -13,20 +14,22 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Board;
 use crate::wait::{Goal, Reached, Wait};
 
-/// Create an instance, wait until it answers, and print its address. What no flag says is the template's.
+/// Create an instance, wait until it answers, and print its address.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+What no option says is the template's. The address goes to standard output.
+
 Examples:
   ryokan run hello
   ryokan run openclaw --name claw --secret OPENAI_API_KEY=@key.txt
   ryokan run --image ghcr.io/me/agent:1.2 -p 3000 -e LOG=debug --volume data:/data --memory 1Gi")]
 pub(crate) struct Run {
-    /// Template [see `ryokan templates list`; `custom` when only --image is given]
+    /// Template (see `ryokan templates list`; `custom` when only --image is given)
     template: Option<Name>,
-    /// Name of the instance [generated when absent]
+    /// Name of the instance (generated when absent)
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// Project that it belongs to [your own when absent]
+    /// Project that it belongs to (your own when absent)
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
     /// Do not wait; print the name
@@ -75,14 +78,17 @@ impl Run {
     }
 }
 
-/// Change an instance in place. What no flag says stays. Ports, volumes and arguments that are given replace all that
-/// were there. The container is made anew when it has to be; its disks stay.
+/// Change an instance in place.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]
+#[command(after_help = "\
+What no option says stays. Ports, volumes and arguments that are given replace all that were there. The container is \
+made anew when it has to be; its disks stay.
+
+Example: ryokan update claw --image openclaw:2 --memory 2Gi --unset DEBUG")]
 pub(crate) struct Update {
     /// Instance
     name: String,
-    /// Remove a variable or secret [repeatable]
+    /// Remove a variable or secret (repeatable)
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
     /// Do not wait
@@ -104,38 +110,27 @@ impl Update {
         }
         let client = cx.client()?;
         let not_found = |e| Failure::from(e).missing(NO_INSTANCE);
-        if restart.is_some() || !self.unset.is_empty() {
-            let spec = client.instance(&self.name).await.map_err(not_found)?.spec;
-            if let Some(restart) = restart {
-                request.restart = Some(RestartPolicy { mode: restart.mode(), ..spec.restart });
-            }
-            for name in &self.unset {
-                if spec.secret_env.contains(name) {
-                    request.secret_env.insert(name.clone(), None);
-                } else if spec.env.contains_key(name) {
-                    request.env.insert(name.clone(), None);
-                } else {
-                    return Err(Failure::usage(format!(
-                        "--unset {name}: {} has no such variable",
-                        self.name
-                    )));
-                }
+        let before = client.instance(&self.name).await.map_err(not_found)?;
+        if let Some(restart) = restart {
+            request.restart = Some(RestartPolicy { mode: restart.mode(), ..before.spec.restart });
+        }
+        for name in &self.unset {
+            if before.spec.secret_env.contains(name) {
+                request.secret_env.insert(name.clone(), None);
+            } else if before.spec.env.contains_key(name) {
+                request.env.insert(name.clone(), None);
+            } else {
+                return Err(Failure::usage(format!("--unset {name}: {} has no such variable", self.name)));
             }
         }
-        if self.no_wait {
+        // What is stopped stays stopped: there is nothing to wait for.
+        if self.no_wait || before.desired != Desired::Running {
             let instance = client.update_instance(&self.name, &request).await.map_err(not_found)?;
             return if cx.out.json { cx.out.json(&instance) } else { cx.out.line(instance.name.as_str()) };
         }
         let board = Board::new(&cx.out);
         let mut line = board.line(&self.name);
         let operation = client.update_instance_watched(&self.name, &request).await.map_err(not_found)?;
-        // A stopped instance stays stopped: there is nothing to wait for.
-        if let Operation::Accepted(instance) = &operation
-            && instance.state.is_at_rest()
-        {
-            drop(line);
-            return if cx.out.json { cx.out.json(instance) } else { cx.out.line(&instance.url) };
-        }
         let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout };
         let reached = wait.for_operation(operation, Some(&self.name), &mut line).await?;
         drop(line);

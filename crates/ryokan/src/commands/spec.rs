@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use ryokan_api::instance::InstanceRequest;
+use ryokan_api::model::Secret;
 use ryokan_api::model::image::ImageRef;
 use ryokan_api::model::quantity::{Bytes, Cpus, Span};
 use ryokan_api::model::spec::{Access, Port, Protocol, PullPolicy, RestartMode, VolumeMount};
@@ -24,13 +25,13 @@ pub(crate) struct SpecFlags {
     /// Whether the registry is asked before a start
     #[arg(long, value_name = "WHEN")]
     pull: Option<Pull>,
-    /// Port that the agent listens on; the first is the gateway's [repeatable]
+    /// Port that the agent listens on; the first is the gateway's (repeatable)
     #[arg(short, long = "port", value_name = "[NAME:]PORT[/tcp]")]
     ports: Vec<PortFlag>,
-    /// Variable; without a value it is taken from this environment [repeatable]
+    /// Variable; without a value it is taken from this environment (repeatable)
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// Secret variable, from a file, from standard input, or from this environment [repeatable]
+    /// Secret variable, from a file, from standard input, or from this environment (repeatable)
     #[arg(long = "secret", value_name = "NAME[=@FILE|=-]")]
     secrets: Vec<String>,
     /// Cores, as in 1, 0.5 or 500m
@@ -42,7 +43,7 @@ pub(crate) struct SpecFlags {
     /// Most processes and threads
     #[arg(long, value_name = "COUNT")]
     pids: Option<u32>,
-    /// Disk of the instance that outlives its containers [repeatable]
+    /// Disk of the instance that outlives its containers (repeatable)
     #[arg(long = "volume", value_name = "NAME:/PATH[:ro]")]
     volumes: Vec<VolumeFlag>,
     /// Runtime of the engine, as in runc, runsc, kata
@@ -162,7 +163,7 @@ impl SpecFlags {
                 return Err(Failure::usage("only one --secret can come from standard input"));
             }
             let value = source.read(&name)?;
-            request.secret_env.insert(name, Some(ryokan_api::model::Secret::new(value)));
+            request.secret_env.insert(name, Some(Secret::new(value)));
         }
         Ok(request)
     }

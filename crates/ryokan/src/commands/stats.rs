@@ -26,7 +26,7 @@ const REDRAW: Duration = Duration::from_millis(500);
 /// Show what instances use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stats {
-    /// Instances [all that run when absent]
+    /// Instances (all that run when absent)
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// One sample

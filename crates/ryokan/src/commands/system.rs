@@ -19,7 +19,7 @@ pub(crate) struct System {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Version, store and engine [what `ryokan system` shows]
+    /// Version, store and engine (what `ryokan system` shows)
     Status,
     /// The settings in force, secrets left out
     Config,
@@ -60,7 +60,7 @@ impl System {
                 if cx.out.json {
                     return cx.out.json(&config);
                 }
-                let text = toml::to_string_pretty(&config).map_err(|e| {
+                let text = toml::to_string_pretty(&set(config)).map_err(|e| {
                     Failure::new(format!("the settings cannot be shown: {e}")).hint("use --json")
                 })?;
                 cx.out.line(text.trim_end())
@@ -80,6 +80,18 @@ impl System {
             Action::Reconcilers => reconcilers(cx, client.reconcilers().await?),
             Action::Ready => ready(cx, &client.readiness().await?),
         }
+    }
+}
+
+/// Without what is not set, for which TOML has no word.
+fn set(config: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match config {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(n, v)| (n, set(v))).collect()
+        }
+        Value::Array(items) => items.into_iter().filter(|v| !v.is_null()).map(set).collect(),
+        other => other,
     }
 }
 

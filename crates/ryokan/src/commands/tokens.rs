@@ -39,13 +39,13 @@ enum Action {
 struct Create {
     /// What it is for
     label: String,
-    /// What it may do: read, write or admin [write when absent]
+    /// What it may do: read, write or admin (write when absent)
     #[arg(long, value_name = "SCOPE")]
     scope: Option<Scope>,
     /// The one project that it is for
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// How long it is good, as in 30d [for ever when absent]
+    /// How long it is good, as in 30d (for ever when absent)
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
     /// Of another account; operators only

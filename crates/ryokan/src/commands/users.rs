@@ -26,7 +26,7 @@ enum Action {
     Create(Create),
     /// Show an account
     Show {
-        /// Account [your own when absent]
+        /// Account (your own when absent)
         user: Option<String>,
     },
     /// Change a password
@@ -76,7 +76,7 @@ struct Create {
 
 #[derive(Debug, clap::Args)]
 struct Password {
-    /// Account [your own when absent]
+    /// Account (your own when absent)
     user: Option<String>,
     /// Read it from standard input; for your own account the current one first, each on a line
     #[arg(long)]

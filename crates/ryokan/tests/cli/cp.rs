@@ -2,8 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::json;
-
 use super::scripted::{Answer, Piece, Server, text};
 use super::user::User;
 
@@ -74,7 +72,7 @@ async fn half_a_file_is_none() {
 #[tokio::test]
 async fn what_cannot_be_copied() {
     let server = Server::start().await;
-    server.on(FILES, Answer::json(&json!([])));
+    server.on(FILES, Answer::problem(400, "invalid", "The path is a directory."));
     let user = User::of(&server);
     std::fs::create_dir(user.path("folder")).unwrap();
     insta::assert_snapshot!("cp_folder_up", user.run(&["cp", "folder", "claw:/data"]).await);

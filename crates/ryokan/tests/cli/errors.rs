@@ -84,10 +84,10 @@ async fn throttling_says_how_long() {
 
 #[tokio::test]
 async fn nobody_listens() {
-    // A port that was free a moment ago; the kernel does not give it out again so soon.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // A port that is taken, so that nobody else gets it, but not listened on.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", taken.local_addr().unwrap());
     let user = User::new(&url).with("RYOKAN_URL", &url);
     insta::assert_snapshot!("error_unreachable", user.run(&["ps"]).await);
 }

@@ -86,6 +86,7 @@ async fn a_password_becomes_a_token_that_logout_revokes() {
     );
     assert_eq!(seen[0].json(), json!({ "login": "ann", "password": "hush" }));
     assert_eq!(seen[1].header("cookie"), "ryokan_session=cookiehush");
+    assert_eq!(seen[1].header("origin"), server.url);
     assert_eq!(seen[3].header("authorization"), "Bearer ryk_new_hush");
 }
 
@@ -138,6 +139,15 @@ async fn proxies_are_not_asked_for_this_machine() {
     let user =
         User::of(&server).with("HTTP_PROXY", "http://127.0.0.1:1").with("http_proxy", "http://127.0.0.1:1");
     assert_eq!(user.run(&["ps"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn names_below_localhost_need_no_resolver() {
+    let server = server().await;
+    let user = User::new(&server.url);
+    let url = server.url.replace("127.0.0.1", "api.localhost");
+    assert_eq!(user.run(&["--url", &url, "ps"]).await.code, Some(0));
+    assert_eq!(server.seen()[0].header("host"), url.strip_prefix("http://").unwrap());
 }
 
 #[tokio::test]

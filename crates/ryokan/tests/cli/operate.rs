@@ -64,7 +64,8 @@ async fn rm() {
     );
     server.on("DELETE /v1/instances/b", Answer::status(202, &instance("b", "deleting")));
     let user = User::of(&server);
-    insta::assert_snapshot!("rm", user.run(&["rm", "a", "b"]).await);
+    insta::assert_snapshot!("rm", user.run(&["rm", "a"]).await);
+    assert_eq!(user.run(&["rm", "a", "b"]).await.stdout, "a\nb\n");
     user.run(&["rm", "--force", "--keep-volumes", "--no-wait", "b"]).await;
     assert_eq!(server.lines().last().unwrap(), "DELETE /v1/instances/b?force=true&keep_volumes=true");
 }

@@ -122,7 +122,22 @@ async fn a_failed_start_shows_why_and_what_to_do() {
         Answer::lines([text(log_line(1, "stdout", "starting")), text(log_line(2, "stderr", "no such key"))]),
     );
     insta::assert_snapshot!("run_failed", User::of(&server).run(&["run", "hello", "--name", "claw"]).await);
-    assert_eq!(server.lines()[1], "GET /v1/instances/claw/logs?tail=10");
+    assert_eq!(server.lines().last().unwrap(), "GET /v1/instances/claw/logs?tail=10");
+}
+
+#[tokio::test]
+async fn a_server_that_is_shut_down_is_no_failed_start() {
+    let server = Server::start().await;
+    let error = json!({ "name": "claw", "message": "the server is shutting down; the operation goes on" });
+    server.on(
+        "POST /v1/instances",
+        Answer::events([sse("created", &json!({ "name": "claw" })), sse("error", &error)]),
+    );
+    server.on("GET /v1/instances/claw", Answer::Nothing);
+    server.on("GET /v1/instances/claw", Answer::Nothing);
+    server.on("GET /v1/instances/claw", Answer::json(&instance("claw", "starting")));
+    server.on("GET /v1/instances/claw", Answer::json(&instance("claw", "ready")));
+    insta::assert_snapshot!("run_over_a_restart", User::of(&server).run(&["run", "hello"]).await);
 }
 
 #[tokio::test]
@@ -172,9 +187,12 @@ async fn an_unfinished_stream_without_a_name() {
 #[tokio::test]
 async fn a_program_that_ends_is_no_failure() {
     let server = Server::start().await;
-    let end = json!({ "name": "job", "state": "stopped" });
+    let end = json!({ "name": "job", "message": "it ended with exit code 0" });
+    let mut stopped = instance("job", "stopped");
+    stopped["exit_code"] = json!(0);
+    server.on("GET /v1/instances/job", Answer::json(&stopped));
     server.on("GET /v1/templates/hello", Answer::json(&template()));
-    server.on("POST /v1/instances", Answer::events([sse("stopped", &end)]));
+    server.on("POST /v1/instances", Answer::events([sse("error", &end)]));
     let user = User::of(&server);
     insta::assert_snapshot!("run_ended", user.run(&["run", "hello", "--restart", "on_failure"]).await);
     assert_eq!(
@@ -194,7 +212,7 @@ async fn waiting_has_a_limit() {
             Piece::Wait(forever),
         ]),
     );
-    let ran = User::of(&server).run(&["run", "hello", "--timeout", "500ms"]).await;
+    let ran = User::of(&server).run(&["run", "hello", "--timeout", "1s"]).await;
     insta::assert_snapshot!("run_timeout", ran);
 }
 
@@ -225,5 +243,9 @@ async fn update() {
         json!({ "memory": "2Gi", "env": { "NEW": "1", "OLD": null }, "secret_env": { "KEY": null } })
     );
     insta::assert_snapshot!("update_nothing", user.run(&["update", "claw"]).await);
+    server.on("GET /v1/instances/old", Answer::json(&instance("old", "stopped")));
+    server.on("PATCH /v1/instances/old", Answer::status(202, &instance("old", "stopped")));
+    assert_eq!(user.run(&["update", "old", "--cpus", "2"]).await.stdout, "old\n");
+    assert_eq!(server.seen().last().unwrap().header("accept"), "*/*");
     insta::assert_snapshot!("update_unset_unknown", user.run(&["update", "claw", "--unset", "NOPE"]).await);
 }

@@ -207,7 +207,7 @@ async fn system() {
                 "reach": "bridge", "cpus": 2, "memory_bytes": 8_000_000_000_u64 },
         })),
     );
-    let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false }, "zone": "localhost" });
+    let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false, "grace": null }, "zone": "localhost", "url": null });
     server.on("GET /v1/system/config", Answer::json(&config));
     let job = |state: &str, error: Option<&str>| {
         json!({
@@ -223,7 +223,7 @@ async fn system() {
     server.on(
         "GET /v1/system/reconcilers",
         Answer::page(&[
-            json!({ "name": "instances", "started_at": ago(1), "finished_at": ago(0), "outcome": "ok", "backlog": 0 }),
+            json!({ "name": "instances", "started_at": ago(3), "finished_at": ago(2), "outcome": "ok", "backlog": 0 }),
             json!({ "name": "orphans", "started_at": ago(90), "outcome": "failed", "backlog": 12, "error": "no engine" }),
         ]),
     );

@@ -10,12 +10,14 @@ use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
 use tokio::process::Child;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::exec::{exit, send};
-use super::scripted::{Answer, Server};
+use super::samples::stats;
+use super::scripted::{Answer, Piece, Server, sse};
 use super::user::User;
 
 /// A terminal: what the program sees, and the side that a person sits at.
@@ -152,6 +154,51 @@ async fn the_terminal_is_restored_whatever_happens() {
 }
 
 #[tokio::test]
+async fn progress_is_drawn_and_taken_away() {
+    let server = Server::start().await;
+    let go_on = Arc::new(Notify::new());
+    let pull = json!({ "name": "claw", "state": "building", "message": "pulling", "done": 10, "total": 100 });
+    server.on(
+        "POST /v1/instances",
+        Answer::events([
+            sse("created", &json!({ "name": "claw", "state": "pending" })),
+            sse("pending", &pull),
+            Piece::Wait(go_on.clone()),
+            sse("ready", &json!({ "name": "claw", "url": "http://claw.localhost:7700" })),
+        ]),
+    );
+    let user = User::of(&server);
+    let terminal = Terminal::open(80, 24);
+    let mut child = terminal.spawn(&user, &["run", "hello"]);
+    let shown = terminal.shown("10 B/100 B").await;
+    assert!(shown.contains("claw: building, pulling [==>"), "{shown:?}");
+    go_on.notify_one();
+    let rest = terminal.shown("http://claw.localhost:7700\r\n").await;
+    assert!(rest.ends_with("\r\x1b[2Kclaw is ready.\r\nhttp://claw.localhost:7700\r\n"), "{rest:?}");
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn samples_are_redrawn_in_place() {
+    let server = Server::start().await;
+    let go_on = Arc::new(Notify::new());
+    let mut second = stats();
+    second["pids"] = json!(77);
+    server.on(
+        "GET /v1/instances/claw/stats",
+        Answer::events([sse("stats", &stats()), Piece::Wait(go_on.clone()), sse("stats", &second)]),
+    );
+    let user = User::of(&server);
+    let terminal = Terminal::open(120, 24);
+    let mut child = terminal.spawn(&user, &["stats", "claw", "--color", "never"]);
+    terminal.shown("4.0 KiB     3").await;
+    go_on.notify_one();
+    let rest = terminal.shown("runs any more.").await;
+    assert!(rest.contains("\x1b[2A\x1b[J"), "{rest:?}");
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_deletion_is_asked_about() {
     let server = Server::start().await;
     server.on("DELETE /v1/instances/claw", Answer::empty());
@@ -159,7 +206,7 @@ async fn a_deletion_is_asked_about() {
     let terminal = Terminal::open(80, 24);
     let mut child = terminal.spawn(&user, &["rm", "claw"]);
     let shown = terminal.shown("[y/N]").await;
-    assert_eq!(shown, "Delete claw with all data on their disks? [y/N]");
+    assert_eq!(shown.trim_end(), "Delete claw with all data on their disks? [y/N]");
     (&terminal.person).write_all(b"\n").unwrap();
     assert_eq!(child.wait().await.unwrap().code(), Some(1));
     assert_eq!(server.lines().len(), 0);
@@ -179,9 +226,12 @@ async fn a_token_is_typed_unseen() {
     let mut child = terminal.spawn(&user, &["login"]);
     terminal.shown("Token for").await;
     // Typed once the program listens unseen; before, the terminal itself would show it.
-    while !terminal.is_raw() {
-        tokio::task::yield_now().await;
-    }
+    let unseen = async {
+        while !terminal.is_raw() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), unseen).await.expect("it never listens unseen");
     (&terminal.person).write_all(b"ryk_hushx\x7f\r").unwrap();
     let shown = terminal.shown("as ann.").await;
     assert!(!shown.contains("hush"), "{shown}");

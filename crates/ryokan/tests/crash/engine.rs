@@ -28,22 +28,22 @@ impl Engine {
             namespace,
             child: None,
         };
-        let up = Command::new("ip")
-            .args(["netns", "exec", &engine.namespace, "ip", "link", "set", "lo", "up"])
-            .status();
+        let up = engine.place().command("ip").args(["link", "set", "lo", "up"]).status();
         up.is_ok_and(|s| s.success()).then_some(engine)
     }
 
     fn place(&self) -> Place {
-        let prefix = ["ip", "netns", "exec", &self.namespace].map(str::to_owned).to_vec();
+        // Unlike `ip netns exec`, this leaves `/sys` and with it the control groups as they are.
+        let prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{}", self.namespace)];
         Place { prefix, socket: Some(self.folder.path().join("docker.sock")), ..Place::default() }
     }
 
     fn start(&mut self) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(path("dockerd.log")).unwrap();
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.namespace, "dockerd"])
+        let child = self
+            .place()
+            .command("dockerd")
             .args([
                 "--data-root",
                 &path("data"),
@@ -78,7 +78,10 @@ impl Engine {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = std::fs::remove_file(self.folder.path().join("docker.pid"));
+        // Its containerd dies with it; where nobody reaps orphans, the next dockerd would take the dead one for alive.
+        for file in ["docker.pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn progress(
 ) -> Response {
     let name = row.name.to_string();
     let stop = context.stop.clone();
-    let steps = context.app.follow(row.id, goal);
+    let steps = context.app.follow(row, goal);
     let context = context.clone();
     let ended = {
         let name = name.clone();

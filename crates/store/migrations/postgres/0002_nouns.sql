@@ -92,6 +92,7 @@ CREATE TABLE instances (
     restart_done BIGINT NOT NULL,
     crashes BIGINT NOT NULL,
     exit_code BIGINT,
+    previous TEXT,
     retry_at BIGINT,
     endpoints TEXT NOT NULL,
     reach TEXT,

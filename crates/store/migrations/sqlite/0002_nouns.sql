@@ -92,6 +92,7 @@ CREATE TABLE instances (
     restart_done INTEGER NOT NULL,
     crashes INTEGER NOT NULL,
     exit_code INTEGER,
+    previous TEXT,
     retry_at INTEGER,
     endpoints TEXT NOT NULL,
     reach TEXT,

@@ -184,7 +184,11 @@ impl Sse {
     pub async fn open(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, kind) = (response.status(), response.headers()["content-type"].clone());
-        assert!(status.is_success() && kind == "text/event-stream", "{status} {kind:?}: {}", response.text().await.unwrap());
+        assert!(
+            status.is_success() && kind == "text/event-stream",
+            "{status} {kind:?}: {}",
+            response.text().await.unwrap()
+        );
         Self { body: Box::pin(response.bytes_stream()), buffer: String::new() }
     }
 

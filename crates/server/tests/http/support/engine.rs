@@ -302,8 +302,12 @@ impl Container {
     fn exit(&mut self, code: i64) {
         if let Phase::Running { started_at } | Phase::Paused { started_at } = self.phase {
             let finished_at = SystemClock.now();
-            self.phase =
-                Phase::Exited { started_at, finished_at, code, out_of_memory: code == 137 && self.log.is_empty() };
+            self.phase = Phase::Exited {
+                started_at,
+                finished_at,
+                code,
+                out_of_memory: code == 137 && self.log.is_empty(),
+            };
         }
     }
 }
@@ -521,7 +525,9 @@ impl Runtime for Engine {
                 let mut typed = typed?;
                 loop {
                     match typed.recv().await {
-                        Some(ExecInput::Data(bytes)) => return Some((Ok((Output::Stdout, bytes)), Some(typed))),
+                        Some(ExecInput::Data(bytes)) => {
+                            return Some((Ok((Output::Stdout, bytes)), Some(typed)));
+                        }
                         Some(ExecInput::Resize(..)) => {}
                         Some(ExecInput::Eof) | None => return None,
                     }

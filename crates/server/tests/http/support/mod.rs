@@ -158,8 +158,7 @@ impl Site {
 
     /// Another server beside the test's own.
     pub async fn another(&self) -> Running {
-        let overrides =
-            Overrides { runtime: Some(self.engine.clone()), clock: Some(self.clock.clone()) };
+        let overrides = Overrides { runtime: Some(self.engine.clone()), clock: Some(self.clock.clone()) };
         let mut server = Server::build(&self.config(), overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));
@@ -275,8 +274,7 @@ impl Site {
                 .map(|j| j.count)
                 .sum();
             let kept = self.kept_volumes.lock().unwrap().clone();
-            let left: Vec<_> =
-                self.engine.leftovers().into_iter().filter(|l| !kept.contains(l)).collect();
+            let left: Vec<_> = self.engine.leftovers().into_iter().filter(|l| !kept.contains(l)).collect();
             if live == 0 && open == 0 && left.is_empty() {
                 Ok(())
             } else {

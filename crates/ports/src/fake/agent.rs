@@ -1,0 +1,260 @@
+//! The conformance suite's agent, played: what its words do to logs, exit codes and ports, without a process.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use ryokan_model::probe::Check;
+use ryokan_model::spec::InstanceSpec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::runtime::{Exec, ExecInput, ExecSpec, Output, Result, RuntimeError, Workload};
+
+const TERMINATED: i64 = 143;
+
+/// What a container's process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Play {
+    /// Answers on all ports, and ends well when told to. Also what any unknown image does.
+    Serve,
+    IgnoreTerm,
+    Sleep,
+    Log {
+        lines: u32,
+        stay: bool,
+    },
+    Echo(Output, String),
+    Env,
+    Exit(i64),
+}
+
+impl Play {
+    pub(super) fn of(spec: &InstanceSpec) -> Self {
+        let words: Vec<&str> = spec.command.iter().chain(&spec.args).flatten().map(String::as_str).collect();
+        let words = match words.split_first() {
+            Some((first, rest)) if first.ends_with("/agent") => rest,
+            _ => &words[..],
+        };
+        match words {
+            ["ignore-term"] => Self::IgnoreTerm,
+            ["sleep", _] => Self::Sleep,
+            ["echo", words @ ..] => Self::Echo(Output::Stdout, words.join(" ")),
+            ["err", words @ ..] => Self::Echo(Output::Stderr, words.join(" ")),
+            ["env"] => Self::Env,
+            ["exit", code] => Self::Exit(code.parse().unwrap_or(2)),
+            ["log", lines, rest @ ..] => {
+                Self::Log { lines: lines.parse().unwrap_or(0), stay: !rest.is_empty() }
+            }
+            _ => Self::Serve,
+        }
+    }
+
+    /// Its exit code after a stop signal; `None` when it takes no notice.
+    pub(super) const fn on_term(&self) -> Option<i64> {
+        match self {
+            Self::Serve => Some(0),
+            Self::IgnoreTerm => None,
+            _ => Some(TERMINATED),
+        }
+    }
+
+    pub(super) const fn ends_at_once(&self) -> Option<i64> {
+        match self {
+            Self::Serve | Self::IgnoreTerm | Self::Sleep | Self::Log { stay: true, .. } => None,
+            Self::Log { .. } | Self::Echo(..) | Self::Env => Some(0),
+            Self::Exit(code) => Some(*code),
+        }
+    }
+
+    /// What it writes when it starts.
+    pub(super) fn says(&self, workload: &Workload) -> Vec<(Output, String)> {
+        match self {
+            Self::IgnoreTerm => vec![(Output::Stdout, "ready".to_owned())],
+            Self::Log { lines, .. } => (1..=*lines)
+                .map(|n| {
+                    let output = if n % 2 == 1 { Output::Stdout } else { Output::Stderr };
+                    (output, format!("line {n}"))
+                })
+                .collect(),
+            Self::Echo(output, text) => vec![(*output, text.clone())],
+            Self::Env => environment(workload).lines().map(|l| (Output::Stdout, l.to_owned())).collect(),
+            Self::Serve | Self::Sleep | Self::Exit(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn answer(&self, workload: &Workload, check: &Check) -> std::result::Result<(), String> {
+        let port = |name: &str| {
+            let found = workload.spec.ports.iter().find(|p| p.name == name).map(|p| p.port);
+            match found {
+                None => Err(format!("its port `{name}` has no address")),
+                Some(_) if *self != Self::Serve => Err("refuses connections".to_owned()),
+                Some(port) => Ok(port),
+            }
+        };
+        match check {
+            Check::Tcp { port: name } => port(name).map(drop),
+            Check::Http { port: name, path, body: wanted, .. } => {
+                let (status, body) = page(path, port(name)?);
+                match wanted {
+                    _ if status >= 400 => Err(format!("answers {path} with {status}")),
+                    Some(wanted) if !body.contains(wanted) => {
+                        Err(format!("answers {path} with {status}, but without `{wanted}`"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Check::Command { command } => {
+                let spec = ExecSpec { command: command.clone(), ..ExecSpec::default() };
+                match outcome(&HashMap::new(), workload, &spec).map_err(|e| e.to_string())?.code {
+                    0 => Ok(()),
+                    code => Err(format!("its command ended with {code}")),
+                }
+            }
+        }
+    }
+}
+
+fn page(path: &str, port: u16) -> (u16, String) {
+    match path {
+        "/" => (200, format!("hello from {port}\n")),
+        "/health" => (200, "ok\n".to_owned()),
+        _ => (404, "not found\n".to_owned()),
+    }
+}
+
+fn environment(workload: &Workload) -> String {
+    let plain = workload.spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
+    let secret = workload.secret_env.iter().map(|(n, v)| format!("{n}={}\n", v.expose()));
+    plain.chain(secret).collect()
+}
+
+/// What a command writes, and how it ends.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: i64,
+}
+
+fn outcome(programs: &HashMap<String, Outcome>, workload: &Workload, spec: &ExecSpec) -> Result<Outcome> {
+    let words: Vec<&str> = spec.command.iter().map(String::as_str).collect();
+    let refuse = |reason: String| Err(RuntimeError::Refused { field: "command".to_owned(), reason });
+    let (program, words) = match words.split_first() {
+        None => return refuse("must not be empty".to_owned()),
+        Some((program, words)) => (*program, words),
+    };
+    if let Some(outcome) = programs.get(program) {
+        return Ok(outcome.clone());
+    }
+    if !program.ends_with("/agent") {
+        return refuse(format!("the container has no program `{program}`"));
+    }
+    Ok(match words {
+        ["echo", words @ ..] => Outcome { stdout: words.join(" ") + "\n", ..Outcome::default() },
+        ["err", words @ ..] => Outcome { stderr: words.join(" ") + "\n", ..Outcome::default() },
+        ["env"] => {
+            let extra = spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
+            Outcome { stdout: extra.fold(environment(workload), |all, one| all + &one), ..Outcome::default() }
+        }
+        ["exit", code] => Outcome { code: code.parse().unwrap_or(2), ..Outcome::default() },
+        ["cat"] => Outcome::default(),
+        _ => Outcome { stderr: "agent: unknown word\n".to_owned(), code: 2, ..Outcome::default() },
+    })
+}
+
+pub(super) fn exec(
+    programs: &HashMap<String, Outcome>,
+    workload: &Workload,
+    spec: &ExecSpec,
+) -> Result<Exec> {
+    let outcome = outcome(programs, workload, spec)?;
+    let (input, inputs) = mpsc::channel(16);
+    let (ended, has_ended) = oneshot::channel::<()>();
+    let err = if spec.tty.is_some() { Output::Stdout } else { Output::Stderr };
+    let said = [(Output::Stdout, outcome.stdout), (err, outcome.stderr)];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    let said: Vec<_> = said.map(|(output, text)| Ok((output, Bytes::from(text)))).collect();
+    let echoes = spec.stdin && spec.command.get(1).is_some_and(|w| w == "cat");
+    // What is dropped when the output ends tells `exit` that it may.
+    let echo = stream::unfold((inputs, ended), move |(mut inputs, ended)| async move {
+        if !echoes {
+            return None;
+        }
+        loop {
+            match inputs.recv().await? {
+                ExecInput::Data(bytes) => return Some((Ok((Output::Stdout, bytes)), (inputs, ended))),
+                ExecInput::Resize(..) => {}
+                ExecInput::Eof => return None,
+            }
+        }
+    });
+    let exit = async move {
+        let _ = has_ended.await;
+        Ok(outcome.code)
+    };
+    Ok(Exec { input, output: Box::pin(stream::iter(said).chain(echo)), exit: Box::pin(exit) })
+}
+
+/// The played agent's web server, on one connection.
+pub(super) struct Server {
+    port: u16,
+    request: Vec<u8>,
+    /// What is still to be read; `None` until the request is whole.
+    answer: Option<Vec<u8>>,
+    reader: Option<Waker>,
+}
+
+impl Server {
+    pub(super) const fn new(port: u16) -> Self {
+        Self { port, request: Vec::new(), answer: None, reader: None }
+    }
+}
+
+impl AsyncWrite for Server {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.request.extend_from_slice(bytes);
+        if self.answer.is_none() && self.request.windows(4).any(|w| w == b"\r\n\r\n") {
+            let request = String::from_utf8_lossy(&self.request).into_owned();
+            let (status, body) = page(request.split(' ').nth(1).unwrap_or("/"), self.port);
+            let head =
+                format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            self.answer = Some([head, body].concat().into_bytes());
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Server {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let Some(answer) = &mut self.answer else {
+            self.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        let count = answer.len().min(into.remaining());
+        into.put_slice(&answer[..count]);
+        answer.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -18,6 +18,13 @@ use crate::{App, Error, Result, events};
 /// A name is generated this often before we give up on finding a free one.
 const NAME_TRIES: usize = 4;
 
+/// The client's name for one creation, so that asking twice makes one instance.
+pub struct IdempotencyKey {
+    pub key: String,
+    /// What was asked, when the request holds something that was made up on its way here.
+    pub asked: Option<String>,
+}
+
 impl App {
     /// Accepts an instance. It is `pending` when this returns; the reconciler does the rest. The same idempotency key
     /// and request give the same instance again; the same key with another request is a conflict.
@@ -25,7 +32,7 @@ impl App {
         &self,
         caller: &Caller,
         mut request: InstanceRequest,
-        idempotency_key: Option<String>,
+        key: Option<IdempotencyKey>,
     ) -> Result<Instance> {
         let project = match request.project.take() {
             Some(project) => self.find_project(caller, Scope::Write, &project).await?,
@@ -35,8 +42,14 @@ impl App {
             .may(Scope::Write, project.id)
             .map_err(|refused| Error::refused(refused, "project", project.name.as_str()))?;
         // Compared when the key is used again, so it must not depend on what the template says today.
-        let request_text = serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?;
-        let request_hash = fingerprint(&format!("{} {request_text}", project.id));
+        let key = match key {
+            None => None,
+            Some(IdempotencyKey { key, asked: Some(asked) }) => Some((key, asked)),
+            Some(IdempotencyKey { key, asked: None }) => {
+                Some((key, serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?))
+            }
+        };
+        let key = key.map(|(key, asked)| (key, fingerprint(&format!("{} {asked}", project.id))));
         let template_name =
             request.template.take().map_or_else(|| "custom".to_owned(), |name| name.to_string());
         let template = self.get_template(&template_name).await.map_err(|e| match e {
@@ -85,10 +98,7 @@ impl App {
                 updated_at: now,
                 deleted_at: None,
             };
-            match self
-                .insert(caller, row, &secrets, idempotency_key.clone().map(|key| (key, request_hash.clone())))
-                .await
-            {
+            match self.insert(caller, row, &secrets, key.clone()).await {
                 Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}
                 Ok(row) => {
                     crate::crash::point("create.committed");

@@ -151,6 +151,7 @@ impl Reconciler {
     /// Watches the engine and lists it. Nothing may be planned before that: an instance that was not looked at yet
     /// would seem to be lost.
     async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
+        let started = self.app.clock.now();
         match self.app.runtime.watch().await {
             Ok(stream) => {
                 self.watched_since = self.app.clock.now();
@@ -158,6 +159,7 @@ impl Reconciler {
             }
             Err(error) => {
                 self.engine_is_down(&error);
+                self.report.finished(&self.app, started, Err(Error::from(error))).await;
                 None
             }
         }

@@ -10,6 +10,9 @@ use crate::{App, Error, Result, events};
 const BUILTIN: &[(&str, &str)] = &[
     ("hello", include_str!("../../../../templates/hello.toml")),
     ("custom", include_str!("../../../../templates/custom.toml")),
+    ("openclaw", include_str!("../../../../templates/openclaw.toml")),
+    ("ironclaw", include_str!("../../../../templates/ironclaw.toml")),
+    ("ironclaw-dind", include_str!("../../../../templates/ironclaw-dind.toml")),
 ];
 
 pub(crate) fn builtin() -> Result<Vec<Template>> {

@@ -23,6 +23,7 @@ use super::Context;
 use super::auth::Auth;
 use super::error::{ApiError, advise, classify, log};
 use super::extract::{Body, Query};
+use super::instances::manage::idempotency_key;
 use super::instances::url;
 use super::stream::{event, progress};
 
@@ -119,7 +120,7 @@ async fn not_yet(
     Err(Error::NotImplemented("SSH and backups are not available in this version".into()).into())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, serde::Serialize)]
 struct Create {
     service_type: Option<String>,
     image: Option<String>,
@@ -179,15 +180,26 @@ impl Create {
 async fn create(
     State(context): State<Context>,
     OldAuth(caller): OldAuth,
+    headers: http::HeaderMap,
     OldBody(body): OldBody<Create>,
 ) -> Answer {
+    let mut key = idempotency_key(&headers)?;
+    if let Some(key) = &mut key {
+        key.asked = Some(serde_json::to_string(&body).map_err(|e| Error::Internal(e.into()))?);
+    }
     let mut request = body.into_request()?;
+    // Chosen here, since the agent is told its name.
+    let name = request.name.get_or_insert_with(|| Name::generated(context.app.nonce())).to_string();
+    request.env.insert("INSTANCE_NAME".into(), Some(name));
     // Our own tiny agent and others with a fixed image ignore the one that the old body must have.
     if let Some(name) = &request.template
         && let Ok(template) = context.app.get_template(name.as_str()).await
     {
         if template.image == ryokan_model::template::ImageChoice::Fixed {
             request.image = None;
+        }
+        if let Some(ssh) = template.spec.ports.iter().find(|p| p.name == "ssh") {
+            request.env.insert("SSH_PORT".into(), Some(ssh.port.to_string()));
         }
         if template.spec.ports.is_empty() {
             // What its gateway expects of an image that says nothing itself.
@@ -205,9 +217,20 @@ async fn create(
     request
         .secret_env
         .insert(ryokan_app::instances::INSTANCE_TOKEN.into(), Some(context.app.random_secret()));
-    let row = context.app.create_instance(&caller, request, None).await?;
+    let row = context.app.create_instance(&caller, request, key).await.map_err(in_old_words)?;
     let first = event("created", &json!({"name": row.name}));
     Ok(progress(&context, &row, Goal::Ready, Some(first), url))
+}
+
+/// The fields that it calls otherwise.
+fn in_old_words(error: Error) -> Error {
+    let Error::Invalid(mut invalid) = error else { return error };
+    invalid.field = match invalid.field.as_str() {
+        "template" => "service_type".to_owned(),
+        "memory" => "mem_limit".to_owned(),
+        _ => invalid.field,
+    };
+    Error::Invalid(invalid)
 }
 
 fn shape(row: &Row) -> Value {

@@ -2,5 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod coverage;
+mod crabshack;
+mod events;
+mod identity;
 mod instances;
+mod jobs;
 mod support;

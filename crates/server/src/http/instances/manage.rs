@@ -8,6 +8,7 @@ use ryokan_api::Page;
 use ryokan_api::event::EventQuery;
 use ryokan_api::instance::{DeleteQuery, Instance, InstanceQuery, InstanceRequest, PortInfo, Progress};
 use ryokan_app::Error;
+use ryokan_app::instances::create::IdempotencyKey;
 use ryokan_app::instances::delete::DeleteOptions;
 use ryokan_app::instances::follow::Goal;
 use ryokan_model::instance::Desired;
@@ -41,10 +42,12 @@ pub(crate) async fn create(
     Ok((StatusCode::ACCEPTED, Json(view(&context, row))).into_response())
 }
 
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=200).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=200).contains(&key.len()) => {
+            Ok(Some(IdempotencyKey { key: key.to_owned(), asked: None }))
+        }
         _ => Err(Error::invalid("Idempotency-Key", "must have 1 to 200 visible characters")),
     }
 }

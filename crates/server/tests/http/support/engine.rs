@@ -39,6 +39,10 @@ pub struct Behaviour {
     pub refused: Option<(String, String)>,
     /// A pull stands still until it is let go.
     pub pull_waits: bool,
+    /// The registry refuses for now, with this reason.
+    pub pull_fails: Option<String>,
+    /// The engine itself cannot: its disk is full.
+    pub pull_breaks: bool,
 }
 
 struct Container {
@@ -342,6 +346,12 @@ impl Runtime for Engine {
             if given != Some((user, password)) {
                 return Err(failed("the registry wants other credentials"));
             }
+        }
+        if let Some(reason) = behaviour.pull_fails {
+            return Err(RuntimeError::Image { image: name, reason, retry: true });
+        }
+        if behaviour.pull_breaks {
+            return Err(RuntimeError::Exhausted("disk".into()));
         }
         progress(PullProgress { message: "downloading".into(), done: 1, total: 2 });
         loop {

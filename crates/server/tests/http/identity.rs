@@ -1,0 +1,719 @@
+//! Users, tokens, sessions: what each credential opens, and what ends it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Site, eventually, on_both, on_sqlite, on_sqlite_with};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// An account with a password.
+async fn with_password(site: &Site, login: &str) {
+    let body = json!({"login": login, "password": PASSWORD});
+    site.operator().post("/v1/users", body).await.expect(201);
+}
+
+/// Signs in as a browser does; the client carries the cookie from then on and says that it is our own page.
+async fn browser(site: &Site, body: Value) -> Client {
+    let reply = site.anonymous().post("/v1/sessions", body).await;
+    reply.expect(201);
+    let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+    site.anonymous().with("cookie", &cookie).with("sec-fetch-site", "same-origin")
+}
+
+async fn signed_in(site: &Site, login: &str) -> Client {
+    browser(site, json!({"login": login, "password": PASSWORD})).await
+}
+
+#[tokio::test]
+async fn passwords_sign_in_and_wrong_ones_look_like_unknown_logins() {
+    on_both(async |site| {
+        with_password(site, "alice").await;
+        let alice = signed_in(site, "alice").await;
+        assert_eq!(alice.get("/v1/users/me").await.expect(200)["login"], "alice");
+        let anonymous = site.anonymous();
+        let wrong =
+            anonymous.post("/v1/sessions", json!({"login": "alice", "password": "wrong wrong"})).await;
+        let unknown =
+            anonymous.post("/v1/sessions", json!({"login": "nobody", "password": "wrong wrong"})).await;
+        assert_eq!(wrong.expect(403)["detail"], unknown.expect(403)["detail"]);
+        assert!(!wrong.headers.contains_key("set-cookie"));
+        // Without a password there is none to guess.
+        site.operator().post("/v1/users", json!({"login": "bare"})).await.expect(201);
+        anonymous.post("/v1/sessions", json!({"login": "bare", "password": ""})).await.expect(403);
+        for bad in [json!({}), json!({"login": "alice"}), json!({"login": "a", "password": "b", "link": "c"})]
+        {
+            anonymous.post("/v1/sessions", bad).await.expect(400);
+        }
+        let short = site.operator().post("/v1/users", json!({"login": "bob", "password": "short"})).await;
+        assert_eq!(short.expect(400)["field"], "password");
+        let refused: Vec<_> =
+            site.events().await.into_iter().filter(|e| e["kind"] == "session.refused").collect();
+        assert_eq!(refused.len(), 3);
+        assert!(refused.iter().all(|e| e["outcome"] == "denied" && e["address"] == "127.0.0.1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn guessing_locks_out_with_backoff_even_when_all_guesses_come_at_once() {
+    on_sqlite(async |site| {
+        with_password(site, "alice").await;
+        let anonymous = site.anonymous();
+        let guess = |password: &str| {
+            let (anonymous, body) = (anonymous.clone(), json!({"login": "alice", "password": password}));
+            async move { anonymous.post("/v1/sessions", body).await }
+        };
+        let replies = futures_util::future::join_all((0..20).map(|_| guess("wrong wrong"))).await;
+        let tried = replies.iter().filter(|r| r.status == 403).count();
+        assert_eq!(tried, 6, "guesses that were checked");
+        let locked = replies.iter().find(|r| r.status == 429).unwrap();
+        assert_eq!(
+            (locked.header("retry-after"), &locked.expect(429)["code"]),
+            ("2", &json!("too_many_requests"))
+        );
+        // The right password does not help while it is locked, and a token is not affected.
+        guess(PASSWORD).await.expect(429);
+        site.operator().get("/v1/users").await.expect(200);
+        site.clock.forward(Duration::from_millis(1100));
+        guess("wrong wrong").await.expect(403);
+        site.clock.forward(Duration::from_millis(1100));
+        guess(PASSWORD).await.expect(429);
+        site.clock.forward(Duration::from_millis(1100));
+        guess(PASSWORD).await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_with_an_old_token_locks_nobody_out() {
+    on_sqlite(async |site| {
+        with_password(site, "alice").await;
+        let old = site.with_token("ryk_revoked");
+        for _ in 0..6 {
+            old.get("/v1/instances").await.expect(401);
+        }
+        old.get("/v1/instances").await.expect(429);
+        signed_in(site, "alice").await.get("/v1/instances").await.expect(200);
+        site.operator().get("/v1/instances").await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_time_links_work_once_and_expire() {
+    on_both(async |site| {
+        let first = browser(site, json!({"link": site.first_link()})).await;
+        assert_eq!(first.get("/v1/users/me").await.expect(200)["login"], "operator");
+        site.anonymous().post("/v1/sessions", json!({"link": site.first_link()})).await.expect(403);
+        let operator = site.operator();
+        operator.post("/v1/users", json!({"login": "alice"})).await.expect(201);
+        let link = async || {
+            let made = operator.post("/v1/users/alice/login-link", json!({})).await.expect(201);
+            made["url"].as_str().unwrap().split_once("/login?link=").unwrap().1.to_owned()
+        };
+        // Looking at the page does not use it up, however often a scanner does.
+        let one = link().await;
+        for _ in 0..3 {
+            let page = site.anonymous().get(&format!("/login?link={one}")).await;
+            assert!(page.status == 200 && page.text.contains(&one), "{}", page.text);
+        }
+        let replies = futures_util::future::join_all((0..4).map(|_| {
+            let (client, body) = (site.anonymous(), json!({"link": one}));
+            async move { client.post("/v1/sessions", body).await.status }
+        }))
+        .await;
+        assert_eq!(replies.iter().filter(|s| **s == 201).count(), 1, "{replies:?}");
+        let late = link().await;
+        site.clock.forward(Duration::from_secs(16 * 60));
+        site.anonymous().post("/v1/sessions", json!({"link": late})).await.expect(403);
+        // A disabled account's link opens nothing.
+        let disabled = link().await;
+        operator.patch("/v1/users/alice", json!({"disabled": true})).await.expect(200);
+        site.anonymous().post("/v1/sessions", json!({"link": disabled})).await.expect(403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_are_host_only_and_only_our_own_pages_may_use_them() {
+    on_sqlite(async |site| {
+        with_password(site, "alice").await;
+        let body = json!({"login": "alice", "password": PASSWORD});
+        let reply = site.anonymous().post("/v1/sessions", body).await;
+        let cookie = reply.header("set-cookie").to_owned();
+        assert!(cookie.starts_with("ryokan_session=rys_"), "{cookie}");
+        for flag in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+            assert!(cookie.contains(flag), "{cookie} lacks {flag}");
+        }
+        assert!(!cookie.contains("Domain") && !cookie.contains("Secure"), "{cookie}");
+        assert!(!reply.text.contains("rys_"), "the secret is in the body: {}", reply.text);
+        let plain = site.anonymous().with("cookie", cookie.split(';').next().unwrap());
+        let own = format!("http://{}", site.address());
+        for (name, value, get, post) in [
+            ("sec-fetch-site", "same-origin", 200, 201),
+            ("sec-fetch-site", "none", 200, 403),
+            ("sec-fetch-site", "same-site", 403, 403),
+            ("sec-fetch-site", "cross-site", 403, 403),
+            ("origin", "http://claw.localhost:7700", 403, 403),
+            ("origin", "null", 403, 403),
+            ("origin", own.as_str(), 200, 201),
+            ("x-nothing", "", 200, 403),
+        ] {
+            let client = plain.with(name, value);
+            assert_eq!(client.get("/v1/users/me").await.status, get, "GET {name}: {value}");
+            let reply = client.post("/v1/tokens", json!({"label": "x"})).await;
+            assert_eq!(reply.status, post, "POST {name}: {value}: {}", reply.text);
+        }
+        // A page that lies to its own advantage in one header is caught by the other.
+        let mixed = plain.with("sec-fetch-site", "same-site").with("origin", &own);
+        mixed.post("/v1/tokens", json!({"label": "x"})).await.expect(403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookie_is_bound_to_it() {
+    on_sqlite_with(
+        |config| config.server.trusted_proxies = vec!["127.0.0.0/8".into()],
+        async |site| {
+            with_password(site, "alice").await;
+            let proxied =
+                site.anonymous().with("x-forwarded-proto", "https").with("x-forwarded-for", "203.0.113.7");
+            let body = json!({"login": "alice", "password": PASSWORD});
+            let reply = proxied.post("/v1/sessions", body).await;
+            let cookie = reply.header("set-cookie").to_owned();
+            assert!(cookie.starts_with("__Host-ryokan_session=") && cookie.contains("Secure"), "{cookie}");
+            let pair = cookie.split(';').next().unwrap();
+            let page = proxied.with("cookie", pair).with("sec-fetch-site", "same-origin");
+            page.get("/v1/users/me").await.expect(200);
+            // A cookie without the prefix, which any page of the site can set, is not looked at.
+            let planted = pair.replace("__Host-", "");
+            proxied
+                .with("cookie", &planted)
+                .with("sec-fetch-site", "same-origin")
+                .get("/v1/users/me")
+                .await
+                .expect(401);
+            let events = site.events().await;
+            let session = events.iter().find(|e| e["kind"] == "session.created").unwrap();
+            assert_eq!(session["address"], "203.0.113.7");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn signing_out_a_new_password_and_a_lock_end_sessions_at_once() {
+    on_both(async |site| {
+        let operator = site.operator();
+        with_password(site, "alice").await;
+        let (one, two) = (signed_in(site, "alice").await, signed_in(site, "alice").await);
+        let reply = one.delete("/v1/sessions").await;
+        assert!(reply.status == 204 && reply.header("set-cookie").contains("Max-Age=0"), "{reply:?}");
+        one.get("/v1/users/me").await.expect(401);
+        two.get("/v1/users/me").await.expect(200);
+        for (body, field) in [
+            (json!({"password": "another password"}), "current_password"),
+            (json!({"password": "another password", "current_password": "wrong"}), "current_password"),
+            (json!({"password": "short", "current_password": PASSWORD}), "password"),
+            (json!({"name": " "}), "name"),
+        ] {
+            assert_eq!(two.patch("/v1/users/me", body).await.expect(400)["field"], field);
+        }
+        two.patch("/v1/users/me", json!({"operator": true})).await.expect(403);
+        let body = json!({"password": "another password", "current_password": PASSWORD});
+        two.patch("/v1/users/me", body).await.expect(200);
+        two.get("/v1/users/me").await.expect(401);
+        let three = browser(site, json!({"login": "alice", "password": "another password"})).await;
+        let token = operator.post("/v1/tokens", json!({"label": "x", "user": "alice"})).await.expect(201);
+        let token = site.with_token(token["secret"].as_str().unwrap());
+        token.get("/v1/users/me").await.expect(200);
+        operator.patch("/v1/users/alice", json!({"disabled": true})).await.expect(200);
+        three.get("/v1/users/me").await.expect(401);
+        token.get("/v1/users/me").await.expect(401);
+        site.anonymous()
+            .post("/v1/sessions", json!({"login": "alice", "password": "another password"}))
+            .await
+            .expect(403);
+        operator.patch("/v1/users/alice", json!({"disabled": false})).await.expect(200);
+        three.get("/v1/users/me").await.expect(401);
+        token.get("/v1/users/me").await.expect(200);
+        // Seven days.
+        let four = browser(site, json!({"login": "alice", "password": "another password"})).await;
+        site.clock.forward(Duration::from_secs(7 * 24 * 3600 + 1));
+        four.get("/v1/users/me").await.expect(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_at_once_do_not_undo_each_other() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let alice = site.user("alice").await;
+        for round in 0..10 {
+            let name = json!({"name": format!("Alice {round}")});
+            let lock = json!({"disabled": true});
+            let (_, locked) =
+                tokio::join!(alice.patch("/v1/users/me", name), operator.patch("/v1/users/alice", lock));
+            locked.expect(200);
+            assert_eq!(operator.get("/v1/users/alice").await.expect(200)["disabled"], true, "round {round}");
+            operator.patch("/v1/users/alice", json!({"disabled": false})).await.expect(200);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn scopes_and_projects_bound_a_token() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let alice = site.user("alice").await;
+        alice.post("/v1/projects", json!({"name": "side"})).await.expect(201);
+        alice.ready("main-one", json!({})).await;
+        alice.ready("side-one", json!({"project": "side"})).await;
+        let make = async |body: Value| {
+            let made = alice.post("/v1/tokens", body).await.expect(201);
+            site.with_token(made["secret"].as_str().unwrap())
+        };
+        let read = make(json!({"label": "r", "scope": "read"})).await;
+        let write = make(json!({"label": "w"})).await;
+        let side = make(json!({"label": "s", "scope": "admin", "project": "side"})).await;
+        // Read looks and changes nothing.
+        read.get("/v1/instances/main-one").await.expect(200);
+        for (method, path) in [
+            ("POST", "/v1/instances"),
+            ("POST", "/v1/instances/main-one/stop"),
+            ("POST", "/instances/main-one/stop"),
+            ("DELETE", "/v1/instances/main-one"),
+            ("POST", "/v1/instances/main-one/exec"),
+            ("PUT", "/v1/instances/main-one/files?path=/x"),
+            ("POST", "/v1/tokens"),
+            ("POST", "/v1/projects"),
+            ("PATCH", "/v1/users/me"),
+        ] {
+            let body = match path {
+                "/v1/instances" => json!({"image": "img"}),
+                "/v1/tokens" => json!({"label": "x", "scope": "read"}),
+                "/v1/projects" => json!({"name": "p"}),
+                "/v1/instances/main-one/exec" => json!({"command": ["x"]}),
+                _ => json!({}),
+            };
+            let reply = read.call(method, path, Some(body)).await;
+            assert_eq!(reply.status, 403, "{method} {path}: {}", reply.text);
+            assert!(reply.text.contains("scope"), "{}", reply.text);
+        }
+        // Write runs things, and neither accounts nor projects.
+        write.post("/v1/instances/main-one/restart", json!({})).await.expect(202);
+        write.patch("/v1/users/me", json!({"name": "X"})).await.expect(403);
+        write.delete("/v1/projects/side").await.expect(403);
+        write.post("/v1/tokens", json!({"label": "x", "scope": "admin"})).await.expect(403);
+        // One project: the other does not exist.
+        assert_eq!(side.get("/v1/instances").await.items().len(), 1);
+        assert_eq!(side.get("/v1/projects").await.items().len(), 1);
+        side.get("/v1/instances/main-one").await.expect(404);
+        side.get("/gateway/main-one/").await.expect(404);
+        side.get("/v1/projects/alice").await.expect(404);
+        side.post("/v1/instances", json!({"image": "img", "project": "alice"})).await.expect(404);
+        side.post("/v1/projects", json!({"name": "third"})).await.expect(403);
+        side.patch("/v1/users/me", json!({"name": "X"})).await.expect(403);
+        let made = side.post("/v1/instances", json!({"image": "img", "name": "new-one"})).await.expect(202);
+        assert_eq!(made["project"], "side", "what names no project goes where the token is for");
+        assert!(
+            side.get("/v1/events?limit=500").await.items().iter().all(|e| e["subject_name"] != "main-one")
+        );
+        let listed = side.get("/v1/tokens").await.items();
+        assert!(listed.iter().all(|t| t["project"] == "side"), "{listed:?}");
+        // An operator's narrow token is no operator's.
+        let narrow = operator.post("/v1/tokens", json!({"label": "n", "scope": "write"})).await.expect(201);
+        let narrow = site.with_token(narrow["secret"].as_str().unwrap());
+        narrow.get("/v1/users").await.expect(403);
+        narrow.get("/v1/instances/main-one").await.expect(404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_never_gives_more_than_its_maker() {
+    on_both(async |site| {
+        let alice = site.user("alice").await;
+        alice.post("/v1/projects", json!({"name": "side"})).await.expect(201);
+        let narrow = json!({"label": "n", "scope": "write", "project": "side", "expires_in": "1h"});
+        let narrow = alice.post("/v1/tokens", narrow).await.expect(201);
+        let client = site.with_token(narrow["secret"].as_str().unwrap());
+        client.post("/v1/tokens", json!({"label": "x", "scope": "admin"})).await.expect(403);
+        client.post("/v1/tokens", json!({"label": "x", "project": "alice"})).await.expect(404);
+        client.post("/v1/tokens", json!({"label": "x", "user": "operator"})).await.expect(404);
+        for asked in [json!({"label": "x"}), json!({"label": "x", "expires_in": "30d"})] {
+            let child = client.post("/v1/tokens", asked).await.expect(201);
+            assert_eq!((&child["project"], &child["scope"]), (&json!("side"), &json!("write")), "{child}");
+            assert_eq!(child["expires_at"], narrow["expires_at"], "it outlives its maker");
+        }
+        let brief = client.post("/v1/tokens", json!({"label": "x", "expires_in": "1m"})).await.expect(201);
+        assert!(brief["expires_at"].as_i64() < narrow["expires_at"].as_i64());
+        for (body, field) in [
+            (json!({"label": ""}), "label"),
+            (json!({"label": "x", "scope": "root"}), "scope"),
+            (json!({"label": "x", "expires_in": "soon"}), "expires_in"),
+            (json!({}), "label"),
+        ] {
+            assert_eq!(alice.post("/v1/tokens", body).await.expect(400)["field"], field);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn revoking_a_token_is_effective_at_once_also_at_the_gateway() {
+    on_both(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        let made = operator.post("/v1/tokens", json!({"label": "x", "scope": "admin"})).await.expect(201);
+        let token = site.with_token(made["secret"].as_str().unwrap());
+        token.get("/v1/users").await.expect(200);
+        assert_eq!(token.get("/gateway/claw/").await.status, 200);
+        operator.delete(&format!("/v1/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+        token.get("/v1/users").await.expect(401);
+        assert_eq!(token.get("/gateway/claw/").await.status, 401);
+        operator.delete(&format!("/v1/tokens/{}", made["id"].as_str().unwrap())).await.expect(404);
+        // A token may end itself.
+        let made = operator.post("/v1/tokens", json!({"label": "y"})).await.expect(201);
+        let token = site.with_token(made["secret"].as_str().unwrap());
+        token.delete(&format!("/v1/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+        token.get("/v1/instances").await.expect(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_operator_stays() {
+    on_both(async |site| {
+        let operator = site.operator();
+        for change in [json!({"operator": false}), json!({"disabled": true})] {
+            operator.patch("/v1/users/operator", change).await.expect(409);
+        }
+        operator.delete("/v1/users/operator").await.expect(409);
+        operator.post("/v1/users", json!({"login": "second", "operator": true})).await.expect(201);
+        let token = json!({"label": "t", "scope": "admin", "user": "second"});
+        let second = operator.post("/v1/tokens", token).await.expect(201);
+        let second = site.with_token(second["secret"].as_str().unwrap());
+        // Both try to lock out the other at once: one remains.
+        let (a, b) = tokio::join!(
+            operator.patch("/v1/users/second", json!({"operator": false})),
+            second.patch("/v1/users/operator", json!({"operator": false})),
+        );
+        let won = [&a, &b].iter().filter(|r| r.status == 200).count();
+        assert!(won <= 1, "{a:?} {b:?}");
+        let left = if operator.get("/v1/users").await.status == 200 { &operator } else { &second };
+        let operators = left.get("/v1/users").await.items().iter().filter(|u| u["operator"] == true).count();
+        assert!(operators >= 1);
+        left.patch("/v1/users/operator", json!({"operator": true})).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn users_are_made_listed_and_removed() {
+    on_both(async |site| {
+        let operator = site.operator();
+        for login in ["", "Alice", "a b", "me", "-a", "01890a5d-ac96-774b-bcce-b302099a8057", "deleted:x"] {
+            assert_eq!(
+                operator.post("/v1/users", json!({"login": login})).await.expect(400)["field"],
+                "login"
+            );
+        }
+        assert_eq!(operator.post("/v1/users", json!({})).await.expect(400)["field"], "login");
+        for login in ["u1", "u2", "u3", "u4"] {
+            operator.post("/v1/users", json!({"login": login})).await.expect(201);
+        }
+        operator.post("/v1/users", json!({"login": "u1"})).await.expect(409);
+        let alice = site.user("alice").await;
+        alice.create("hers", json!({})).await;
+        operator.delete("/v1/users/alice").await.expect(409);
+        alice.until("hers", "ready").await;
+        operator.delete("/v1/users/u2").await.expect(204);
+        operator.delete("/v1/users/u2").await.expect(404);
+        // A removed one leaves no hole in the pages, and its login is free.
+        let (mut after, mut seen) = (String::new(), Vec::new());
+        loop {
+            let page = operator.get(&format!("/v1/users?limit=1{after}")).await.expect(200);
+            seen.extend(
+                page["items"].as_array().unwrap().iter().map(|u| u["login"].as_str().unwrap().to_owned()),
+            );
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["alice", "operator", "u1", "u3", "u4"]);
+        operator.post("/v1/users", json!({"login": "u2"})).await.expect(201);
+        // Its tokens went with the account.
+        let gone = site.user("gone").await;
+        gone.get("/v1/users/me").await.expect(200);
+        operator.delete("/v1/users/gone").await.expect(204);
+        gone.get("/v1/users/me").await.expect(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn projects_are_their_owner_s() {
+    on_both(async |site| {
+        let alice = site.user("alice").await;
+        alice.post("/v1/projects", json!({"name": "side"})).await.expect(201);
+        alice.post("/v1/projects", json!({"name": "side"})).await.expect(409);
+        assert_eq!(alice.post("/v1/projects", json!({"name": "Bad"})).await.expect(400)["field"], "name");
+        alice.patch("/v1/projects/side", json!({"name": "renamed"})).await.expect(200);
+        alice.get("/v1/projects/side").await.expect(404);
+        alice.ready("one", json!({"project": "renamed"})).await;
+        assert_eq!(alice.show("one").await["project"], "renamed");
+        alice.delete("/v1/projects/renamed").await.expect(409);
+        alice.delete("/v1/instances/one").await.expect(202);
+        alice.until_gone("one").await;
+        alice.delete("/v1/projects/renamed").await.expect(204);
+        alice.delete("/v1/projects/alice").await.expect(409);
+        alice.post("/v1/projects", json!({"name": "renamed"})).await.expect(201);
+        for host in ["bad_host", "a%20b"] {
+            let body = json!({"username": "u", "password": "p"});
+            assert_eq!(
+                alice.put(&format!("/v1/projects/alice/registries/{host}"), body).await.expect(400)["field"],
+                "host"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_sign_in_page_escapes_and_returns_only_home() {
+    on_sqlite(async |site| {
+        with_password(site, "alice").await;
+        let anonymous = site.anonymous();
+        let page =
+            anonymous.get("/login?link=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&return=/%22%3E%3Cb%3E").await;
+        assert_eq!(page.status, 200);
+        assert!(!page.text.contains("<script") && !page.text.contains("<b>"), "{}", page.text);
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        assert_eq!(
+            (page.header("referrer-policy"), page.header("cache-control")),
+            ("no-referrer", "no-store")
+        );
+        for (back, expected) in [
+            ("/v1/users/me", "/v1/users/me"),
+            ("https://evil.example", "/"),
+            ("//evil.example", "/"),
+            ("/\\evil.example", "/"),
+            ("javascript:alert(1)", "/"),
+            ("/a\r\nset-cookie: x=y", "/"),
+        ] {
+            let form: String = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("login", "alice"), ("password", PASSWORD), ("return", back)])
+                .finish();
+            let request = anonymous
+                .request(reqwest::Method::POST, "/login")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form);
+            let reply = anonymous.send(request).await;
+            assert_eq!((reply.status, reply.header("location")), (303, expected), "{back}: {}", reply.text);
+        }
+        // Nobody signs somebody's browser in from elsewhere, and what was wrong is said on the page.
+        let request = |site: &'static str, password: &str| {
+            anonymous
+                .request(reqwest::Method::POST, "/login")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("sec-fetch-site", site)
+                .body(format!("login=alice&password={}", password.replace(' ', "+")))
+        };
+        let foreign = anonymous.send(request("cross-site", PASSWORD)).await;
+        assert!(foreign.status == 403 && !foreign.headers.contains_key("set-cookie"), "{}", foreign.text);
+        let wrong = anonymous.send(request("same-origin", "wrong wrong")).await;
+        assert!(wrong.status == 403 && wrong.text.contains("login or password is wrong"), "{}", wrong.text);
+        assert_eq!(anonymous.get("/").await.header("location"), "/login?return=%2F");
+        let home = signed_in(site, "alice").await.get("/").await;
+        assert!(home.status == 200 && home.text.contains("Signed in as alice"), "{}", home.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_s_host_gets_a_session_of_its_own_and_only_for_its_owner() {
+    on_sqlite(async |site| {
+        with_password(site, "alice").await;
+        with_password(site, "bob").await;
+        let alice = signed_in(site, "alice").await;
+        alice.ready("claw", json!({})).await;
+        let port = site.address().port();
+        let authorize = |client: &Client, instance: &str, back: &str| {
+            let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
+            let (client, path) =
+                (client.clone(), format!("/v1/gateway/authorize?instance={instance}&return={back}"));
+            async move { client.get(&path).await }
+        };
+        let good = format!("http://claw.localhost:{port}/page?a=b");
+        let reply = authorize(&alice, "claw", &good).await;
+        assert_eq!(reply.status, 303, "{}", reply.text);
+        let location = reply.header("location").to_owned();
+        let start = format!("http://claw.localhost:{port}/.ryokan/session?ticket=");
+        assert!(location.starts_with(&start), "{location}");
+        // The ticket opens that host, once, for a cookie that is not the zone's.
+        let path = location.split_once(&format!("localhost:{port}")).unwrap().1.to_owned();
+        let at_host = site.anonymous().with("host", &format!("claw.localhost:{port}"));
+        let elsewhere = site.anonymous().with("host", &format!("frontend-claw.localhost:{port}"));
+        assert_ne!(elsewhere.get(&path).await.header("location"), "/page?a=b", "a ticket of another host");
+        let reply = at_host.get(&path).await;
+        assert_eq!(reply.header("location"), "/page?a=b", "{} {}", reply.status, reply.text);
+        let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+        assert!(!cookie.contains("rys_") && !cookie.starts_with("ryokan_session"), "{cookie}");
+        assert!(!at_host.get(&path).await.headers.contains_key("set-cookie"), "a ticket works twice");
+        let page = at_host.with("cookie", &cookie).with("sec-fetch-site", "same-origin");
+        let reply = page.get("/page").await;
+        assert!(reply.status == 200 && reply.text.starts_with("GET /page "), "{}", reply.text);
+        assert!(!reply.text.contains(cookie.split('=').nth(1).unwrap()), "the cookie reached the agent");
+        // It is no credential for us.
+        site.anonymous()
+            .with("cookie", &cookie)
+            .with("sec-fetch-site", "same-origin")
+            .get("/v1/users/me")
+            .await
+            .expect(401);
+        // Nobody else's, and nowhere else.
+        let bob = signed_in(site, "bob").await;
+        authorize(&bob, "claw", &good).await.expect(404);
+        authorize(&bob, "none", &good).await.expect(404);
+        for bad in [
+            "https://evil.example/".to_owned(),
+            format!("http://claw.localhost.evil.example:{port}/"),
+            format!("http://evil.localhost:{port}/"),
+            format!("http://claw.localhost@evil.example:{port}/"),
+            format!("http://x--claw.localhost:{port}/"),
+            "/relative".to_owned(),
+            format!("http://claw.localhost:{port}//evil.example"),
+        ] {
+            let reply = authorize(&alice, "claw", &bad).await;
+            assert_eq!(reply.expect(400)["field"], "return", "{bad}");
+        }
+        let reply = authorize(&site.anonymous(), "claw", &good).await;
+        assert!(
+            reply.header("location").starts_with("/login?return=%2Fv1%2Fgateway%2Fauthorize"),
+            "{reply:?}"
+        );
+        // Signing out ends it there as well, with the next request.
+        alice.delete("/v1/sessions").await.expect(204);
+        assert_ne!(page.get("/page").await.status, 200);
+    })
+    .await;
+}
+
+/// Collects what is logged, at every level.
+#[derive(Clone, Default)]
+struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_shown_once_and_are_nowhere_else() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    on_both(async |site| {
+        let operator = site.operator();
+        with_password(site, "alice").await;
+        let made = operator
+            .post("/v1/tokens", json!({"label": "x", "user": "alice", "scope": "admin"}))
+            .await
+            .expect(201);
+        let token = made["secret"].as_str().unwrap().to_owned();
+        let alice = site.with_token(&token);
+        let secret = "env-value-hunter2";
+        alice.ready("claw", json!({"secret_env": {"KEY": secret}})).await;
+        alice
+            .put(
+                "/v1/projects/alice/registries/r.example",
+                json!({"username": "u", "password": "registry-hunter3"}),
+            )
+            .await
+            .expect(204);
+        let link = operator.post("/v1/users/alice/login-link", json!({})).await.expect(201);
+        let link = link["url"].as_str().unwrap().split_once("link=").unwrap().1.to_owned();
+        let reply = site.anonymous().post("/v1/sessions", json!({"link": link})).await;
+        let session = reply.header("set-cookie").split(['=', ';']).nth(1).unwrap().to_owned();
+        // Errors on the way of each, too.
+        alice
+            .post("/v1/instances", json!({"image": "img", "secret_env": {"K": secret, "1": "x"}}))
+            .await
+            .expect(400);
+        alice
+            .raw("POST", "/v1/instances", &format!(r#"{{"secret_env":{{"K":"{secret}"}},"#))
+            .await
+            .expect(400);
+        site.anonymous()
+            .post("/v1/sessions", json!({"login": "alice", "password": "guess-hunter4"}))
+            .await
+            .expect(403);
+        site.with_token("ryk_wrong-hunter5").get("/v1/instances").await.expect(401);
+        alice
+            .patch("/v1/instances/claw", json!({"secret_env": {"KEY": "changed-hunter6"}}))
+            .await
+            .expect(202);
+        alice.until("claw", "ready").await;
+        let secrets = [
+            token.as_str(),
+            &session,
+            &link,
+            secret,
+            PASSWORD,
+            &site.first_token(),
+            &site.first_link(),
+            "registry-hunter3",
+            "guess-hunter4",
+            "ryk_wrong-hunter5",
+            "changed-hunter6",
+        ]
+        .map(str::to_owned);
+        let mut shown = String::new();
+        for path in [
+            "/v1/events?limit=500",
+            "/v1/tokens",
+            "/v1/users",
+            "/v1/instances",
+            "/instances",
+            "/instances/claw",
+            "/v1/instances/claw",
+            "/v1/system/jobs",
+            "/v1/system/config",
+            "/v1/projects/alice/registries",
+            "/metrics",
+        ] {
+            shown.push_str(&operator.get(path).await.text);
+        }
+        let stored = site.database_bytes();
+        let logged = captured.0.lock().unwrap().clone();
+        assert!(logged.len() > 1000, "nothing was captured");
+        for secret in &secrets {
+            assert!(!shown.contains(secret), "{secret} is shown again");
+            let inside = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+            assert!(!inside(&stored), "{secret} is in the database");
+            assert!(!inside(&logged), "{secret} is in the log");
+        }
+        eventually("settled", async || Ok(())).await;
+    })
+    .await;
+}

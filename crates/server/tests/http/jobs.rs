@@ -1,0 +1,216 @@
+//! What operators see of the work behind requests: jobs, reconcilers, the system.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Behaviour, Site, eventually, on_both, on_sqlite};
+
+async fn wake_workers(site: &Site) {
+    let store = site.app().store.clone();
+    store.write(|tx| Ok::<_, ryokan_store::StoreError>(tx.notify(ryokan_store::JOBS))).await.unwrap();
+}
+
+async fn job_in(site: &Site, state: &str) -> Value {
+    let operator = site.operator();
+    eventually(&format!("a job is {state}"), async || {
+        let jobs = operator.get("/v1/system/jobs").await.items();
+        let found = jobs.iter().find(|j| j["state"] == state).cloned();
+        found.ok_or_else(|| json!(jobs).to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn jobs_are_visible_retried_given_up_and_put_back() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let behaviour = Behaviour { pull_fails: Some("toomanyrequests".into()), ..Behaviour::default() };
+        site.engine.image_does("busy", behaviour);
+        operator.create("claw", json!({"image": "busy"})).await;
+        for attempt in 1..8 {
+            let job = eventually("a try has failed", async || {
+                let job = job_in(site, "ready").await;
+                if job["attempt"] == attempt { Ok(job) } else { Err(job.to_string()) }
+            })
+            .await;
+            assert!(job["error"].as_str().unwrap().contains("toomanyrequests"), "{job}");
+            assert_eq!((&job["kind"], &job["max_attempts"]), (&json!("instance.image"), &json!(8)));
+            let row = operator.show("claw").await;
+            assert!(row["message"].as_str().unwrap().ends_with("trying again"), "{row}");
+            // 1 s doubling, and a quarter more by chance; less than a lease at a time.
+            let due = Duration::from_millis(u64::try_from(job["run_at"].as_i64().unwrap()).unwrap());
+            let now = Duration::from_millis(u64::try_from(ryokan_model::Clock::now(&*site.clock).0).unwrap());
+            let wait = due.saturating_sub(now);
+            assert!(wait <= Duration::from_millis(1250 * (1 << (attempt - 1))), "{attempt}: {wait:?}");
+            site.clock.forward(wait + Duration::from_millis(1));
+            wake_workers(site).await;
+        }
+        // The instance says why; the job itself did its work.
+        let row = operator.until("claw", "failed").await;
+        assert!(row["message"].as_str().unwrap().contains("toomanyrequests"), "{row}");
+        job_in(site, "done").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_job_keeps_its_error_and_can_be_tried_again() {
+    on_both(async |site| {
+        let operator = site.operator();
+        // Not an image's fault: somebody should look at it.
+        let behaviour = Behaviour { pull_breaks: true, ..Behaviour::default() };
+        site.engine.image_does("odd", behaviour);
+        operator.create("claw", json!({"image": "odd"})).await;
+        for attempt in 1..8 {
+            eventually("a try has failed", async || {
+                let job = job_in(site, "ready").await;
+                if job["attempt"] == attempt { Ok(()) } else { Err(job.to_string()) }
+            })
+            .await;
+            site.clock.forward(Duration::from_secs(161));
+            wake_workers(site).await;
+        }
+        let job = job_in(site, "dead").await;
+        assert!(job["error"].as_str().unwrap().contains("out of disk"), "{job}");
+        operator.until("claw", "failed").await;
+        let retry = format!("/v1/system/jobs/{}/retry", job["id"].as_str().unwrap());
+        site.engine.image_does("odd", Behaviour::default());
+        let back = operator.post(&retry, json!({})).await.expect(200);
+        assert_eq!(back["state"], "ready");
+        job_in(site, "done").await;
+        operator.post(&retry, json!({})).await.expect(409);
+        operator.post("/v1/system/jobs/none/retry", json!({})).await.expect(404);
+        assert!(site.events().await.iter().any(|e| e["kind"] == "job.requeued"));
+        operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
+        operator.until("claw", "ready").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_jobs_at_once_are_all_done_and_once_each() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        for i in 0..30 {
+            operator.create(&format!("a{i}"), json!({"image": "slow"})).await;
+        }
+        eventually("as many as may run do", async || {
+            let running = site.engine.calls("image slow");
+            if running == 8 { Ok(()) } else { Err(running.to_string()) }
+        })
+        .await;
+        let jobs = operator.get("/v1/system/jobs?limit=100").await.items();
+        let running = jobs.iter().filter(|j| j["state"] == "running").count();
+        assert_eq!(running, 8, "what is claimed is worked on");
+        site.engine.release_pulls();
+        for i in 0..30 {
+            operator.until(&format!("a{i}"), "ready").await;
+        }
+        assert_eq!(site.engine.calls("image slow"), 30);
+        let page = operator.get("/v1/system/jobs?limit=10").await.expect(200);
+        let next = page["next"].as_str().unwrap();
+        let second = operator.get(&format!("/v1/system/jobs?limit=10&after={next}")).await.items();
+        assert!(second.iter().all(|j| !page["items"].as_array().unwrap().contains(j)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reconcilers_show_their_last_run_and_backlog() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let find = async |name: &str| {
+            let all = operator.get("/v1/system/reconcilers").await.items();
+            all.into_iter().find(|r| r["name"] == name)
+        };
+        let run = eventually("it ran", async || find("instances").await.ok_or_else(|| "no".to_owned())).await;
+        assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)));
+        assert!(run["finished_at"].as_i64() >= run["started_at"].as_i64());
+        eventually("housekeeping ran", async || find("housekeeping").await.ok_or_else(|| "no".to_owned()))
+            .await;
+        site.engine.set_down(true);
+        eventually("its failure is shown", async || {
+            let run = find("instances").await.unwrap();
+            if run["outcome"] == "failed" { Ok(()) } else { Err(run.to_string()) }
+        })
+        .await;
+        site.engine.set_down(false);
+        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        operator.create("claw", json!({"image": "slow"})).await;
+        eventually("the backlog is shown", async || {
+            site.engine.nudge();
+            let run = find("instances").await.unwrap();
+            if run["backlog"] == 1 && run["outcome"] == "ok" { Ok(()) } else { Err(run.to_string()) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_system_describes_itself_without_secrets() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let system = operator.get("/v1/system").await.expect(200);
+        assert_eq!((&system["zone"], &system["engine"]["name"]), (&json!("localhost"), &json!("fake")));
+        assert!(["sqlite", "postgresql"].contains(&system["store"].as_str().unwrap()));
+        let config = operator.get("/v1/system/config").await;
+        assert!(!config.text.contains("postgres://"), "{}", config.text);
+        let ready = site.anonymous().get("/readyz").await;
+        assert!(ready.text.contains("\"store\"") && ready.text.contains("\"gateway\""), "{}", ready.text);
+        let description = site.anonymous().get("/v1/openapi.json").await.expect(200);
+        assert_eq!(description["openapi"], "3.1.0");
+        for header in ["x-request-id", "x-content-type-options", "cache-control"] {
+            assert!(operator.get("/v1/system").await.headers.contains_key(header), "{header}");
+        }
+        let problem = operator.get("/v1/instances/none").await;
+        assert_eq!(problem.expect(404)["request_id"], problem.header("x-request-id"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn templates_are_data_that_operators_edit() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let names = async || {
+            let all = operator.get("/v1/templates").await.items();
+            all.iter().map(|t| t["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert!(names().await.contains(&"hello".to_owned()));
+        let mine = json!({"name": "mine", "summary": "Mine", "spec": {"image": "img", "ports": [{"name": "http", "port": 1}]},
+            "variables": {"KEY": {"secret": true, "required": true}, "TOKEN": {"secret": true, "generate": true}}});
+        operator.post("/v1/templates", mine.clone()).await.expect(201);
+        operator.post("/v1/templates", mine.clone()).await.expect(409);
+        let mut bad = mine.clone();
+        bad["spec"]["ports"][0]["port"] = 0.into();
+        assert_eq!(operator.put("/v1/templates/mine", bad).await.expect(400)["field"], "spec.ports[0].port");
+        assert_eq!(operator.put("/v1/templates/other", mine.clone()).await.expect(400)["field"], "name");
+        let reply = operator.post("/v1/instances", json!({"template": "mine"})).await;
+        assert_eq!(reply.expect(400)["field"], "secret_env.KEY");
+        let made = operator.post("/v1/instances", json!({"template": "mine", "name": "claw", "env": {"KEY": "hunter2"}})).await;
+        let id = made.expect(202)["id"].as_str().unwrap().parse().unwrap();
+        operator.until("claw", "ready").await;
+        assert!(!operator.get("/v1/instances/claw").await.text.contains("hunter2"));
+        let workload = site.engine.workload(id).unwrap();
+        assert_eq!(workload.secret_env["KEY"].expose(), "hunter2");
+        assert!(workload.secret_env["TOKEN"].expose().len() > 30);
+        // Editing or removing it leaves its instances as they are; a builtin one comes back with the next start.
+        operator.delete("/v1/templates/mine").await.expect(204);
+        operator.delete("/v1/templates/hello").await.expect(204);
+        assert_eq!(operator.show("claw").await["template"], "mine");
+        operator.patch("/v1/instances/claw", json!({"cpus": "2"})).await.expect(202);
+        operator.until("claw", "ready").await;
+        let mut edited = operator.get("/v1/templates/custom").await.expect(200);
+        edited["summary"] = "Edited".into();
+        operator.put("/v1/templates/custom", edited).await.expect(200);
+        site.restart().await;
+        let operator = site.operator();
+        operator.get("/v1/templates/hello").await.expect(200);
+        assert_eq!(operator.get("/v1/templates/custom").await.expect(200)["summary"], "Edited");
+        operator.get("/v1/templates/mine").await.expect(404);
+    })
+    .await;
+}

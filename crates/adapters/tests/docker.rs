@@ -235,7 +235,9 @@ async fn names_that_others_hold_are_left_alone() {
 
         h.runtime.remove(workload.instance, Volumes::Remove).await.unwrap();
         let volume = name.replace(&format!("-{}-", workload.name), "-").replace("-g1", "-data");
-        let request = VolumeCreateRequest { name: Some(volume.clone()), ..VolumeCreateRequest::default() };
+        let labels = Some([("made-by".to_owned(), "somebody else".to_owned())].into());
+        let request =
+            VolumeCreateRequest { name: Some(volume.clone()), labels, ..VolumeCreateRequest::default() };
         stage.docker.create_volume(request).await.unwrap();
         let refused = h.runtime.ensure(&workload).await.unwrap_err().to_string();
         assert!(refused.contains(&volume) && refused.contains("not this instance's"), "{refused}");

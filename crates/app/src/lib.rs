@@ -17,6 +17,7 @@ pub mod projects;
 pub mod system;
 pub mod templates;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -87,13 +88,14 @@ pub struct App {
     identity_turn: tokio::sync::Mutex<()>,
     pub(crate) throttle: Throttle,
     /// Tokens used since the last housekeeping, and when.
-    pub(crate) used_tokens:
-        std::sync::Mutex<std::collections::BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
+    pub(crate) used_tokens: std::sync::Mutex<BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
     /// Progress of image pulls, for whoever waits for an instance.
     pub(crate) pulls: broadcast::Sender<(InstanceId, PullProgress)>,
     /// Wakes the instance reconciler.
     pub(crate) wake: Notify,
     pub(crate) engine: watch::Sender<EngineHealth>,
+    /// Which version of each instance the gateway routes by, so that nobody is told `ready` before it is served.
+    pub served: watch::Sender<BTreeMap<InstanceId, i64>>,
 }
 
 /// The parts that an [`App`] is made of.
@@ -124,6 +126,7 @@ impl App {
             pulls: broadcast::channel(256).0,
             wake: Notify::new(),
             engine: watch::channel(EngineHealth::Unknown).0,
+            served: watch::channel(BTreeMap::new()).0,
         })
     }
 

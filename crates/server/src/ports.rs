@@ -150,7 +150,11 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
     let memory = Arc::new(RouteMemory::default());
     loop {
         match app.route_sources(&memory).await {
-            Ok(sources) => table.store(snapshot(&app.settings.zone, sources)),
+            Ok(sources) => {
+                let versions = sources.iter().map(|s| (s.row.id, s.row.version)).collect();
+                table.store(snapshot(&app.settings.zone, sources));
+                app.served.send_replace(versions);
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
             }

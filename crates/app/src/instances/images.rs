@@ -96,8 +96,13 @@ impl App {
                     row.image_generation = generation;
                     row.image_id = Some(image.id.clone());
                     row.image_digest.clone_from(&image.digest);
-                    if row.state == State::Building {
-                        enter(row, State::Pending, None, now)?;
+                    match row.state {
+                        State::Building => enter(row, State::Pending, None, now)?,
+                        // An update: from here on the old container is being replaced.
+                        State::Starting | State::Ready | State::Unhealthy => {
+                            enter(row, State::Pending, Some("replacing its container".into()), now)?;
+                        }
+                        _ => {}
                     }
                     Ok(())
                 })

@@ -69,10 +69,9 @@ async fn guessing_locks_out_with_backoff_even_when_all_guesses_come_at_once() {
         let tried = replies.iter().filter(|r| r.status == 403).count();
         assert_eq!(tried, 6, "guesses that were checked");
         let locked = replies.iter().find(|r| r.status == 429).unwrap();
-        assert_eq!(
-            (locked.header("retry-after"), &locked.expect(429)["code"]),
-            ("2", &json!("too_many_requests"))
-        );
+        assert_eq!(locked.expect(429)["code"], "too_many_requests");
+        // The lock is one second; how much of it is left depends on the moment.
+        assert!(["1", "2"].contains(&locked.header("retry-after")));
         // The right password does not help while it is locked, and a token is not affected.
         guess(PASSWORD).await.expect(429);
         site.operator().get("/v1/users").await.expect(200);

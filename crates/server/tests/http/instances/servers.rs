@@ -88,7 +88,7 @@ async fn a_stream_ends_with_a_word_when_the_server_stops() {
 #[tokio::test]
 async fn two_servers_on_one_database_have_one_leader_and_both_serve() {
     on_postgres_only(async |site| {
-        let second = site.another().await;
+        let second = site.beside().await;
         let beside = Client::new(second.address, Some(&site.first_token()));
         let operator = site.operator();
         let mut ids = Vec::new();

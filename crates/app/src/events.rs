@@ -15,6 +15,7 @@ pub const SYSTEM: &str = "system";
 pub struct Actor<'a> {
     pub login: &'a str,
     pub address: Option<&'a str>,
+    pub request_id: Option<&'a str>,
 }
 
 #[expect(
@@ -42,7 +43,7 @@ fn append(
         subject_name: name.to_owned(),
         actor: actor.login.to_owned(),
         source_address: actor.address.map(str::to_owned),
-        request_id: None,
+        request_id: actor.request_id.map(str::to_owned),
         outcome,
         data,
     });
@@ -64,7 +65,11 @@ pub fn by_caller(
     if let Some(object) = data.as_object_mut() {
         object.insert("credential".into(), caller.credential.clone().into());
     }
-    let actor = Actor { login: &caller.login, address: Some(&caller.address) };
+    let actor = Actor {
+        login: &caller.login,
+        address: Some(&caller.address),
+        request_id: caller.request_id.as_deref(),
+    };
     append(tx, now, &actor, project, kind, subject, id, name, EventOutcome::Allowed, data);
     Ok(())
 }
@@ -101,7 +106,7 @@ pub fn denied(
     append(
         tx,
         now,
-        &Actor { login, address: Some(address) },
+        &Actor { login, address: Some(address), request_id: None },
         None,
         kind,
         subject,
@@ -128,7 +133,7 @@ pub fn system(
     append(
         tx,
         now,
-        &Actor { login: SYSTEM, address: None },
+        &Actor { login: SYSTEM, address: None, request_id: None },
         project,
         kind,
         subject,

@@ -1,6 +1,6 @@
 //! Forgetting what has expired: sessions, links, idempotency keys, tombstones, finished jobs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ryokan_store::JobState;
@@ -10,6 +10,25 @@ use crate::{App, Result};
 
 const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
 const DONE_JOBS: Duration = Duration::from_hours(24);
+
+/// Writes down when tokens were last used: in batches, since a durable write for each request would cost more than it
+/// tells. Every server does its own.
+pub fn token_use() -> Simple {
+    Simple {
+        name: "token-use",
+        topics: &[],
+        every: Duration::from_mins(1),
+        once: |app| Box::pin(record_token_use(app)),
+    }
+}
+
+async fn record_token_use(app: Arc<App>) -> Result<i64> {
+    let used = std::mem::take(&mut *app.used_tokens.lock().unwrap_or_else(PoisonError::into_inner));
+    if !used.is_empty() {
+        app.store.write(move |tx| used.into_iter().try_for_each(|(id, at)| tx.touch_token(id, at))).await?;
+    }
+    Ok(0)
+}
 
 pub fn reconciler() -> Simple {
     Simple {

@@ -86,6 +86,9 @@ pub struct App {
     pub(crate) identity: ArcSwap<Snapshot>,
     identity_turn: tokio::sync::Mutex<()>,
     pub(crate) throttle: Throttle,
+    /// Tokens used since the last housekeeping, and when.
+    pub(crate) used_tokens:
+        std::sync::Mutex<std::collections::BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
     /// Progress of image pulls, for whoever waits for an instance.
     pub(crate) pulls: broadcast::Sender<(InstanceId, PullProgress)>,
     /// Wakes the instance reconciler.
@@ -117,6 +120,7 @@ impl App {
             identity: ArcSwap::default(),
             identity_turn: tokio::sync::Mutex::new(()),
             throttle: Throttle::default(),
+            used_tokens: std::sync::Mutex::default(),
             pulls: broadcast::channel(256).0,
             wake: Notify::new(),
             engine: watch::channel(EngineHealth::Unknown).0,

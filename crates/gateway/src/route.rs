@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use crate::host::normalise;
-use crate::secret::Secret;
+use ryokan_model::Secret;
 
 /// Where an instance stands, as far as answering requests goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +221,7 @@ impl RouteTable {
     }
 
     /// Told of every `store`; what a request to a sleeping instance waits on.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+    pub fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 }

@@ -59,10 +59,14 @@ pub struct Caller {
     pub only_project: Option<ProjectId>,
     /// The account's own projects.
     pub projects: BTreeSet<ProjectId>,
+    /// When the credential ends; what it makes must not outlive it.
+    pub expires_at: Option<crate::Millis>,
     /// What the credential was, for the audit: `token:…` or `session:…`.
     pub credential: String,
     /// From where, for the audit.
     pub address: String,
+    /// The id of the request, for the audit.
+    pub request_id: Option<String>,
 }
 
 /// Why not.
@@ -120,8 +124,10 @@ mod tests {
             scope,
             only_project: only,
             projects: [project(1)].into(),
+            expires_at: None,
             credential: "token:x".into(),
             address: "127.0.0.1".into(),
+            request_id: None,
         }
     }
 

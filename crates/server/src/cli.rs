@@ -71,7 +71,7 @@ pub async fn run(args: Args, environment: BTreeMap<String, String>) -> anyhow::R
         Some(Command::Openapi) => print_description(),
         Some(Command::Config(ConfigCommand::Check)) => check(&config, &environment),
         Some(Command::Secrets(SecretsCommand::Rotate)) => rotate(&config).await,
-        None => serve(config, load).await,
+        None => serve(config, Config::unknown_variables(&environment), load).await,
     }
 }
 
@@ -125,6 +125,7 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
             "the key comes from the configuration (`secrets.key`): put a new one in front of it with a comma, restart the server, which then seals everything anew, and remove the old one"
         );
     };
+    let _lock = compose::lock_folder(data, config).context("stop the server first")?;
     let store =
         Store::open(Options::new(store_url(config)?)).await.context("the database cannot be opened")?;
     let seal = Arc::new(open_seal(config, data)?);
@@ -139,8 +140,15 @@ async fn rotate(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, reload: impl Fn() -> anyhow::Result<Config>) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: Config,
+    unknown: Vec<String>,
+    reload: impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<ExitCode> {
     let filter = telemetry::start_logging(&config.log)?;
+    for name in unknown {
+        tracing::warn!(variable = name, "this variable is not known and is ignored");
+    }
     let mut server = Server::build(&config, Overrides::default()).await?;
     announce(&mut server, &config)?;
     let shutdown = Shutdown::default();

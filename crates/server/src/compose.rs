@@ -16,7 +16,6 @@ use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::Runtime;
 use ryokan_ports::runtime::Reach;
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,12 +29,15 @@ pub struct Server {
     pub(crate) app: Arc<App>,
     pub(crate) gateway: Gateway,
     pub(crate) routes: Arc<RouteTable>,
-    pub(crate) listener: TcpListener,
+    /// One for each core, on the same address.
+    pub(crate) listeners: Vec<std::net::TcpListener>,
     pub(crate) writes: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) stop_grace: std::time::Duration,
     pub(crate) first_start: Option<FirstStart>,
     pub(crate) cli_file: PathBuf,
+    /// Held while the server lives: two servers on one folder would each believe that they lead.
+    pub(crate) _lock: std::fs::File,
 }
 
 /// What tests replace.
@@ -56,6 +58,7 @@ impl Server {
             .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
         let clock = overrides.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let lock = lock_folder(data, config)?;
         let store =
             Store::open(Options::new(store_url(config)?)).await.context("the database cannot be opened")?;
         let seal = Arc::new(open_seal(config, data)?);
@@ -66,10 +69,10 @@ impl Server {
             .context("the data folder cannot be written to")?;
         let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
 
-        let listener = TcpListener::bind(config.server.listen).await.with_context(|| {
+        let listeners = bind(config.server.listen).with_context(|| {
             format!("cannot listen on {}: is another server running? `server.listen` (RYOKAN_LISTEN) names another address", config.server.listen)
         })?;
-        let port = listener.local_addr()?.port();
+        let port = listeners[0].local_addr()?.port();
         let public_url = config
             .server
             .public_url
@@ -102,8 +105,10 @@ impl Server {
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
         let rate = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let context = Context {
             app: app.clone(),
+            routes: routes.clone(),
             key: signing.clone(),
             metrics: telemetry::start_metrics(),
             config: Arc::new(config.redacted()),
@@ -112,10 +117,13 @@ impl Server {
             writes: writes.clone(),
             rate: Arc::new(http::rate_limiter(rate)),
         };
-        let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),
-            control_plane: Arc::new(Api(http::router(context))),
+            control_plane: Arc::new(Api {
+                router: http::router(context),
+                runtime: tokio::runtime::Handle::current(),
+                requests: TaskTracker::new(),
+            }),
             authenticator: Arc::new(Credentials(app.clone())),
             meter: Arc::new(Counters),
             clock: Arc::new(WallClock(app.clock.clone())),
@@ -127,18 +135,19 @@ impl Server {
             app,
             gateway,
             routes,
-            listener,
+            listeners,
             writes,
             stop,
             stop_grace: config.server.stop_grace.duration(),
             first_start,
             cli_file: data.join("cli.json"),
+            _lock: lock,
         })
     }
 
     /// Where it listens.
     pub fn address(&self) -> anyhow::Result<std::net::SocketAddr> {
-        Ok(self.listener.local_addr()?)
+        Ok(self.listeners[0].local_addr()?)
     }
 
     pub fn app(&self) -> &Arc<App> {
@@ -149,6 +158,45 @@ impl Server {
     pub fn take_first_start(&mut self) -> Option<FirstStart> {
         self.first_start.take()
     }
+}
+
+/// One listener for each core on one address. The first is bound without sharing, so that a port that somebody else
+/// uses is noticed; then all are bound with it.
+///
+/// A port that the system chooses is never one that is shared already, so there the first one only tells which it is.
+fn bind(mut address: std::net::SocketAddr) -> std::io::Result<Vec<std::net::TcpListener>> {
+    if address.port() != 0 {
+        drop(std::net::TcpListener::bind(address)?);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (0..cores)
+        .map(|_| {
+            let domain = if address.is_ipv6() { socket2::Domain::IPV6 } else { socket2::Domain::IPV4 };
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(4096)?;
+            let listener = std::net::TcpListener::from(socket);
+            address = listener.local_addr()?;
+            Ok(listener)
+        })
+        .collect()
+}
+
+/// Takes the folder for this process; the lock goes with it however it dies.
+pub(crate) fn lock_folder(data: &Path, config: &Config) -> anyhow::Result<std::fs::File> {
+    let path = data.join("lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("the data folder {} cannot be written to", data.display()))?;
+    file.try_lock().map_err(|_| {
+        anyhow::anyhow!(
+            "another ryokan server is using the data folder {}; `server.data_dir` (RYOKAN_DATA_DIR) names another, and several servers share a PostgreSQL database instead",
+            config.server.data_dir.display()
+        )
+    })?;
+    Ok(file)
 }
 
 pub(crate) fn store_url(config: &Config) -> anyhow::Result<StoreUrl> {
@@ -212,7 +260,7 @@ async fn signing_key(
     entropy: &dyn Entropy,
 ) -> anyhow::Result<SigningKey> {
     let (now, ring) = (clock.now(), seal.clone());
-    let fresh = Secret::new(entropy.bytes::<32>().iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
     let text = store
         .write(move |tx| {
             let scope = Scope::new("server", "");
@@ -225,15 +273,9 @@ async fn signing_key(
             }
         })
         .await?;
-    let text = text.expose().as_bytes();
     let mut key = [0u8; 32];
-    for (i, byte) in key.iter_mut().enumerate() {
-        let digits = text
-            .get(2 * i..2 * i + 2)
-            .and_then(|d| std::str::from_utf8(d).ok())
-            .context("the signing key is damaged")?;
-        *byte = u8::from_str_radix(digits, 16).context("the signing key is damaged")?;
-    }
+    hex::decode_to_slice(text.expose(), &mut key)
+        .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
     Ok(SigningKey::new(&key))
 }
 

@@ -164,9 +164,14 @@ impl Config {
                 .map_err(|e| ConfigError(format!("the configuration file is not TOML: {e}")))?,
             None => toml::Table::new(),
         };
-        if let Some(port) =
-            environment.get("CRABSHACK_PORT").filter(|_| !environment.contains_key("RYOKAN_LISTEN"))
-        {
+        // Unset and empty are the same.
+        let environment: BTreeMap<&str, &str> = environment
+            .iter()
+            .filter(|(_, v)| !v.is_empty())
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        let given = |name: &str| environment.get(name).copied();
+        if let Some(port) = given("CRABSHACK_PORT").filter(|_| given("RYOKAN_LISTEN").is_none()) {
             set(
                 &mut table,
                 "server.listen",
@@ -174,17 +179,13 @@ impl Config {
                 "CRABSHACK_PORT",
             )?;
         }
-        if environment.get("CRABSHACK_DEBUG").is_some_and(|v| v == "1")
-            && !environment.contains_key("RYOKAN_LOG")
-        {
+        if given("CRABSHACK_DEBUG") == Some("1") && given("RYOKAN_LOG").is_none() {
             set(&mut table, "log.filter", toml::Value::String("debug".into()), "CRABSHACK_DEBUG")?;
         }
         for (name, key, fallback) in VARIABLES {
-            let found = environment
-                .get(*name)
-                .map(|v| (*name, v))
-                .or_else(|| fallback.and_then(|f| environment.get(f).map(|v| (f, v))));
-            if let Some((source, value)) = found.filter(|(_, v)| !v.is_empty()) {
+            let found =
+                given(name).map(|v| (*name, v)).or_else(|| fallback.and_then(|f| given(f).map(|v| (f, v))));
+            if let Some((source, value)) = found {
                 set(&mut table, key, from_text(key, value, source)?, source)?;
             }
         }
@@ -198,7 +199,14 @@ impl Config {
 
     /// Variables that begin like ours and mean nothing: most likely misspelt.
     pub fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
-        const CLIENT: &[&str] = &["RYOKAN_URL", "RYOKAN_TOKEN", "RYOKAN_CONFIG", "RYOKAN_REFUSE_SKIPS"];
+        const CLIENT: &[&str] = &[
+            "RYOKAN_URL",
+            "RYOKAN_TOKEN",
+            "RYOKAN_CONFIG",
+            "RYOKAN_REFUSE_SKIPS",
+            "RYOKAN_ENGINE",
+            "RYOKAN_DOCKERD_FLAGS",
+        ];
         const PREFIXES: &[&str] = &["RYOKAN_TEST_", "RYOKAN_CRASH_"];
         environment
             .keys()
@@ -249,8 +257,8 @@ impl Config {
                 ))
             })?;
         }
-        if self.server.admin_secret.as_ref().is_some_and(|s| s.expose().len() < 8) {
-            return Err(ConfigError("server.admin_secret: must have at least 8 characters".into()));
+        if self.server.admin_secret.as_ref().is_some_and(|s| s.expose().len() < 16) {
+            return Err(ConfigError("server.admin_secret: must have at least 16 characters".into()));
         }
         if !matches!(self.engine.reach.as_deref(), None | Some("bridge" | "loopback")) {
             return Err(ConfigError("engine.reach: must be `bridge` or `loopback`".into()));
@@ -331,11 +339,11 @@ mod tests {
     fn the_environment_wins_and_crabshack_is_the_fallback() {
         let config = parse(
             "[server]\nzone = \"a.example\"",
-            &[("RYOKAN_ZONE", "b.example"), ("CRABSHACK_ADMIN_SECRET", "long enough")],
+            &[("RYOKAN_ZONE", "b.example"), ("CRABSHACK_ADMIN_SECRET", "long enough for one")],
         )
         .unwrap();
         assert_eq!(config.server.zone, "b.example");
-        assert_eq!(config.server.admin_secret.unwrap().expose(), "long enough");
+        assert_eq!(config.server.admin_secret.unwrap().expose(), "long enough for one");
         let both =
             parse("", &[("CRABSHACK_PORT", "7777"), ("CRABSHACK_DATA_DIR", "/x"), ("CRABSHACK_DEBUG", "1")])
                 .unwrap();
@@ -374,7 +382,10 @@ mod tests {
     fn secrets_stay_out_of_what_is_shown() {
         let config = parse(
             "",
-            &[("RYOKAN_ADMIN_SECRET", "hunter2hunter2"), ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d")],
+            &[
+                ("RYOKAN_ADMIN_SECRET", "hunter2hunter2hunter2"),
+                ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d"),
+            ],
         )
         .unwrap();
         assert!(!format!("{config:?}{}", config.redacted()).contains("hunter2"));

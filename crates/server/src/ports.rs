@@ -20,15 +20,23 @@ use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
 use ryokan_model::{ProjectId, SessionId, UserId};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// The axum router behind the zone's own hosts.
-pub(crate) struct Api(pub(crate) axum::Router);
+///
+/// The gateway runs on threads of its own, one a core; what the API does is handed to the main runtime, so that a heavy
+/// request never holds up an agent's.
+pub(crate) struct Api {
+    pub(crate) router: axum::Router,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) requests: TaskTracker,
+}
 
 impl ControlPlane for Api {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
-        let router = self.0.clone();
-        Box::pin(async move {
+        let router = self.router.clone();
+        let answer = async move {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(peer);
             let response = match router.oneshot(request).await {
@@ -36,7 +44,41 @@ impl ControlPlane for Api {
                 Err(never) => match never {},
             };
             response.map(Body::boxed)
+        };
+        // A client that hangs up ends a read; writes live on by themselves.
+        let task = AbortOnDrop(self.requests.spawn_on(answer, &self.runtime));
+        Box::pin(async move {
+            match task.await {
+                Ok(response) => response,
+                Err(error) => {
+                    tracing::error!(error = %error, "a request's task failed");
+                    let mut response =
+                        ::http::Response::new(Body::full("the server failed; its log has more\n"));
+                    *response.status_mut() = ::http::StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            }
         })
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -164,9 +206,9 @@ fn route(source: RouteSource) -> Route {
         (State::Sleeping, _) => RouteState::Sleeping,
         (State::Stopping, _) => RouteState::Stopping,
         (State::Stopped, _) => RouteState::Stopped,
-        // The first line only: what follows are the agent's own log lines.
+        // Strangers may look at a public agent; why it failed is for its owner, in the API.
         (State::Failed, _) => RouteState::Failed {
-            reason: row.message.as_deref().and_then(|m| m.lines().next()).unwrap_or("It failed.").to_owned(),
+            reason: "Its owner finds out why with `ryokan inspect` and `ryokan logs`.".into(),
         },
         (State::Deleting, _) => RouteState::Deleting,
     };

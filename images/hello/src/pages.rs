@@ -49,8 +49,9 @@ fn query<'a, B>(request: &'a Request<B>, key: &str) -> Option<&'a str> {
 }
 
 pub(crate) fn index(agent: &Agent) -> Response<Body> {
-    let name = agent.name.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
-    let page = PAGE.replace("{{name}}", &name);
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let page =
+        PAGE.replace("{{greeting}}", &escape(&agent.greeting)).replace("{{name}}", &escape(&agent.name));
     respond(StatusCode::OK, "text/html; charset=utf-8", Full::from(page).boxed_unsync())
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum OnTerm {
 /// What every request sees.
 pub(crate) struct Agent {
     pub(crate) name: String,
+    /// What the page says first: `GREETING`.
+    pub(crate) greeting: String,
     pub(crate) healthy: AtomicBool,
     pub(crate) ending: CancellationToken,
     /// `/exit` puts the exit code here.
@@ -64,6 +66,7 @@ pub(crate) async fn run(on_term: OnTerm) -> std::io::Result<u8> {
     let (exit, mut exits) = mpsc::unbounded_channel();
     let agent = Arc::new(Agent {
         name: name(),
+        greeting: std::env::var("GREETING").unwrap_or_default(),
         healthy: AtomicBool::new(true),
         ending: CancellationToken::new(),
         exit,

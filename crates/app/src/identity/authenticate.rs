@@ -4,7 +4,7 @@
 //! servers on the same database follow by notification. A token that the snapshot does not know is looked up once.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::{Millis, ProjectId, SessionId, UserId};
@@ -68,8 +68,10 @@ impl Snapshot {
             scope,
             only_project: only,
             projects: self.projects.get(&user.id).cloned().unwrap_or_default(),
+            expires_at: None,
             credential,
             address: address.to_owned(),
+            request_id: None,
         })
     }
 
@@ -115,7 +117,15 @@ impl App {
         if found.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return None;
         }
-        snapshot.caller(found.user, found.scope, found.project, format!("token:{}", found.id), address)
+        let caller = snapshot.caller(
+            found.user,
+            found.scope,
+            found.project,
+            format!("token:{}", found.id),
+            address,
+        )?;
+        self.used_tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(found.id, self.clock.now());
+        Some(Caller { expires_at: found.expires_at, ..caller })
     }
 
     /// The caller of an API request with a bearer token. Guessing is throttled by address.

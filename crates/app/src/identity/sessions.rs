@@ -85,7 +85,7 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.insert_session(&session)?;
-                let actor = events::Actor { login: &login, address: Some(&address) };
+                let actor = events::Actor { login: &login, address: Some(&address), request_id: None };
                 events::allowed(
                     tx,
                     now,

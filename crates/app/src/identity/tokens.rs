@@ -55,20 +55,20 @@ impl App {
             scope: new.scope,
             project,
             created_at: now,
-            expires_at: new.expires_in.map(|span| now.plus(span.duration())),
+            // Not beyond the credential that makes it, or an end would be no end.
+            expires_at: match (new.expires_in.map(|span| now.plus(span.duration())), caller.expires_at) {
+                (Some(wanted), Some(end)) => Some(wanted.min(end)),
+                (wanted, end) => wanted.or(end),
+            },
             last_used_at: None,
         };
-        let (mut row, caller) = (token, caller.clone());
+        let (row, caller) = (token, caller.clone());
         let token = self
             .store
             .write(move |tx| {
+                // Revoked since the request was let in: then it makes nothing that would outlive it.
                 if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
-                    // Gone since the request was let in; and no token outlives the one that made it.
-                    let maker = tx.token(id)?.ok_or(Error::Unauthenticated)?;
-                    row.expires_at = match (row.expires_at, maker.expires_at) {
-                        (Some(wanted), Some(most)) => Some(wanted.min(most)),
-                        (wanted, most) => wanted.or(most),
-                    };
+                    tx.token(id)?.ok_or(Error::Unauthenticated)?;
                 }
                 tx.insert_token(&row)?;
                 let data = json!({"label": row.label, "scope": row.scope});

@@ -98,10 +98,7 @@ impl App {
                 updated_at: now,
                 deleted_at: None,
             };
-            match self
-                .insert(caller, row, &secrets, key.clone())
-                .await
-            {
+            match self.insert(caller, row, &secrets, key.clone()).await {
                 Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}
                 Ok(row) => {
                     crate::crash::point("create.committed");

@@ -15,16 +15,25 @@ pub mod routes;
 pub mod update;
 
 use ryokan_model::instance::State;
+use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::{InstanceId, Millis, Secret};
 use ryokan_store::instances::Instance;
-use ryokan_store::{Scope, StoreError, Tx};
+use ryokan_store::{Scope as SealScope, StoreError, Tx};
 use serde_json::json;
 
 use crate::{App, Error, Result, events};
 
+/// The variable with which an agent made by Crabshack's call knows its gateway.
+pub const INSTANCE_TOKEN: &str = "INSTANCE_TOKEN";
+
 /// Where an instance's secret variables are sealed.
-pub(crate) fn secrets_of(id: InstanceId) -> Scope {
-    Scope::new("instance", id.to_string())
+pub(crate) fn secrets_of(id: InstanceId) -> SealScope {
+    SealScope::new("instance", id.to_string())
+}
+
+/// Where the secrets of what ran before an update are kept, until it is known that nothing goes back to it.
+pub(crate) fn previous_secrets_of(id: InstanceId) -> SealScope {
+    SealScope::new("instance-previous", id.to_string())
 }
 
 /// How often a lost race against another writer of the same row is tried again.
@@ -102,6 +111,15 @@ impl App {
             }
         }
         Err(Error::Conflict("the instance changes too fast; try again".into()))
+    }
+
+    /// The token that a Crabshack client expects to read back, for callers who may change the instance. Only instances
+    /// that were made by Crabshack's call have one.
+    pub async fn instance_token(&self, caller: &Caller, row: &Instance) -> Result<Option<Secret>> {
+        if !row.spec.secret_env.contains(INSTANCE_TOKEN) || caller.may(Scope::Write, row.project).is_err() {
+            return Ok(None);
+        }
+        Ok(self.open_variables(row).await?.remove(INSTANCE_TOKEN))
     }
 
     /// The values of an instance's secret variables.

@@ -50,10 +50,10 @@ impl App {
                     sources.push(RouteSource { row, upstream_secret: Some(secret) });
                 }
                 Ok(None) => {
-                    tracing::error!(instance = %row.id, "its upstream secret is missing; it is not served")
+                    tracing::error!(instance = %row.id, "its upstream secret is missing; it is not served");
                 }
                 Err(error) => {
-                    tracing::error!(instance = %row.id, error = %error, "its upstream secret cannot be opened; it is not served")
+                    tracing::error!(instance = %row.id, error = %error, "its upstream secret cannot be opened; it is not served");
                 }
             }
         }

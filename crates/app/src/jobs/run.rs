@@ -116,7 +116,7 @@ async fn work(app: &Arc<App>, job: Job) {
     match written {
         Ok(()) | Err(StoreError::Fenced) => {}
         Err(error) => {
-            tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again")
+            tracing::warn!(job = %job.id, error = %error, "a job's end could not be recorded; it will run again");
         }
     }
 }

@@ -61,7 +61,7 @@ impl Engine {
             .unwrap();
         self.child = Some(child);
         eventually(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             || {
                 format!(
                     "the test's engine does not start:\n{}",

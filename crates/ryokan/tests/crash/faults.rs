@@ -85,7 +85,7 @@ fn postgresql_is_killed_under_it() {
         );
     }
     // Server and database at once.
-    blow(&rig, &field, seed + 9, Duration::from_millis(1000));
+    blow(&rig, &field, seed + 9, Duration::from_secs(1));
     rig.kill();
     postgres.kill();
     postgres.run("start");

@@ -161,7 +161,7 @@ fn check_jobs(rig: &Rig) {
         Some(page["items"].as_array()?.iter().filter(|j| j["state"] != "done").cloned().collect::<Vec<_>>())
     };
     eventually(
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || format!("jobs are left: {:#?}\n{}", unfinished(), rig.log()),
         || unfinished().filter(Vec::is_empty),
     );

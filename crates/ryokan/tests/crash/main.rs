@@ -1,6 +1,11 @@
 //! It cannot be killed: the real binary, on a real engine, dies at named points and at random moments, its engine and
 //! its database die under it, its disk fills up. Afterwards everything is as it was asked for, and nothing is left over.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; they poll with a deadline")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests; they poll with a deadline"
+)]
 
 mod engine;
 mod faults;

@@ -1,7 +1,7 @@
 //! One installation under test: a data folder, a server process that may be killed and started again, and a client
 //! that is plain `curl`, so that it can live in another network namespace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,7 @@ impl Rig {
         if self.token.is_empty() {
             let text = std::fs::read_to_string(self.data().join("cli.json")).unwrap();
             let value: Value = serde_json::from_str(&text).unwrap();
-            self.token = value["token"].as_str().unwrap().to_owned();
+            value["token"].as_str().unwrap().clone_into(&mut self.token);
         }
     }
 
@@ -210,10 +210,6 @@ impl Rig {
         self.curl(&[], path)
     }
 
-    pub(crate) fn get_host(&self, host: &str, path: &str) -> Option<(u16, String)> {
-        self.curl(&["-H", &format!("Host: {host}:{}", self.port)], path)
-    }
-
     /// Status and JSON; `None` when the answer did not come.
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
         let (code, text) =
@@ -240,7 +236,7 @@ impl Rig {
 
     pub(crate) fn wait_state(&self, name: &str, state: &str) -> Value {
         eventually(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             || format!("{name} did not become {state}: {:?}\n{}", self.instance(name), self.log()),
             || self.instance(name).filter(|i| i["state"] == state),
         )
@@ -274,17 +270,13 @@ impl Rig {
         );
         for what in ["containers", "networks", "volumes"] {
             eventually(
-                Duration::from_secs(60),
+                Duration::from_mins(1),
                 || format!("{what} are left: {:?}\n{}", self.holdings(what), self.log()),
                 || self.holdings(what).is_empty().then_some(()),
             );
         }
         self.stop();
         self.cleaned = true;
-    }
-
-    pub(crate) fn scratch(&self) -> &Path {
-        self.scratch.path()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random moments: several clients create, stop, start, restart and delete at once while the server is killed again
 //! and again. The seed is printed; `RYOKAN_CRASH_SEED` repeats a run.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,14 +34,14 @@ pub(crate) fn seed() -> u64 {
 #[derive(Default)]
 pub(crate) struct Field {
     known: Known,
-    living: BTreeMap<String, ()>,
+    living: BTreeSet<String>,
     next: u64,
 }
 
 /// One client's step. An answer that does not come leaves the client in the dark: then the name is not counted.
 fn act(rig: &Rig, field: &Mutex<Field>, dice: &mut Dice) {
     let choice = dice.roll(10);
-    let living: Vec<String> = field.lock().unwrap().living.keys().cloned().collect();
+    let living: Vec<String> = field.lock().unwrap().living.iter().cloned().collect();
     if living.len() < 2 || (choice < 3 && living.len() < 6) {
         let name = {
             let mut field = field.lock().unwrap();
@@ -51,7 +51,7 @@ fn act(rig: &Rig, field: &Mutex<Field>, dice: &mut Dice) {
         if let Some((202, _)) = rig.create(&name) {
             let mut field = field.lock().unwrap();
             field.known.created.insert(name.clone());
-            field.living.insert(name, ());
+            field.living.insert(name);
         }
         return;
     }

@@ -16,7 +16,7 @@ use ryokan_model::permission::Caller;
 use ryokan_model::{Secret, SessionId};
 
 use super::Context;
-use super::error::ApiError;
+use super::error::{ApiError, REQUEST_ID};
 
 pub(crate) const PLAIN_COOKIE: &str = "ryokan_session";
 pub(crate) const SECURE_COOKIE: &str = "__Host-ryokan_session";
@@ -28,9 +28,10 @@ impl FromRequestParts<Context> for Auth {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, ApiError> {
-        let caller =
+        let mut caller =
             authenticate(&parts.headers, &parts.method, address(parts).as_str(), secure(parts), context)
                 .await?;
+        caller.request_id = REQUEST_ID.try_with(Clone::clone).ok();
         Ok(Self(caller))
     }
 }
@@ -129,7 +130,8 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_may_use_a_cookie() {
-        let cases: &[(&[(&str, &str)], Method, bool)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], Method, bool);
+        let cases: &[Case] = &[
             (&[("sec-fetch-site", "same-origin")], Method::POST, true),
             (
                 &[("sec-fetch-site", "same-site"), ("origin", "http://claw.localhost:7700")],

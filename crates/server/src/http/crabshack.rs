@@ -188,9 +188,6 @@ async fn create(
         key.asked = Some(serde_json::to_string(&body).map_err(|e| Error::Internal(e.into()))?);
     }
     let mut request = body.into_request()?;
-    // Chosen here, since the agent is told its name.
-    let name = request.name.get_or_insert_with(|| Name::generated(context.app.nonce())).to_string();
-    request.env.insert("INSTANCE_NAME".into(), Some(name));
     // Our own tiny agent and others with a fixed image ignore the one that the old body must have.
     if let Some(name) = &request.template
         && let Ok(template) = context.app.get_template(name.as_str()).await
@@ -210,8 +207,14 @@ async fn create(
             }]);
         }
     }
+    // Chosen here, since the agent is told its name.
+    let name = request.name.take().unwrap_or_else(|| Name::generated(context.app.nonce()));
+    request.env.insert("INSTANCE_NAME".into(), Some(name.to_string()));
+    request.name = Some(name);
     request.env.insert("GATEWAY_PORT".into(), Some("3000".into()));
-    request.secret_env.insert("INSTANCE_TOKEN".into(), Some(context.app.random_secret()));
+    request
+        .secret_env
+        .insert(ryokan_app::instances::INSTANCE_TOKEN.into(), Some(context.app.random_secret()));
     let row = context.app.create_instance(&caller, request, key).await.map_err(in_old_words)?;
     let first = event("created", &json!({"name": row.name}));
     Ok(progress(&context, &row, Goal::Ready, Some(first), url))
@@ -247,7 +250,7 @@ async fn details(
 ) -> Answer<Json<Value>> {
     let row = context.app.find_instance(&caller, Scope::Read, &name).await?;
     let mut body = shape(&row);
-    // The live address of each port; the first is the gateway's. The instance's own token is never shown again.
+    // The live address of each port; the first is the gateway's.
     let ports: Vec<Value> = row
         .spec
         .ports
@@ -262,6 +265,9 @@ async fn details(
         body["gateway"] = json!({"host": first["host"], "port": first["host_port"]});
     }
     body["ports"] = Value::Array(ports);
+    if let Some(token) = context.app.instance_token(&caller, &row).await? {
+        body["token"] = token.expose().into();
+    }
     body["url"] = url(&context, &row).into();
     body["node"] = "local".into();
     Ok(Json(body))

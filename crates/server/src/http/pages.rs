@@ -139,7 +139,7 @@ pub(crate) async fn home(State(context): State<Context>, parts: Parts) -> Respon
             );
         }
     };
-    let rows: String = instances
+    let rows: Vec<String> = instances
         .iter()
         .map(|row| {
             format!(
@@ -151,6 +151,7 @@ pub(crate) async fn home(State(context): State<Context>, parts: Parts) -> Respon
             )
         })
         .collect();
+    let rows = rows.concat();
     let list = if rows.is_empty() {
         "<p>No agents yet. Run one: <code>ryokan run hello</code></p>".to_owned()
     } else {

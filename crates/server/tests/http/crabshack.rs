@@ -39,11 +39,15 @@ async fn made(site: &Site, client: &Client, name: &str) -> ryokan_model::Instanc
 #[tokio::test]
 async fn the_readme_s_calls_work_verbatim() {
     on_both(async |site| {
-        site.engine.image_does(IMAGE, Behaviour { log: vec!["one".into(), "two".into()], ..Behaviour::default() });
+        site.engine
+            .image_does(IMAGE, Behaviour { log: vec!["one".into(), "two".into()], ..Behaviour::default() });
         let admin = site.operator();
         assert_eq!(site.anonymous().get("/health").await.expect(200), json!({"status": "ok"}));
         // No `Accept`: curl sends `*/*`, and the answer is a stream all the same.
-        let request = admin.request(reqwest::Method::POST, "/instances").header("content-type", "application/json").body(README);
+        let request = admin
+            .request(reqwest::Method::POST, "/instances")
+            .header("content-type", "application/json")
+            .body(README);
         let events = crate::support::Sse::open(request).await.all().await;
         assert_eq!(names(&events), ["created", "pending", "ready"], "{events:?}");
         let name = events[0].data["name"].as_str().unwrap().to_owned();
@@ -54,7 +58,11 @@ async fn the_readme_s_calls_work_verbatim() {
         let list = admin.get("/instances").await.expect(200);
         assert_eq!((list.as_array().unwrap().len(), &list[0]["name"]), (1, &json!(name)));
         let one = admin.get(&format!("/instances/{name}")).await.expect(200);
-        assert_eq!((&one["status"], &one["service_type"]), (&json!("ready"), &json!("ironclaw-dind")), "{one}");
+        assert_eq!(
+            (&one["status"], &one["service_type"]),
+            (&json!("ready"), &json!("ironclaw-dind")),
+            "{one}"
+        );
         assert!(one["gateway"]["port"].is_number() && one["ports"][0]["host_port"].is_number(), "{one}");
         let events = admin.stream("POST", &format!("/instances/{name}/stop"), None).await.all().await;
         assert_eq!(events.last().unwrap().name, "stopped");
@@ -243,7 +251,12 @@ async fn fault_09_every_type_has_logs_and_tail_counts_lines() {
             wanted["service_type"] = kind.into();
             admin.stream("POST", "/instances", Some(wanted)).await.all().await;
             let logs = admin.get(&format!("/instances/{kind}/logs?tail=3")).await.expect(200);
-            let lines: Vec<_> = logs["logs"].as_str().unwrap().lines().map(|l| l.split(' ').next().unwrap().to_owned()).collect();
+            let lines: Vec<_> = logs["logs"]
+                .as_str()
+                .unwrap()
+                .lines()
+                .map(|l| l.split(' ').next().unwrap().to_owned())
+                .collect();
             assert_eq!(lines, ["197", "198", "199"]);
             let logs = admin.get(&format!("/instances/{kind}/logs")).await.expect(200);
             assert_eq!(logs["logs"].as_str().unwrap().lines().count(), 100);
@@ -308,7 +321,12 @@ async fn fault_12_types_that_are_no_services_and_unbounded_sizes_are_refused_bef
             admin.post("/instances", bad).await.expect(400);
         }
         assert_eq!(site.engine.leftovers(), Vec::<String>::new());
-        let secrets = site.app().store.read(|tx| Ok::<_, ryokan_store::StoreError>(tx.live_instances()?.len())).await.unwrap();
+        let secrets = site
+            .app()
+            .store
+            .read(|tx| Ok::<_, ryokan_store::StoreError>(tx.live_instances()?.len()))
+            .await
+            .unwrap();
         assert_eq!(secrets, 0);
         assert!(!contains(&site.database_bytes(), "hunter2"));
     })
@@ -366,9 +384,15 @@ async fn fault_15_requests_are_limited_counted_and_recorded() {
             assert!(limited.header("retry-after").parse::<u64>().unwrap() >= 1);
             // Others have a budget of their own.
             let metrics = admin.get("/metrics").await;
-            assert!(metrics.status == 200 && metrics.text.contains("ryokan_api_requests_total"), "{}", metrics.text);
+            assert!(
+                metrics.status == 200 && metrics.text.contains("ryokan_api_requests_total"),
+                "{}",
+                metrics.text
+            );
             let events = site.events().await;
-            assert!(events.iter().any(|e| e["kind"] == "user.created" && e["actor"] == "operator" && e["address"] == "127.0.0.1"));
+            assert!(events.iter().any(|e| e["kind"] == "user.created"
+                && e["actor"] == "operator"
+                && e["address"] == "127.0.0.1"));
         },
     )
     .await;

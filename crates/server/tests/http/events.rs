@@ -135,7 +135,10 @@ async fn tenants_see_their_own_and_operators_all() {
         let kinds: Vec<_> = own.iter().map(|e| e["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds.first(), Some(&"instance.created"));
         assert_eq!(kinds.last(), Some(&"instance.ready"), "{kinds:?}");
-        assert_eq!((&own[0]["actor"], &own[0]["address"], &own[0]["outcome"]), (&json!("alice"), &json!("127.0.0.1"), &json!("allowed")));
+        assert_eq!(
+            (&own[0]["actor"], &own[0]["address"], &own[0]["outcome"]),
+            (&json!("alice"), &json!("127.0.0.1"), &json!("allowed"))
+        );
     })
     .await;
 }
@@ -149,7 +152,8 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
         bob.delete("/v1/users/operator").await.expect(403);
         bob.delete("/instances/claw").await.expect(404);
         let socket = bob.with("connection", "upgrade").with("upgrade", "websocket");
-        let socket = socket.with("sec-websocket-version", "13").with("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let socket =
+            socket.with("sec-websocket-version", "13").with("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         socket.get("/v1/instances/claw/exec?command=sh&command=hunter2").await.expect(404);
         bob.get("/v1/instances/claw").await.expect(404);
         let denied = operator.get("/v1/events?limit=500&kind=request.denied").await.items();
@@ -164,7 +168,10 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
             ]
         );
         for event in &denied {
-            assert_eq!((&event["actor"], &event["outcome"], &event["address"]), (&json!("bob"), &json!("denied"), &json!("127.0.0.1")));
+            assert_eq!(
+                (&event["actor"], &event["outcome"], &event["address"]),
+                (&json!("bob"), &json!("denied"), &json!("127.0.0.1"))
+            );
             assert!(event["data"]["credential"].as_str().unwrap().starts_with("token:"), "{event}");
         }
         assert!(!bob.get("/v1/events").await.text.contains("request.denied"));

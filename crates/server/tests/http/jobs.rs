@@ -128,7 +128,8 @@ async fn reconcilers_show_their_last_run_and_backlog() {
         let run = eventually("it ran", async || find("instances").await.ok_or_else(|| "no".to_owned())).await;
         assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)));
         assert!(run["finished_at"].as_i64() >= run["started_at"].as_i64());
-        eventually("housekeeping ran", async || find("housekeeping").await.ok_or_else(|| "no".to_owned())).await;
+        eventually("housekeeping ran", async || find("housekeeping").await.ok_or_else(|| "no".to_owned()))
+            .await;
         site.engine.set_down(true);
         eventually("its failure is shown", async || {
             let run = find("instances").await.unwrap();

@@ -31,8 +31,14 @@ async fn bad_bodies_name_the_field() {
             (json!({"image": "img", "ports": [{"name": "a", "port": 99999}]}), "ports[0].port"),
             (json!({"image": "img", "ports": [{"name": "a", "port": 0}]}), "ports[0].port"),
             (json!({"image": "img", "ports": [{"name": "A", "port": 1}]}), "ports[0].name"),
-            (json!({"image": "img", "ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}), "ports[1].name"),
-            (json!({"image": "img", "ports": [{"name": "a", "port": 1, "protocol": "udp"}]}), "ports[0].protocol"),
+            (
+                json!({"image": "img", "ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}),
+                "ports[1].name",
+            ),
+            (
+                json!({"image": "img", "ports": [{"name": "a", "port": 1, "protocol": "udp"}]}),
+                "ports[0].protocol",
+            ),
             (json!({"image": "img", "ports": [{"port": 1}]}), "ports[0].name"),
             (json!({"image": "img", "env": {"1X": "v"}}), "env"),
             (json!({"image": "img", "env": {"X": 1}}), "env.X"),
@@ -42,9 +48,15 @@ async fn bad_bodies_name_the_field() {
             (json!({"image": "img", "env": {"X": "v"}, "secret_env": {"X": "v"}}), "env.X"),
             (json!({"image": "img", "volumes": [{"name": "d", "path": "relative"}]}), "volumes[0].path"),
             (json!({"image": "img", "volumes": [{"name": "d", "path": "/a/../b"}]}), "volumes[0].path"),
-            (json!({"image": "img", "files": [{"path": "/x", "content": "", "mode": "999"}]}), "files[0].mode"),
+            (
+                json!({"image": "img", "files": [{"path": "/x", "content": "", "mode": "999"}]}),
+                "files[0].mode",
+            ),
             (json!({"image": "img", "startup": {"check": {"tcp": {"port": "nope"}}}}), "startup.check.port"),
-            (json!({"image": "img", "readiness": {"check": {"command": {"command": []}}}}), "readiness.check.command"),
+            (
+                json!({"image": "img", "readiness": {"check": {"command": {"command": []}}}}),
+                "readiness.check.command",
+            ),
             (json!({"image": "img", "readiness": {"check": {"ping": {}}}}), "readiness.check"),
             (json!({"image": "img", "user": "root"}), "user"),
             (json!({"image": "img", "tmpfs": ["tmp"]}), "tmpfs[0]"),
@@ -57,7 +69,10 @@ async fn bad_bodies_name_the_field() {
             (json!({"image": "img", "access": "everyone"}), "access"),
             (json!({"image": "img", "template": "none"}), "template"),
             (json!({"image": "img", "template": "hello"}), "image"),
-            (json!({"image": "img", "gateway": {"upstream_auth": {"mode": "bearer", "secret": "NOPE"}}}), "gateway.upstream_auth.secret"),
+            (
+                json!({"image": "img", "gateway": {"upstream_auth": {"mode": "bearer", "secret": "NOPE"}}}),
+                "gateway.upstream_auth.secret",
+            ),
             (json!({"image": "img", "pull": "sometimes"}), "pull"),
             (json!({"image": "img", "privileged": true}), "privileged"),
         ];

@@ -16,7 +16,10 @@ async fn create_follows_to_ready_and_delete_to_the_end() {
         assert_eq!(events.last().unwrap().data["url"], format!("http://claw.localhost:{port}/"));
         let row = operator.show("claw").await;
         assert_eq!(row["image_digest"], "sha256:digest-of-img");
-        assert_eq!((&row["reach"], &row["desired"], &row["crashes"]), (&json!("bridge"), &json!("running"), &json!(0)));
+        assert_eq!(
+            (&row["reach"], &row["desired"], &row["crashes"]),
+            (&json!("bridge"), &json!("running"), &json!(0))
+        );
         let id = row["id"].as_str().unwrap().parse().unwrap();
         assert!(site.engine.running(id));
         // By id as by name.
@@ -97,7 +100,8 @@ async fn an_idempotency_key_makes_one_instance() {
         let operator = site.operator();
         let keyed = operator.with("idempotency-key", "k1");
         let body = json!({"image": "img"});
-        let replies = futures_util::future::join_all((0..8).map(|_| keyed.post("/v1/instances", body.clone()))).await;
+        let replies =
+            futures_util::future::join_all((0..8).map(|_| keyed.post("/v1/instances", body.clone()))).await;
         let ids: std::collections::BTreeSet<_> =
             replies.iter().map(|r| r.expect(202)["id"].as_str().unwrap().to_owned()).collect();
         assert_eq!(ids.len(), 1, "{ids:?}");
@@ -111,7 +115,8 @@ async fn an_idempotency_key_makes_one_instance() {
         let hers = alice.with("idempotency-key", "k1").post("/v1/instances", body).await.expect(202);
         assert!(!ids.contains(hers["id"].as_str().unwrap()));
         for bad in ["", &"x".repeat(201)] {
-            let reply = operator.with("idempotency-key", bad).post("/v1/instances", json!({"image": "img"})).await;
+            let reply =
+                operator.with("idempotency-key", bad).post("/v1/instances", json!({"image": "img"})).await;
             assert_eq!(reply.expect(400)["field"], "Idempotency-Key");
         }
     })
@@ -143,10 +148,12 @@ async fn quotas_hold_under_concurrency() {
 async fn what_the_engine_lacks_is_refused_with_what_it_has() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        let reply = operator.post("/v1/instances", json!({"image": "img", "isolation": "kata"})).await.expect(400);
+        let reply =
+            operator.post("/v1/instances", json!({"image": "img", "isolation": "kata"})).await.expect(400);
         assert_eq!(reply["field"], "isolation");
         assert!(reply["detail"].as_str().unwrap().contains("runc, runsc"), "{reply}");
-        let reply = operator.post("/v1/instances", json!({"image": "img", "memory": "32Gi"})).await.expect(400);
+        let reply =
+            operator.post("/v1/instances", json!({"image": "img", "memory": "32Gi"})).await.expect(400);
         assert_eq!(reply["field"], "memory");
         operator.ready("fenced", json!({"isolation": "runsc"})).await;
     })
@@ -260,7 +267,9 @@ async fn lists_are_paged_by_name_and_filtered() {
         let (mut after, mut seen) = (String::new(), Vec::new());
         loop {
             let page = operator.get(&format!("/v1/instances?limit=1{after}")).await.expect(200);
-            seen.extend(page["items"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap().to_owned()));
+            seen.extend(
+                page["items"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap().to_owned()),
+            );
             match page["next"].as_str() {
                 Some(next) => after = format!("&after={next}"),
                 None => break,
@@ -272,7 +281,9 @@ async fn lists_are_paged_by_name_and_filtered() {
         assert_eq!(operator.get("/v1/instances?state=stopped").await.items().len(), 1);
         assert_eq!(operator.get("/v1/instances?project=operator&state=ready").await.items().len(), 3);
         operator.get("/v1/instances?project=nope").await.expect(404);
-        for (query, field) in [("limit=0", "limit"), ("limit=501", "limit"), ("state=odd", "state"), ("colour=red", "colour")] {
+        for (query, field) in
+            [("limit=0", "limit"), ("limit=501", "limit"), ("state=odd", "state"), ("colour=red", "colour")]
+        {
             let reply = operator.get(&format!("/v1/instances?{query}")).await.expect(400);
             assert_eq!(reply["field"], field, "{query}: {reply}");
         }

@@ -71,7 +71,11 @@ async fn an_engine_that_goes_and_comes_back_finds_everything_as_it_was() {
         })
         .await;
         let row = operator.show("claw").await;
-        assert_eq!((&row["state"], &row["crashes"], site.engine.starts(id)), (&json!("ready"), &json!(0), 1), "{row}");
+        assert_eq!(
+            (&row["state"], &row["crashes"], site.engine.starts(id)),
+            (&json!("ready"), &json!(0), 1),
+            "{row}"
+        );
     })
     .await;
 }
@@ -99,11 +103,19 @@ async fn forced_deletion_works_with_a_dead_and_with_a_hanging_engine() {
         let operator = site.operator();
         for hanging in [false, true] {
             let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
-            if hanging { site.engine.set_hanging(true) } else { site.engine.set_down(true) }
+            if hanging {
+                site.engine.set_hanging(true)
+            } else {
+                site.engine.set_down(true)
+            }
             let begin = std::time::Instant::now();
             let events = operator.stream("DELETE", "/v1/instances/claw?force=true", None).await.all().await;
             assert_eq!(events.last().unwrap().name, "deleted", "{events:?}");
-            assert!(begin.elapsed() < Duration::from_secs(2), "it waited for the engine: {:?}", begin.elapsed());
+            assert!(
+                begin.elapsed() < Duration::from_secs(2),
+                "it waited for the engine: {:?}",
+                begin.elapsed()
+            );
             operator.get("/v1/instances/claw").await.expect(404);
             assert!(site.engine.exists(id));
             // The name is free at once.
@@ -111,7 +123,11 @@ async fn forced_deletion_works_with_a_dead_and_with_a_hanging_engine() {
             site.engine.set_hanging(false);
             site.engine.set_down(false);
             within(Duration::from_secs(10), "what was left is removed", async || {
-                if site.engine.exists(id) || site.engine.has_volume(id) { Err("it is there".into()) } else { Ok(()) }
+                if site.engine.exists(id) || site.engine.has_volume(id) {
+                    Err("it is there".into())
+                } else {
+                    Ok(())
+                }
             })
             .await;
             operator.until("claw", "ready").await;

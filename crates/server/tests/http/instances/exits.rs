@@ -97,9 +97,12 @@ async fn a_lost_event_is_made_good_by_the_next_look() {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
         site.engine.crash(id, 9);
-        eventually("it runs again", async || {
-            if site.engine.starts(id) == 2 { Ok(()) } else { Err("not yet".into()) }
-        })
+        eventually(
+            "it runs again",
+            async || {
+                if site.engine.starts(id) == 2 { Ok(()) } else { Err("not yet".into()) }
+            },
+        )
         .await;
         let row = operator.until("claw", "ready").await;
         assert_eq!((&row["crashes"], &row["exit_code"]), (&json!(1), &json!(9)));

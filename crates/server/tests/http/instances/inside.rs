@@ -16,7 +16,8 @@ async fn logs_are_whole_lines() {
         operator.ready("claw", json!({"image": "chatty"})).await;
         let reply = operator.get("/v1/instances/claw/logs?tail=2").await;
         assert_eq!(reply.header("content-type"), "application/x-ndjson");
-        let lines: Vec<serde_json::Value> = reply.text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            reply.text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!((&lines[1]["text"], &lines[1]["stream"]), (&json!("line 9"), &json!("stdout")));
         let mut follow = operator.stream("GET", "/v1/instances/claw/logs?follow=true&tail=1", None).await;
@@ -40,7 +41,10 @@ async fn commands_run_once_and_over_a_web_socket() {
         operator.ready("claw", json!({})).await;
         let run = |body| operator.post("/v1/instances/claw/exec", body);
         let result = run(json!({"command": ["echo", "hi"]})).await.expect(200);
-        assert_eq!(result, json!({"exit_code": 0, "stdout": "hi\n", "stderr": "warned\n", "truncated": false}));
+        assert_eq!(
+            result,
+            json!({"exit_code": 0, "stdout": "hi\n", "stderr": "warned\n", "truncated": false})
+        );
         assert_eq!(run(json!({"command": ["exit", "7"]})).await.expect(200)["exit_code"], 7);
         assert_eq!(run(json!({"command": ["cat"], "stdin": "typed"})).await.expect(200)["stdout"], "typed");
         assert_eq!(run(json!({"command": []})).await.expect(400)["field"], "command");

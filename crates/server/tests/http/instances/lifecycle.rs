@@ -28,7 +28,8 @@ async fn stop_start_and_restart_are_idempotent_and_keep_the_container() {
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
         let events = operator.stream("POST", "/v1/instances/claw/restart", None).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
-        let kinds: Vec<_> = site.events().await.iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect();
+        let kinds: Vec<_> =
+            site.events().await.iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect();
         let count = |kind: &str| kinds.iter().filter(|k| *k == kind).count();
         assert_eq!(count("instance.stop_requested"), 2, "what changed nothing is no event: {kinds:?}");
         assert_eq!(count("instance.restart_requested"), 1);
@@ -99,7 +100,10 @@ async fn a_follower_of_a_start_learns_that_it_was_stopped_or_deleted() {
         operator.post("/v1/instances/a/stop", json!({})).await.expect(202);
         let events = following.all().await;
         let last = events.last().unwrap();
-        assert_eq!((last.name.as_str(), &last.data["message"]), ("error", &json!("the instance was stopped")));
+        assert_eq!(
+            (last.name.as_str(), &last.data["message"]),
+            ("error", &json!("the instance was stopped"))
+        );
         let body = json!({"name": "b", "image": "slow"});
         let following = operator.stream("POST", "/v1/instances", Some(body)).await;
         operator.delete("/v1/instances/b?force=true").await.expect(202);

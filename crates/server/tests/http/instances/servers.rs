@@ -13,7 +13,8 @@ async fn a_new_server_adopts_what_runs_and_touches_nothing() {
             ids.push(operator.ready(name, json!({"readiness": {"check": {"tcp": {"port": "http"}}}})).await);
         }
         operator.stream("POST", "/v1/instances/c/stop", None).await.all().await;
-        let before: Vec<_> = ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
+        let before: Vec<_> =
+            ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
         let (stops, events) = (site.engine.calls("stop"), site.events().await.len());
         for _ in 0..3 {
             site.restart().await;
@@ -28,7 +29,8 @@ async fn a_new_server_adopts_what_runs_and_touches_nothing() {
                 assert_eq!(operator.show(name).await["state"], state);
             }
         }
-        let after: Vec<_> = ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
+        let after: Vec<_> =
+            ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
         assert_eq!((after, site.engine.calls("stop")), (before, stops));
         assert_eq!(site.events().await.len(), events, "{:?}", site.events().await.last());
     })
@@ -51,7 +53,11 @@ async fn what_was_under_way_goes_on_after_a_restart() {
         let operator = site.operator();
         operator.until("pulling", "ready").await;
         eventually("the one that ended is started", async || {
-            if site.engine.starts(changed) == 2 { Ok(()) } else { Err(operator.show("changed").await.to_string()) }
+            if site.engine.starts(changed) == 2 {
+                Ok(())
+            } else {
+                Err(operator.show("changed").await.to_string())
+            }
         })
         .await;
         operator.until("changed", "ready").await;
@@ -82,7 +88,7 @@ async fn a_stream_ends_with_a_word_when_the_server_stops() {
 #[tokio::test]
 async fn two_servers_on_one_database_have_one_leader_and_both_serve() {
     on_postgres_only(async |site| {
-        let second = site.another().await;
+        let second = site.beside().await;
         let beside = Client::new(second.address, Some(&site.first_token()));
         let operator = site.operator();
         let mut ids = Vec::new();

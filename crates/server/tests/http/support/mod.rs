@@ -51,9 +51,18 @@ pub struct Running {
 
 impl Running {
     /// Stops softly; whether everything ended by itself.
-    pub async fn stop(self) -> bool {
+    pub async fn stop(mut self) -> bool {
         self.shutdown.soft.cancel();
-        tokio::time::timeout(Duration::from_secs(30), self.ended).await.expect("the server stops").unwrap()
+        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.ended).await;
+        ended.expect("the server stops").unwrap()
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails must not wait for its server's threads.
+    fn drop(&mut self) {
+        self.shutdown.soft.cancel();
+        self.shutdown.hard.cancel();
     }
 }
 
@@ -156,10 +165,17 @@ impl Site {
         config
     }
 
-    /// Another server beside the test's own.
-    pub async fn another(&self) -> Running {
+    /// Another server beside the test's own, as on another machine: it shares the database and the key.
+    pub async fn beside(&self) -> Running {
+        let mut config = self.config();
+        config.secrets.key_file = Some(config.server.data_dir.join("secrets.key"));
+        config.server.data_dir = self.data.path().join("beside");
+        self.launch(config).await
+    }
+
+    async fn launch(&self, config: Config) -> Running {
         let overrides = Overrides { runtime: Some(self.engine.clone()), clock: Some(self.clock.clone()) };
-        let mut server = Server::build(&self.config(), overrides).await.expect("the server is built");
+        let mut server = Server::build(&config, overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));
         }
@@ -175,7 +191,7 @@ impl Site {
 
     /// Starts the test's server.
     pub async fn start(&self) {
-        let running = self.another().await;
+        let running = self.launch(self.config()).await;
         *self.server.lock().unwrap() = Some(running);
     }
 

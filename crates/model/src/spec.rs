@@ -734,7 +734,7 @@ mod tests {
                         name: "data".into(),
                         path: "/a/../b".into(),
                         read_only: false,
-                    })
+                    });
                 },
                 "volumes[0].path",
             ),
@@ -749,7 +749,7 @@ mod tests {
                         content: String::new(),
                         mode: "9".into(),
                         ownership: FileOwnership::Seed,
-                    })
+                    });
                 },
                 "files[0].mode",
             ),

@@ -4,7 +4,7 @@
 //! user other than root could not write to it. Its owner is then set through a second container that is made with the
 //! volume and never started, because an archive cannot be put into a container whose root is read-only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters::{CreateContainerOptions, ListVolumesOptions, RemoveVolumeOptions};
@@ -32,9 +32,11 @@ impl Inner {
             let what = format!("volume {name}");
             // Idempotent in the engine, which then returns the volume that is there, whoever made it.
             let made = self.link.call(&what, api.create_volume(request)).await?;
-            if made.labels.get(label::SERVER) != Some(&self.server.to_string())
-                || made.labels.get(label::INSTANCE) != Some(&workload.instance.to_string())
-            {
+            let ours = made.labels.get(label::SERVER) == Some(&self.server.to_string())
+                && made.labels.get(label::INSTANCE) == Some(&workload.instance.to_string());
+            // An engine that dies while it makes a volume comes back with the volume and without its labels. The name
+            // holds our ids, so it is used as it is; whatever may be in it is kept.
+            if !ours && !made.labels.is_empty() {
                 return Err(RuntimeError::Other(format!(
                     "{what} exists and is not this instance's; rename or remove it"
                 )));
@@ -114,6 +116,17 @@ impl Inner {
             .collect())
     }
 
+    /// Volumes with an instance's name that lost their labels to a dying engine.
+    async fn unlabelled_volumes(&self, instance: InstanceId) -> Result<Vec<String>> {
+        let prefix = label::volume_name(self.server, instance, "");
+        let filters = HashMap::from([("name".to_owned(), vec![prefix.clone()])]);
+        let api = self.link.api().await?;
+        let options = ListVolumesOptions { filters: Some(filters) };
+        let listed = self.link.call("volumes", api.list_volumes(Some(options))).await?;
+        let listed = listed.volumes.unwrap_or_default().into_iter();
+        Ok(listed.filter(|v| v.labels.is_empty() && v.name.starts_with(&prefix)).map(|v| v.name).collect())
+    }
+
     pub(super) async fn instances_with_volumes(&self) -> Result<Vec<InstanceId>> {
         let instances: BTreeSet<_> =
             self.volumes(None).await?.into_iter().map(|(_, instance)| instance).collect();
@@ -122,7 +135,8 @@ impl Inner {
 
     pub(super) async fn remove_volumes(&self, instance: InstanceId) -> Result<()> {
         let api = self.link.api().await?;
-        for (name, _) in self.volumes(Some(instance)).await? {
+        let labelled = self.volumes(Some(instance)).await?.into_iter().map(|(name, _)| name);
+        for name in labelled.chain(self.unlabelled_volumes(instance).await?) {
             let options = RemoveVolumeOptions { force: false };
             // Deleting many files takes its time.
             let limit = self.link.patience * 4;

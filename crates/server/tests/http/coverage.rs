@@ -202,7 +202,9 @@ async fn owned(site: &Site) -> Value {
     projects.retain(|p| p["owner"] == "operator");
     let mut tokens = operator.get("/v1/tokens").await.items();
     tokens.retain(|t| t["user"] == "operator");
-    tokens.iter_mut().for_each(|t| t["last_used_at"] = Value::Null);
+    for token in &mut *tokens {
+        token["last_used_at"] = Value::Null;
+    }
     json!({
         "instances": operator.get("/v1/instances").await.items(),
         "projects": projects,

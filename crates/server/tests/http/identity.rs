@@ -124,7 +124,7 @@ async fn one_time_links_work_once_and_expire() {
         .await;
         assert_eq!(replies.iter().filter(|s| **s == 201).count(), 1, "{replies:?}");
         let late = link().await;
-        site.clock.forward(Duration::from_secs(16 * 60));
+        site.clock.forward(Duration::from_mins(16));
         site.anonymous().post("/v1/sessions", json!({"link": late})).await.expect(403);
         // A disabled account's link opens nothing.
         let disabled = link().await;

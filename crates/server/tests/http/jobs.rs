@@ -8,7 +8,13 @@ use crate::support::{Behaviour, Site, eventually, on_both, on_sqlite};
 
 async fn wake_workers(site: &Site) {
     let store = site.app().store.clone();
-    store.write(|tx| Ok::<_, ryokan_store::StoreError>(tx.notify(ryokan_store::JOBS))).await.unwrap();
+    store
+        .write(|tx| {
+            let _: () = tx.notify(ryokan_store::JOBS);
+            Ok::<_, ryokan_store::StoreError>(())
+        })
+        .await
+        .unwrap();
 }
 
 async fn job_in(site: &Site, state: &str) -> Value {

@@ -23,7 +23,7 @@ async fn create_follows_to_ready_and_delete_to_the_end() {
         let id = row["id"].as_str().unwrap().parse().unwrap();
         assert!(site.engine.running(id));
         // By id as by name.
-        assert_eq!(operator.show(&row["id"].as_str().unwrap()).await["name"], "claw");
+        assert_eq!(operator.show(row["id"].as_str().unwrap()).await["name"], "claw");
         let events = operator.stream("DELETE", "/v1/instances/claw", None).await.all().await;
         assert_eq!(names(&events), ["pending", "deleted"], "{events:?}");
         assert!(!site.engine.exists(id));

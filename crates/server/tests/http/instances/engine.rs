@@ -31,7 +31,12 @@ async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
             let before = site.engine.calls("image");
             let jobs = site.app().store.clone();
             // A change of the queue wakes the worker, whose sleep the moved clock does not shorten.
-            jobs.write(|tx| Ok::<_, ryokan_store::StoreError>(tx.notify(ryokan_store::JOBS))).await.unwrap();
+            jobs.write(|tx| {
+                let _: () = tx.notify(ryokan_store::JOBS);
+                Ok::<_, ryokan_store::StoreError>(())
+            })
+            .await
+            .unwrap();
             eventually("the image is asked for again", async || {
                 if site.engine.calls("image") > before { Ok(()) } else { Err("not yet".into()) }
             })
@@ -104,9 +109,9 @@ async fn forced_deletion_works_with_a_dead_and_with_a_hanging_engine() {
         for hanging in [false, true] {
             let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
             if hanging {
-                site.engine.set_hanging(true)
+                site.engine.set_hanging(true);
             } else {
-                site.engine.set_down(true)
+                site.engine.set_down(true);
             }
             let begin = std::time::Instant::now();
             let events = operator.stream("DELETE", "/v1/instances/claw?force=true", None).await.all().await;

@@ -74,7 +74,7 @@ async fn a_stream_ends_with_a_word_when_the_server_stops() {
         let body = json!({"name": "claw", "image": "slow"});
         let stream = operator.stream("POST", "/v1/instances", Some(body)).await;
         operator.until("claw", "building").await;
-        let (_, events) = tokio::join!(site.stop(), stream.all());
+        let ((), events) = tokio::join!(site.stop(), stream.all());
         let last = events.last().unwrap();
         assert_eq!(last.name, "error");
         assert!(last.data["message"].as_str().unwrap().contains("goes on"), "{last:?}");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{eventually, within};
 
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     pub base: String,
     pub token: Option<String>,
@@ -19,7 +19,7 @@ pub struct Client {
 }
 
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub what: String,
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
@@ -29,41 +29,41 @@ pub struct Reply {
 impl Reply {
     /// The body, if the status is this one.
     #[track_caller]
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.what, self.text);
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
     /// The items of a page.
     #[track_caller]
-    pub fn items(&self) -> Vec<Value> {
+    pub(crate) fn items(&self) -> Vec<Value> {
         self.expect(200)["items"].as_array().expect("a page").clone()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 }
 
 impl Client {
-    pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
+    pub(crate) fn new(address: SocketAddr, token: Option<&str>) -> Self {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()
             .unwrap();
         Self { http, base: format!("http://{address}"), token: token.map(str::to_owned), headers: Vec::new() }
     }
 
     /// The same client with one more header on every request.
-    pub fn with(&self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut other = self.clone();
         other.headers.push((name.to_owned(), value.to_owned()));
         other
     }
 
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -74,7 +74,7 @@ impl Client {
         request
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         let request = request.build().unwrap();
         let what = format!("{} {}", request.method(), request.url().path());
         let response = self.http.execute(request).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
@@ -82,7 +82,7 @@ impl Client {
         Reply { what, status, headers, text: response.text().await.unwrap_or_default() }
     }
 
-    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         let mut request = self.request(method.parse().unwrap(), path);
         if let Some(body) = body {
             request = request.json(&body);
@@ -90,33 +90,33 @@ impl Client {
         self.send(request).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call("GET", path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         self.call("POST", path, Some(body)).await
     }
 
-    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
         self.call("PATCH", path, Some(body)).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Reply {
         self.call("PUT", path, Some(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.call("DELETE", path, None).await
     }
 
     /// A body exactly as given, without any `Content-Type`.
-    pub async fn raw(&self, method: &str, path: &str, body: &str) -> Reply {
+    pub(crate) async fn raw(&self, method: &str, path: &str, body: &str) -> Reply {
         self.send(self.request(method.parse().unwrap(), path).body(body.to_owned())).await
     }
 
     /// Opens a stream of events; it must be one.
-    pub async fn stream(&self, method: &str, path: &str, body: Option<Value>) -> Sse {
+    pub(crate) async fn stream(&self, method: &str, path: &str, body: Option<Value>) -> Sse {
         let mut request = self.request(method.parse().unwrap(), path).header("accept", "text/event-stream");
         if let Some(body) = body {
             request = request.json(&body);
@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// Creates an instance of the image `img`, with more fields; its id.
-    pub async fn create(&self, name: &str, more: Value) -> InstanceId {
+    pub(crate) async fn create(&self, name: &str, more: Value) -> InstanceId {
         let mut body = json!({"name": name, "image": "img", "ports": [{"name": "http", "port": 3000}]});
         for (key, value) in more.as_object().into_iter().flatten() {
             body[key] = value.clone();
@@ -134,16 +134,16 @@ impl Client {
         made["id"].as_str().unwrap().parse().unwrap()
     }
 
-    pub async fn show(&self, name: &str) -> Value {
+    pub(crate) async fn show(&self, name: &str) -> Value {
         self.get(&format!("/v1/instances/{name}")).await.expect(200)
     }
 
     /// Waits for the instance to be in `state`.
-    pub async fn until(&self, name: &str, state: &str) -> Value {
+    pub(crate) async fn until(&self, name: &str, state: &str) -> Value {
         self.until_within(Duration::from_secs(20), name, state).await
     }
 
-    pub async fn until_within(&self, time: Duration, name: &str, state: &str) -> Value {
+    pub(crate) async fn until_within(&self, time: Duration, name: &str, state: &str) -> Value {
         within(time, &format!("{name} is {state}"), async || {
             let row = self.show(name).await;
             if row["state"] == state { Ok(row) } else { Err(row.to_string()) }
@@ -151,7 +151,7 @@ impl Client {
         .await
     }
 
-    pub async fn until_gone(&self, name: &str) {
+    pub(crate) async fn until_gone(&self, name: &str) {
         eventually(&format!("{name} is gone"), async || {
             let reply = self.get(&format!("/v1/instances/{name}")).await;
             if reply.status == 404 { Ok(()) } else { Err(reply.text) }
@@ -159,7 +159,7 @@ impl Client {
         .await;
     }
 
-    pub async fn ready(&self, name: &str, more: Value) -> InstanceId {
+    pub(crate) async fn ready(&self, name: &str, more: Value) -> InstanceId {
         let id = self.create(name, more).await;
         self.until(name, "ready").await;
         id
@@ -168,20 +168,20 @@ impl Client {
 
 /// One event of a stream; a keep-alive is one with the name `:`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub(crate) struct Event {
     pub name: String,
     pub id: String,
     pub data: Value,
 }
 
 /// A stream of events as it arrives.
-pub struct Sse {
+pub(crate) struct Sse {
     body: std::pin::Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     buffer: String,
 }
 
 impl Sse {
-    pub async fn open(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn open(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, kind) = (response.status(), response.headers()["content-type"].clone());
         assert!(
@@ -193,7 +193,7 @@ impl Sse {
     }
 
     /// The next event or keep-alive; `None` at the end of the stream.
-    pub async fn any(&mut self) -> Option<Event> {
+    pub(crate) async fn any(&mut self) -> Option<Event> {
         loop {
             if let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
@@ -219,7 +219,7 @@ impl Sse {
     }
 
     /// The next event.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             let event = self.any().await?;
             if event.name != ":" {
@@ -229,7 +229,7 @@ impl Sse {
     }
 
     /// All events to the end of the stream.
-    pub async fn all(mut self) -> Vec<Event> {
+    pub(crate) async fn all(mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let reading = async {
             while let Some(event) = self.next().await {
@@ -243,7 +243,7 @@ impl Sse {
 }
 
 /// The names of events, without repeats in a row.
-pub fn names(events: &[Event]) -> Vec<&str> {
+pub(crate) fn names(events: &[Event]) -> Vec<&str> {
     let mut names: Vec<&str> = events.iter().map(|e| e.name.as_str()).collect();
     names.dedup();
     names

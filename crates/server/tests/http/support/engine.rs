@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// What a container made from an image does.
 #[derive(Debug, Clone, Default)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// Exits at once with this code after each start.
     pub exits: Option<i64>,
     /// Why its probes fail, if they do.
@@ -70,7 +70,7 @@ struct State {
     starting: usize,
 }
 
-pub struct Engine {
+pub(crate) struct Engine {
     state: Mutex<State>,
     changes: broadcast::Sender<Option<Change>>,
     ids: AtomicU64,
@@ -81,7 +81,7 @@ pub struct Engine {
 
 impl Engine {
     /// `agent` is where all containers answer.
-    pub fn new(agent: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(agent: SocketAddr) -> Arc<Self> {
         let engine = Self {
             state: Mutex::default(),
             changes: broadcast::channel(1024).0,
@@ -100,16 +100,16 @@ impl Engine {
     }
 
     /// Makes an image known, or changes what its next containers do.
-    pub fn image_does(&self, name: &str, behaviour: Behaviour) {
+    pub(crate) fn image_does(&self, name: &str, behaviour: Behaviour) {
         self.state().images.insert(name.to_owned(), behaviour);
     }
 
-    pub fn forget_image(&self, name: &str) {
+    pub(crate) fn forget_image(&self, name: &str) {
         self.state().images.remove(name);
     }
 
     /// Whether the engine answers at all. Going down ends all watches.
-    pub fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.state().down = down;
         if down {
             let _ = self.changes.send(None);
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Whether every call keeps its caller waiting and then gives up.
-    pub fn set_hanging(&self, hanging: bool) {
+    pub(crate) fn set_hanging(&self, hanging: bool) {
         self.state().hanging = hanging;
         if hanging {
             let _ = self.changes.send(None);
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Whether this one container cannot be stopped or removed.
-    pub fn set_stuck(&self, id: InstanceId, stuck: bool) {
+    pub(crate) fn set_stuck(&self, id: InstanceId, stuck: bool) {
         if stuck {
             self.state().stuck.insert(id);
         } else {
@@ -133,12 +133,12 @@ impl Engine {
         }
     }
 
-    pub fn set_start_takes(&self, time: Duration) {
+    pub(crate) fn set_start_takes(&self, time: Duration) {
         *self.start_takes.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 
     /// Lets waiting pulls go on.
-    pub fn release_pulls(&self) {
+    pub(crate) fn release_pulls(&self) {
         for behaviour in self.state().images.values_mut() {
             behaviour.pull_waits = false;
         }
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// The container's process ends by itself.
-    pub fn crash(&self, id: InstanceId, code: i64) {
+    pub(crate) fn crash(&self, id: InstanceId, code: i64) {
         if let Some(container) = self.state().containers.get_mut(&id) {
             container.exit(code);
         }
@@ -154,48 +154,48 @@ impl Engine {
     }
 
     /// Somebody runs `docker rm -f`.
-    pub fn vanish(&self, id: InstanceId) {
+    pub(crate) fn vanish(&self, id: InstanceId) {
         self.state().containers.remove(&id);
         self.tell(id);
     }
 
-    pub fn set_ill(&self, id: InstanceId, why: Option<&str>) {
+    pub(crate) fn set_ill(&self, id: InstanceId, why: Option<&str>) {
         if let Some(container) = self.state().containers.get_mut(&id) {
             container.ill = why.map(str::to_owned);
         }
     }
 
     /// Makes every server look at everything again, as after a lost event.
-    pub fn nudge(&self) {
+    pub(crate) fn nudge(&self) {
         let _ = self.changes.send(Some(Change::Resync));
     }
 
-    pub fn running(&self, id: InstanceId) -> bool {
+    pub(crate) fn running(&self, id: InstanceId) -> bool {
         self.state().containers.get(&id).is_some_and(|c| c.phase.is_running())
     }
 
-    pub fn exists(&self, id: InstanceId) -> bool {
+    pub(crate) fn exists(&self, id: InstanceId) -> bool {
         self.state().containers.contains_key(&id)
     }
 
-    pub fn starts(&self, id: InstanceId) -> u32 {
+    pub(crate) fn starts(&self, id: InstanceId) -> u32 {
         self.state().containers.get(&id).map_or(0, |c| c.starts)
     }
 
-    pub fn engine_id(&self, id: InstanceId) -> Option<String> {
+    pub(crate) fn engine_id(&self, id: InstanceId) -> Option<String> {
         self.state().containers.get(&id).map(|c| c.engine_id.clone())
     }
 
-    pub fn workload(&self, id: InstanceId) -> Option<Workload> {
+    pub(crate) fn workload(&self, id: InstanceId) -> Option<Workload> {
         self.state().containers.get(&id).map(|c| c.workload.clone())
     }
 
-    pub fn has_volume(&self, id: InstanceId) -> bool {
+    pub(crate) fn has_volume(&self, id: InstanceId) -> bool {
         self.state().volumes.contains(&id)
     }
 
     /// A container, with its volume, that no database knows of.
-    pub fn plant(&self, workload: Workload) {
+    pub(crate) fn plant(&self, workload: Workload) {
         let mut state = self.state();
         state.volumes.insert(workload.instance);
         state.networks.insert(workload.project);
@@ -204,26 +204,22 @@ impl Engine {
     }
 
     /// A volume without a container.
-    pub fn plant_volume(&self, id: InstanceId) {
+    pub(crate) fn plant_volume(&self, id: InstanceId) {
         self.state().volumes.insert(id);
     }
 
-    pub fn remove_volume(&self, id: InstanceId) {
-        self.state().volumes.remove(&id);
-    }
-
     /// Calls so far that begin with `prefix`, such as `stop` or `ensure`.
-    pub fn calls(&self, prefix: &str) -> usize {
+    pub(crate) fn calls(&self, prefix: &str) -> usize {
         self.state().calls.iter().filter(|c| c.starts_with(prefix)).count()
     }
 
     /// The most starts that were under way at once.
-    pub fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.state().most_at_once
     }
 
     /// What is left of ours, for people.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let state = self.state();
         let containers = state.containers.values().map(|c| format!("container {}", c.workload.name));
         let volumes = state.volumes.iter().map(|v| format!("volume of {v}"));
@@ -542,7 +538,9 @@ impl Runtime for Engine {
             Some("sleep") => Box::pin(stream::pending()),
             Some("env") => {
                 let workload = self.workload(instance).ok_or_else(|| nothing(instance))?;
-                let text: String = workload.spec.env.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+                let lines: Vec<String> =
+                    workload.spec.env.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+                let text = lines.concat();
                 Box::pin(stream::iter([Ok((Output::Stdout, Bytes::from(text)))]))
             }
             _ => {

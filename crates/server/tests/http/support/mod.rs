@@ -1,8 +1,8 @@
 //! A real server on a real database, with an engine in memory and a clock that can be put forward. The end of each
 //! test deletes what it left and fails when something cannot be deleted: a job, a container, a volume, a network.
 
-pub mod client;
-pub mod engine;
+pub(crate) mod client;
+pub(crate) mod engine;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,15 +22,15 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::TaskTracker;
 
-pub use client::{Client, Reply, Sse};
-pub use engine::{Behaviour, Engine};
+pub(crate) use client::{Client, Reply, Sse};
+pub(crate) use engine::{Behaviour, Engine};
 
 /// The system's time, put forward by a test.
 #[derive(Default)]
-pub struct MovedClock(AtomicI64);
+pub(crate) struct MovedClock(AtomicI64);
 
 impl MovedClock {
-    pub fn forward(&self, by: Duration) {
+    pub(crate) fn forward(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -42,7 +42,7 @@ impl Clock for MovedClock {
 }
 
 /// One running server.
-pub struct Running {
+pub(crate) struct Running {
     pub app: Arc<App>,
     pub address: SocketAddr,
     shutdown: Shutdown,
@@ -51,7 +51,7 @@ pub struct Running {
 
 impl Running {
     /// Stops softly; whether everything ended by itself.
-    pub async fn stop(mut self) -> bool {
+    pub(crate) async fn stop(mut self) -> bool {
         self.shutdown.soft.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.ended).await;
         ended.expect("the server stops").unwrap()
@@ -67,7 +67,7 @@ impl Drop for Running {
 }
 
 /// What one test has: a database, an engine, a clock, and the servers on them.
-pub struct Site {
+pub(crate) struct Site {
     pub database: Arc<TestDatabase>,
     pub engine: Arc<Engine>,
     pub clock: Arc<MovedClock>,
@@ -81,26 +81,26 @@ pub struct Site {
 }
 
 /// Runs `test` against a fresh server, on SQLite and on PostgreSQL.
-pub async fn on_both<F: AsyncFn(&Site)>(test: F) {
+pub(crate) async fn on_both<F: AsyncFn(&Site)>(test: F) {
     on_both_with(|_| {}, test).await;
 }
 
 /// The same with another configuration.
-pub async fn on_both_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
+pub(crate) async fn on_both_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
     for_each_engine(|database| run(database, configure, &test)).await;
 }
 
 /// For what the database makes no difference to.
-pub async fn on_sqlite<F: AsyncFn(&Site)>(test: F) {
+pub(crate) async fn on_sqlite<F: AsyncFn(&Site)>(test: F) {
     on_sqlite_with(|_| {}, test).await;
 }
 
-pub async fn on_sqlite_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
+pub(crate) async fn on_sqlite_with<F: AsyncFn(&Site)>(configure: fn(&mut Config), test: F) {
     run(Arc::new(sqlite()), configure, &test).await;
 }
 
 /// For several servers on one database.
-pub async fn on_postgres_only<F: AsyncFn(&Site)>(test: F) {
+pub(crate) async fn on_postgres_only<F: AsyncFn(&Site)>(test: F) {
     on_postgres(|database| run(database, |_| {}, &test)).await;
 }
 
@@ -152,7 +152,7 @@ async fn agent(tasks: &TaskTracker) -> SocketAddr {
 }
 
 impl Site {
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.data_dir = self.data.path().join("data");
@@ -166,7 +166,7 @@ impl Site {
     }
 
     /// Another server beside the test's own, as on another machine: it shares the database and the key.
-    pub async fn beside(&self) -> Running {
+    pub(crate) async fn beside(&self) -> Running {
         let mut config = self.config();
         config.secrets.key_file = Some(config.server.data_dir.join("secrets.key"));
         config.server.data_dir = self.data.path().join("beside");
@@ -190,54 +190,54 @@ impl Site {
     }
 
     /// Starts the test's server.
-    pub async fn start(&self) {
+    pub(crate) async fn start(&self) {
         let running = self.launch(self.config()).await;
         *self.server.lock().unwrap() = Some(running);
     }
 
     /// Stops the test's server softly.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let running = self.server.lock().unwrap().take().expect("a running server");
         assert!(running.stop().await, "the server did not end by itself");
     }
 
-    pub async fn restart(&self) {
+    pub(crate) async fn restart(&self) {
         self.stop().await;
         self.start().await;
     }
 
-    pub fn app(&self) -> Arc<App> {
+    pub(crate) fn app(&self) -> Arc<App> {
         self.server.lock().unwrap().as_ref().expect("a running server").app.clone()
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.lock().unwrap().as_ref().expect("a running server").address
     }
 
-    pub fn first_token(&self) -> String {
+    pub(crate) fn first_token(&self) -> String {
         self.first.lock().unwrap().as_ref().unwrap().0.expose().to_owned()
     }
 
-    pub fn first_link(&self) -> String {
+    pub(crate) fn first_link(&self) -> String {
         self.first.lock().unwrap().as_ref().unwrap().1.expose().to_owned()
     }
 
     /// Whoever has no credential.
-    pub fn anonymous(&self) -> Client {
+    pub(crate) fn anonymous(&self) -> Client {
         Client::new(self.address(), None)
     }
 
     /// The first operator.
-    pub fn operator(&self) -> Client {
+    pub(crate) fn operator(&self) -> Client {
         Client::new(self.address(), Some(&self.first_token()))
     }
 
-    pub fn with_token(&self, token: &str) -> Client {
+    pub(crate) fn with_token(&self, token: &str) -> Client {
         Client::new(self.address(), Some(token))
     }
 
     /// A new account with an admin token of its own.
-    pub async fn user(&self, login: &str) -> Client {
+    pub(crate) async fn user(&self, login: &str) -> Client {
         let operator = self.operator();
         operator.post("/v1/users", serde_json::json!({"login": login})).await.expect(201);
         let token = serde_json::json!({"label": "t", "scope": "admin", "user": login});
@@ -246,7 +246,7 @@ impl Site {
     }
 
     /// The database file's bytes, its log included; empty on PostgreSQL.
-    pub fn database_bytes(&self) -> Vec<u8> {
+    pub(crate) fn database_bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         let mut folders = vec![self.data.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -263,12 +263,12 @@ impl Site {
     }
 
     /// This instance's volumes stay at the end, as the test wants.
-    pub fn keeps_volume(&self, id: impl ToString) {
+    pub(crate) fn keeps_volume(&self, id: impl ToString) {
         self.kept_volumes.lock().unwrap().insert(format!("volume of {}", id.to_string()));
     }
 
     /// All events, oldest first.
-    pub async fn events(&self) -> Vec<Value> {
+    pub(crate) async fn events(&self) -> Vec<Value> {
         self.operator().get("/v1/events?limit=500").await.items()
     }
 
@@ -304,11 +304,11 @@ impl Site {
 }
 
 /// Asks until the answer is `Ok`, for at most 20 s.
-pub async fn eventually<T, F: AsyncFn() -> Result<T, String>>(what: &str, ask: F) -> T {
+pub(crate) async fn eventually<T, F: AsyncFn() -> Result<T, String>>(what: &str, ask: F) -> T {
     within(Duration::from_secs(20), what, ask).await
 }
 
-pub async fn within<T, F: AsyncFn() -> Result<T, String>>(time: Duration, what: &str, ask: F) -> T {
+pub(crate) async fn within<T, F: AsyncFn() -> Result<T, String>>(time: Duration, what: &str, ask: F) -> T {
     let begin = Instant::now();
     loop {
         match ask().await {

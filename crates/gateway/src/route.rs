@@ -221,7 +221,7 @@ impl RouteTable {
     }
 
     /// Told of every `store`; what a request to a sleeping instance waits on.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+    pub fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 }

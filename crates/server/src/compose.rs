@@ -105,8 +105,10 @@ impl Server {
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
         let rate = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let context = Context {
             app: app.clone(),
+            routes: routes.clone(),
             key: signing.clone(),
             metrics: telemetry::start_metrics(),
             config: Arc::new(config.redacted()),
@@ -115,7 +117,6 @@ impl Server {
             writes: writes.clone(),
             rate: Arc::new(http::rate_limiter(rate)),
         };
-        let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),
             control_plane: Arc::new(Api {
@@ -161,10 +162,12 @@ impl Server {
 
 /// One listener for each core on one address. The first is bound without sharing, so that a port that somebody else
 /// uses is noticed; then all are bound with it.
-fn bind(address: std::net::SocketAddr) -> std::io::Result<Vec<std::net::TcpListener>> {
-    let alone = std::net::TcpListener::bind(address)?;
-    let address = alone.local_addr()?;
-    drop(alone);
+///
+/// A port that the system chooses is never one that is shared already, so there the first one only tells which it is.
+fn bind(mut address: std::net::SocketAddr) -> std::io::Result<Vec<std::net::TcpListener>> {
+    if address.port() != 0 {
+        drop(std::net::TcpListener::bind(address)?);
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (0..cores)
         .map(|_| {
@@ -175,7 +178,9 @@ fn bind(address: std::net::SocketAddr) -> std::io::Result<Vec<std::net::TcpListe
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
             socket.listen(4096)?;
-            Ok(socket.into())
+            let listener = std::net::TcpListener::from(socket);
+            address = listener.local_addr()?;
+            Ok(listener)
         })
         .collect()
 }

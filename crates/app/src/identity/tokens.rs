@@ -28,9 +28,6 @@ impl App {
         if caller.scope < Scope::Write {
             return Err(Error::scope(Scope::Write));
         }
-        if caller.scope < Scope::Write {
-            return Err(Error::scope(Scope::Write));
-        }
         if new.scope > caller.scope {
             return Err(Error::scope(new.scope));
         }
@@ -65,17 +62,13 @@ impl App {
             },
             last_used_at: None,
         };
-        let (mut row, caller) = (token, caller.clone());
+        let (row, caller) = (token, caller.clone());
         let token = self
             .store
             .write(move |tx| {
+                // Revoked since the request was let in: then it makes nothing that would outlive it.
                 if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
-                    // Gone since the request was let in; and no token outlives the one that made it.
-                    let maker = tx.token(id)?.ok_or(Error::Unauthenticated)?;
-                    row.expires_at = match (row.expires_at, maker.expires_at) {
-                        (Some(wanted), Some(most)) => Some(wanted.min(most)),
-                        (wanted, most) => wanted.or(most),
-                    };
+                    tx.token(id)?.ok_or(Error::Unauthenticated)?;
                 }
                 tx.insert_token(&row)?;
                 let data = json!({"label": row.label, "scope": row.scope});

@@ -12,11 +12,14 @@ use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
 use ryokan_store::instances::Instance;
 
-use crate::instances::{delete, enter};
+use crate::instances::{delete, enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
 /// Lines of the log that a crash loop's message carries.
 const LAST_LINES: u64 = 15;
+
+/// How the message of an instance begins whose update failed.
+pub(crate) const TAKEN_BACK: &str = "the update failed and was taken back";
 
 /// How a probe went, for the reconciler's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,20 +76,43 @@ impl App {
     }
 
     /// An update cannot be carried out: what ran before goes on, if there is such a thing. Whether it does.
-    pub(crate) async fn give_up_update(&self, id: InstanceId, generation: i64, reason: &str) -> Result<bool> {
-        let reason = reason.to_owned();
+    ///
+    /// Once the engine was `asked` for the new container it may hold a part of it, and may have let go of the old one.
+    /// Then the old spec gets a generation of its own: a number must never stand for two specs, or the next update
+    /// would be given this one's remains.
+    pub(crate) async fn give_up_update(
+        &self,
+        id: InstanceId,
+        generation: i64,
+        asked: bool,
+        reason: &str,
+    ) -> Result<bool> {
+        let (reason, seal) = (reason.to_owned(), self.seal.clone());
         let row = self
             .change_instance(id, move |tx, row, now| {
                 if row.generation != generation || row.desired != Desired::Running {
                     return Ok(());
                 }
                 let Some(previous) = row.previous.take() else { return Ok(()) };
-                row.generation = previous.generation;
-                row.image_generation = previous.generation;
+                let secrets = tx.get_secrets(&seal, &previous_secrets_of(id))?;
+                if !secrets.is_empty() {
+                    tx.delete_secrets(&secrets_of(id))?;
+                    for (name, value) in secrets {
+                        tx.put_secret(&seal, &secrets_of(id), &name, &value, now.0)?;
+                    }
+                    tx.delete_secrets(&previous_secrets_of(id))?;
+                }
+                row.generation = if asked { generation + 1 } else { previous.generation };
+                row.image_generation = row.generation;
                 row.spec = previous.spec;
                 row.image_id = previous.image_id;
                 row.image_digest = previous.image_digest;
-                row.message = Some(format!("the update failed and was taken back: {reason}"));
+                let message = Some(format!("{TAKEN_BACK}: {reason}"));
+                if asked {
+                    enter(row, State::Pending, message, now)?;
+                } else {
+                    row.message = message;
+                }
                 let data = serde_json::json!({"reason": reason});
                 events::system(
                     tx,
@@ -100,7 +126,7 @@ impl App {
                 )
             })
             .await?;
-        Ok(row.is_some_and(|row| row.generation < generation))
+        Ok(row.is_some_and(|row| row.generation != generation))
     }
 
     /// Restarts are carried out once each, however often we die on the way: the record comes last.
@@ -228,7 +254,7 @@ impl App {
 
     pub(crate) async fn fail(&self, row: &Instance, reason: String) -> Result<()> {
         let generation = row.generation;
-        if self.give_up_update(row.id, generation, &reason).await? {
+        if self.give_up_update(row.id, generation, true, &reason).await? {
             return Ok(());
         }
         self.change_instance(row.id, move |_, row, now| {
@@ -376,15 +402,15 @@ impl App {
         healthy: bool,
         why: Option<String>,
     ) -> Result<()> {
-        self.change_instance(id, move |_, row, now| {
+        self.change_instance(id, move |tx, row, now| {
             if row.generation != generation || row.desired != Desired::Running {
                 return Ok(());
             }
             match (row.state, healthy) {
                 (State::Starting | State::Unhealthy, true) => {
                     // It works, so there is nothing to go back to any more.
-                    if row.image_generation == row.generation {
-                        row.previous = None;
+                    if row.image_generation == row.generation && row.previous.take().is_some() {
+                        tx.delete_secrets(&previous_secrets_of(id))?;
                     }
                     enter(row, State::Ready, None, now)
                 }

@@ -8,7 +8,7 @@ use ryokan_store::Tx;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::instances::{enter, secrets_of};
+use crate::instances::{enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +67,7 @@ pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<(
     row.deleted_at = Some(now);
     row.endpoints.clear();
     tx.delete_secrets(&secrets_of(row.id))?;
+    tx.delete_secrets(&previous_secrets_of(row.id))?;
     events::system(
         tx,
         now,

@@ -107,9 +107,16 @@ impl Follow {
                 Goal::Ready | Goal::Stopped => Step::Failed("the instance was deleted".into()),
             }));
         };
-        let settled = row.image_generation == row.generation && row.restart_done == row.restart_wanted;
-        if self.goal == Goal::Ready && row.generation < self.generation {
-            return Ok(Some(Step::Failed(row.message.unwrap_or_else(|| "the update was taken back".into()))));
+        // While there is something to go back to, it is the old container that is ready.
+        let settled = row.image_generation == row.generation
+            && row.restart_done == row.restart_wanted
+            && row.previous.is_none();
+        let taken_back = row.message.as_ref().is_some_and(|m| m.starts_with(super::act::TAKEN_BACK));
+        if self.goal == Goal::Ready
+            && (row.generation < self.generation || row.generation > self.generation && taken_back)
+        {
+            let why = row.message.unwrap_or_else(|| super::act::TAKEN_BACK.to_owned());
+            return Ok(Some(Step::Failed(why)));
         }
         let step = match (self.goal, row.desired, row.state) {
             (Goal::Ready, Desired::Running, State::Ready) if settled => {

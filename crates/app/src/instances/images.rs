@@ -116,7 +116,7 @@ impl App {
                 let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
                 if !transient
-                    && self.give_up_update(id, generation, &message).await.map_err(JobError::retry)?
+                    && self.give_up_update(id, generation, false, &message).await.map_err(JobError::retry)?
                 {
                     return Ok(());
                 }

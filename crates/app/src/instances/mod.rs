@@ -31,6 +31,11 @@ pub(crate) fn secrets_of(id: InstanceId) -> SealScope {
     SealScope::new("instance", id.to_string())
 }
 
+/// Where the secrets of what ran before an update are kept, until it is known that nothing goes back to it.
+pub(crate) fn previous_secrets_of(id: InstanceId) -> SealScope {
+    SealScope::new("instance-previous", id.to_string())
+}
+
 /// How often a lost race against another writer of the same row is tried again.
 const TRIES: usize = 8;
 

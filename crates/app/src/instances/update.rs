@@ -7,7 +7,7 @@ use ryokan_model::spec::{InstanceSpec, PullPolicy};
 use ryokan_store::instances::{Instance, Previous};
 use serde_json::json;
 
-use crate::instances::{enter, secrets_of};
+use crate::instances::{enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
 impl App {
@@ -58,6 +58,15 @@ impl App {
                     return Ok(());
                 }
                 let new_container = needs_new_container(&row.spec, &spec) || !secrets.is_empty() || pull_again;
+                // What runs now goes on until the new image is there, and again if it never comes.
+                let goes_on = new_container
+                    && row.image_generation == row.generation
+                    && matches!(row.state, State::Ready | State::Unhealthy);
+                if goes_on && !secrets.is_empty() {
+                    for (name, value) in tx.get_secrets(&seal, &secrets_of(id))? {
+                        tx.put_secret(&seal, &previous_secrets_of(id), &name, &value, now.0)?;
+                    }
+                }
                 for (name, value) in &secrets {
                     match value {
                         Some(value) => tx.put_secret(&seal, &secrets_of(id), name, value, now.0)?,
@@ -65,8 +74,7 @@ impl App {
                     }
                 }
                 if new_container {
-                    // What runs now goes on until the new image is there, and again if it never comes.
-                    if row.image_generation == row.generation && matches!(row.state, State::Ready | State::Unhealthy) {
+                    if goes_on {
                         row.previous = Some(Previous {
                             generation: row.generation,
                             spec: row.spec.clone(),

@@ -188,9 +188,6 @@ async fn create(
         key.asked = Some(serde_json::to_string(&body).map_err(|e| Error::Internal(e.into()))?);
     }
     let mut request = body.into_request()?;
-    // Chosen here, since the agent is told its name.
-    let name = request.name.get_or_insert_with(|| Name::generated(context.app.nonce())).to_string();
-    request.env.insert("INSTANCE_NAME".into(), Some(name));
     // Our own tiny agent and others with a fixed image ignore the one that the old body must have.
     if let Some(name) = &request.template
         && let Ok(template) = context.app.get_template(name.as_str()).await
@@ -210,6 +207,7 @@ async fn create(
             }]);
         }
     }
+    // Chosen here, since the agent is told its name.
     let name = request.name.take().unwrap_or_else(|| Name::generated(context.app.nonce()));
     request.env.insert("INSTANCE_NAME".into(), Some(name.to_string()));
     request.name = Some(name);

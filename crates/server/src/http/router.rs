@@ -13,8 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota};
-use ryokan_app::Error;
+use ryokan_app::{App, Error};
 use ryokan_gateway::Peer;
+use ryokan_model::permission::Caller;
 use tracing::Instrument as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -160,37 +161,55 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
-    let response = if read_only {
+    let response = if read_only && !upgrade {
         next.run(request).await
     } else {
-        // A client that hangs up must not stop a write half-way.
+        // A client that hangs up must stop neither a write half-way nor the record of its refusal.
         let id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
-        let running = context.writes.spawn(REQUEST_ID.scope(id, next.run(request)).in_current_span());
-        match running.await {
+        let app = context.app.clone();
+        let action = format!("{method} {path}");
+        let work = async move {
+            let response = next.run(request).await;
+            if let Some(caller) = caller {
+                record_refusal(&app, &caller, action, &path, response.status()).await;
+            }
+            response
+        };
+        match context.writes.spawn(REQUEST_ID.scope(id, work).in_current_span()).await {
             Ok(response) => response,
             Err(error) => ApiError(Error::internal(format!("a handler panicked: {error}"))).into_response(),
         }
     };
     let status = response.status();
-    metrics::counter!("ryokan_api_requests_total", "method" => method.to_string(), "status" => status.as_u16().to_string()).increment(1);
+    metrics::counter!("ryokan_api_requests_total", "method" => label(&method), "status" => status.as_u16().to_string()).increment(1);
     metrics::histogram!("ryokan_api_seconds").record(started.elapsed().as_secs_f64());
     if started.elapsed() > Duration::from_secs(5) && !read_only {
         tracing::info!(%status, seconds = started.elapsed().as_secs(), "a slow write");
     }
-    // What a known caller tried and was refused goes into the audit; strangers only into the throttle and the metrics.
-    if (!read_only || upgrade)
-        && matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
-        && let Some(caller) = caller
-    {
-        let reason = if status == StatusCode::FORBIDDEN {
-            Error::Forbidden("not allowed".into())
-        } else {
-            Error::not_found("thing", &path)
-        };
-        // Hanging up must not avoid the audit.
-        let (app, action) = (context.app.clone(), format!("{method} {path}"));
-        let recording = async move { app.record_denied(&caller, action, &reason).await };
-        let _ = context.writes.spawn(recording.in_current_span()).await;
-    }
     response
+}
+
+/// A method for the metrics. Clients may make up methods, and each would be a series for ever.
+fn label(method: &Method) -> &'static str {
+    const KNOWN: [Method; 7] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    const NAMES: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.iter().position(|known| known == method).map_or("other", |at| NAMES[at])
+}
+
+/// What a known caller tried and was refused goes into the audit; strangers only into the throttle and the metrics.
+async fn record_refusal(app: &App, caller: &Caller, action: String, path: &str, status: StatusCode) {
+    let reason = match status {
+        StatusCode::FORBIDDEN => Error::Forbidden("not allowed".into()),
+        StatusCode::NOT_FOUND => Error::not_found("thing", path),
+        _ => return,
+    };
+    app.record_denied(caller, action, &reason).await;
 }

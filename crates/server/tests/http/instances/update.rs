@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Behaviour, on_both, on_sqlite};
+use crate::support::{Behaviour, eventually, on_both, on_sqlite};
 
 #[tokio::test]
 async fn a_new_image_replaces_the_container_and_keeps_the_volume() {
@@ -90,10 +90,11 @@ async fn a_stopped_instance_stays_stopped_and_starts_with_the_change() {
 }
 
 #[tokio::test]
-async fn a_bad_update_changes_nothing_and_a_failing_one_is_taken_back() {
+async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        operator.ready("claw", json!({})).await;
+        let id = operator.ready("claw", json!({"secret_env": {"K": "old", "L": "old"}})).await;
+        let (container, starts) = (site.engine.engine_id(id), site.engine.starts(id));
         for (change, field) in [
             (json!({"name": "x"}), "name"),
             (json!({"project": "x"}), "project"),
@@ -106,18 +107,24 @@ async fn a_bad_update_changes_nothing_and_a_failing_one_is_taken_back() {
             assert_eq!(reply["field"], field, "{change}");
         }
         assert_eq!(operator.show("claw").await["generation"], 1);
-        operator.patch("/v1/instances/claw", json!({"image": "none:1"})).await.expect(202);
-        // What ran before goes on as it was: same generation, same container, and the reason is told.
-        let row = loop {
-            let row = operator.show("claw").await;
-            assert_eq!(row["state"], "ready", "{row}");
-            if row["generation"] == 1 {
-                break row;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        };
-        assert!(row["message"].as_str().unwrap().contains("taken back"), "{row}");
-        assert_ne!(row["spec"]["image"], "none:1", "{row}");
+        let change = json!({"image": "none:1", "secret_env": {"K": "new", "L": null}});
+        let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
+        let last = events.last().unwrap();
+        assert_eq!(last.name, "error", "{events:?}");
+        assert!(last.data["message"].as_str().unwrap().contains("taken back"), "{last:?}");
+        let row = operator.show("claw").await;
+        assert_eq!((&row["state"], &row["spec"]["image"]), (&json!("ready"), &json!("img")), "{row}");
+        assert_eq!((site.engine.engine_id(id), site.engine.starts(id)), (container, starts), "it ran on");
+        // It comes back as it was, also after a loss.
+        site.engine.vanish(id);
+        eventually("it runs again", async || {
+            if site.engine.running(id) { Ok(()) } else { Err(operator.show("claw").await.to_string()) }
+        })
+        .await;
+        let workload = site.engine.workload(id).unwrap();
+        let secrets: Vec<_> = workload.secret_env.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
+        assert_eq!(secrets, [("K", "old"), ("L", "old")]);
+        operator.until("claw", "ready").await;
     })
     .await;
 }
@@ -138,6 +145,32 @@ async fn updates_at_once_lose_nothing_silently() {
         assert!(accepted >= 1 && statuses.iter().all(|s| [202, 409].contains(s)), "{statuses:?}");
         let row = operator.until("claw", "ready").await;
         assert_eq!(row["spec"]["env"].as_object().unwrap().len(), accepted, "{row}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_that_the_engine_refuses_half_way_brings_back_what_ran() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
+        let refused = Some(("args".to_owned(), "no such program".to_owned()));
+        site.engine.image_does("odd", Behaviour { refused, ..Behaviour::default() });
+        let events =
+            operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "odd"}))).await.all().await;
+        let last = events.last().unwrap();
+        assert_eq!(last.name, "error", "{events:?}");
+        assert!(last.data["message"].as_str().unwrap().contains("no such program"), "{last:?}");
+        let row = operator.until("claw", "ready").await;
+        assert_eq!(row["spec"]["image"], "img");
+        assert!(site.engine.running(id) && site.engine.workload(id).unwrap().spec.image.as_str() == "img");
+        // The next update is a new one, and gets none of the remains.
+        site.engine.image_does("img:3", Behaviour::default());
+        let events =
+            operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:3"}))).await.all().await;
+        assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
+        assert_eq!(site.engine.workload(id).unwrap().spec.image.as_str(), "img:3");
+        assert!(site.engine.calls("ensure") < 10, "{} starts were tried", site.engine.calls("ensure"));
     })
     .await;
 }

@@ -231,9 +231,13 @@ impl Sse {
     /// All events to the end of the stream.
     pub(crate) async fn all(mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some(event) = self.next().await {
-            events.push(event);
-        }
+        let reading = async {
+            while let Some(event) = self.next().await {
+                events.push(event);
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(40), reading).await;
+        assert!(ended.is_ok(), "a stream without an end: {events:?}");
         events
     }
 }

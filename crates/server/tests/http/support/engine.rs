@@ -382,15 +382,21 @@ impl Runtime for Engine {
                 retry: false,
             });
         };
-        if let Some((field, reason)) = behaviour.refused {
-            return Err(RuntimeError::Refused { field, reason });
-        }
         state.networks.insert(workload.project);
         if !workload.spec.volumes.is_empty() {
             state.volumes.insert(workload.instance);
         }
         let id = workload.instance;
+        if let Some((field, reason)) = behaviour.refused {
+            // As late as it can be: the old container is gone, and a useless one is there.
+            let mut made = self.make(workload.clone(), Behaviour::default());
+            made.phase = Phase::Created;
+            state.containers.insert(id, made);
+            return Err(RuntimeError::Refused { field, reason });
+        }
         match state.containers.get_mut(&id) {
+            // Somebody has asked for something newer.
+            Some(container) if container.workload.generation > workload.generation => {}
             Some(container) if container.workload.generation == workload.generation => {
                 if !container.phase.is_running() {
                     container.start(&behaviour);

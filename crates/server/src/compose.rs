@@ -108,7 +108,6 @@ impl Server {
         let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let context = Context {
             app: app.clone(),
-            routes: routes.clone(),
             key: signing.clone(),
             metrics: telemetry::start_metrics(),
             config: Arc::new(config.redacted()),

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Millis, Name, ProjectId};
 
-use crate::{Result, Row, StoreError, Tx, params};
+use crate::{Result, Row, StoreError, Tx, Value, params};
 
 /// A spec that has run, with its image.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,6 +46,8 @@ pub struct Instance {
     pub exit_code: Option<i64>,
     /// What ran before the update that is under way; what a failed update goes back to.
     pub previous: Option<Previous>,
+    /// The generation of the last update, when it was taken back; `message` says why.
+    pub given_up: Option<i64>,
     /// Not started again before this.
     pub retry_at: Option<Millis>,
     pub endpoints: BTreeMap<String, SocketAddr>,
@@ -91,6 +94,7 @@ fn instance(row: &Row) -> Result<Instance> {
         crashes: u32::try_from(row.int("crashes")?).unwrap_or(u32::MAX),
         exit_code: row.opt_int("exit_code")?,
         previous: row.opt_json("previous")?,
+        given_up: row.opt_int("given_up")?,
         retry_at: row.opt_int("retry_at")?.map(Millis),
         endpoints: row.json("endpoints")?,
         reach: row.opt_text("reach")?,
@@ -102,83 +106,98 @@ fn instance(row: &Row) -> Result<Instance> {
     })
 }
 
+/// What may change in a row, in the order of [`changeable`].
+const CHANGEABLE: [&str; 21] = [
+    "spec",
+    "desired",
+    "state",
+    "since",
+    "message",
+    "generation",
+    "image_generation",
+    "image_id",
+    "image_digest",
+    "restart_wanted",
+    "restart_done",
+    "crashes",
+    "exit_code",
+    "previous",
+    "given_up",
+    "retry_at",
+    "endpoints",
+    "reach",
+    "keep_volumes",
+    "updated_at",
+    "deleted_at",
+];
+
+fn changeable(i: &Instance) -> Result<Vec<Value>> {
+    Ok(vec![
+        json(&i.spec)?.into(),
+        i.desired.as_str().into(),
+        i.state.as_str().into(),
+        i.since.0.into(),
+        (&i.message).into(),
+        i.generation.into(),
+        i.image_generation.into(),
+        (&i.image_id).into(),
+        (&i.image_digest).into(),
+        i.restart_wanted.into(),
+        i.restart_done.into(),
+        i.crashes.into(),
+        i.exit_code.into(),
+        i.previous.as_ref().map(json).transpose()?.into(),
+        i.given_up.into(),
+        i.retry_at.map(|t| t.0).into(),
+        json(&i.endpoints)?.into(),
+        (&i.reach).into(),
+        i.keep_volumes.into(),
+        i.updated_at.0.into(),
+        i.deleted_at.map(|t| t.0).into(),
+    ])
+}
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = ["id", "project_id", "name", "template", "version", "created_at"];
+    let columns: Vec<&str> = columns.into_iter().chain(CHANGEABLE).collect();
+    let values: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
+    format!("INSERT INTO instances ({}) VALUES ({})", columns.join(", "), values.join(", "))
+});
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let set: Vec<String> = CHANGEABLE.iter().zip(3..).map(|(column, n)| format!("{column} = ${n}")).collect();
+    format!(
+        "UPDATE instances SET {}, version = version + 1 WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        set.join(", ")
+    )
+});
+
 impl Tx<'_> {
     /// A taken name is `UniqueViolation` of `instances_name`.
     pub fn insert_instance(&mut self, i: &Instance) -> Result<()> {
-        self.execute(
-            "INSERT INTO instances (id, project_id, name, template, spec, desired, state, since, message, generation, image_generation,
-                image_id, image_digest, restart_wanted, restart_done, crashes, exit_code, retry_at, endpoints, reach, keep_volumes,
-                version, created_at, updated_at, previous)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
-            params![
-                i.id.to_string(),
-                i.project.to_string(),
-                i.name.as_str(),
-                &i.template,
-                json(&i.spec)?,
-                i.desired.as_str(),
-                i.state.as_str(),
-                i.since.0,
-                &i.message,
-                i.generation,
-                i.image_generation,
-                &i.image_id,
-                &i.image_digest,
-                i.restart_wanted,
-                i.restart_done,
-                i.crashes,
-                i.exit_code,
-                i.retry_at.map(|t| t.0),
-                json(&i.endpoints)?,
-                &i.reach,
-                i.keep_volumes,
-                i.version,
-                i.created_at.0,
-                i.updated_at.0,
-                i.previous.as_ref().map(json).transpose()?
-            ],
-        )?;
+        let mut values = vec![
+            i.id.to_string().into(),
+            i.project.to_string().into(),
+            i.name.as_str().into(),
+            (&i.template).into(),
+            i.version.into(),
+            i.created_at.0.into(),
+        ];
+        values.extend(changeable(i)?);
+        self.execute(&INSERT, &values)?;
         self.notify("instances");
         Ok(())
     }
 
     /// Writes all that may change, if the row is still at `i.version`; `Fenced` when somebody else was faster.
     pub fn update_instance(&mut self, i: &mut Instance, now: Millis) -> Result<()> {
-        let changed = self.execute(
-            "UPDATE instances SET spec = $2, desired = $3, state = $4, since = $5, message = $6, generation = $7, image_generation = $8,
-                image_id = $9, image_digest = $10, restart_wanted = $11, restart_done = $12, crashes = $13, exit_code = $14, retry_at = $15,
-                endpoints = $16, reach = $17, keep_volumes = $18, updated_at = $19, deleted_at = $20, previous = $22, version = version + 1
-             WHERE id = $1 AND version = $21 AND deleted_at IS NULL",
-            params![
-                i.id.to_string(),
-                json(&i.spec)?,
-                i.desired.as_str(),
-                i.state.as_str(),
-                i.since.0,
-                &i.message,
-                i.generation,
-                i.image_generation,
-                &i.image_id,
-                &i.image_digest,
-                i.restart_wanted,
-                i.restart_done,
-                i.crashes,
-                i.exit_code,
-                i.retry_at.map(|t| t.0),
-                json(&i.endpoints)?,
-                &i.reach,
-                i.keep_volumes,
-                now.0,
-                i.deleted_at.map(|t| t.0),
-                i.version,
-                i.previous.as_ref().map(json).transpose()?
-            ],
-        )?;
-        if changed == 0 {
+        i.updated_at = now;
+        let mut values = vec![i.id.to_string().into(), i.version.into()];
+        values.extend(changeable(i)?);
+        if self.execute(&UPDATE, &values)? == 0 {
             return Err(StoreError::Fenced);
         }
         i.version += 1;
-        i.updated_at = now;
         self.notify("instances");
         Ok(())
     }

@@ -18,9 +18,6 @@ use crate::{App, Error, Result, events};
 /// Lines of the log that a crash loop's message carries.
 const LAST_LINES: u64 = 15;
 
-/// How the message of an instance begins whose update failed.
-pub(crate) const TAKEN_BACK: &str = "the update failed and was taken back";
-
 /// How a probe went, for the reconciler's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probed {
@@ -102,12 +99,13 @@ impl App {
                     }
                     tx.delete_secrets(&previous_secrets_of(id))?;
                 }
+                row.given_up = Some(generation);
                 row.generation = if asked { generation + 1 } else { previous.generation };
                 row.image_generation = row.generation;
                 row.spec = previous.spec;
                 row.image_id = previous.image_id;
                 row.image_digest = previous.image_digest;
-                let message = Some(format!("{TAKEN_BACK}: {reason}"));
+                let message = Some(format!("the update failed and was taken back: {reason}"));
                 if asked {
                     enter(row, State::Pending, message, now)?;
                 } else {

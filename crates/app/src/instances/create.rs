@@ -89,6 +89,7 @@ impl App {
                 crashes: 0,
                 exit_code: None,
                 previous: None,
+                given_up: None,
                 retry_at: None,
                 endpoints: BTreeMap::new(),
                 reach: None,

@@ -40,7 +40,7 @@ struct Follow {
     app: std::sync::Arc<App>,
     id: InstanceId,
     goal: Goal,
-    /// The generation that was asked for; a smaller one means that the update was taken back.
+    /// The generation that was asked for.
     generation: i64,
     changes: Changes,
     pulls: broadcast::Receiver<(InstanceId, PullProgress)>,
@@ -111,12 +111,8 @@ impl Follow {
         let settled = row.image_generation == row.generation
             && row.restart_done == row.restart_wanted
             && row.previous.is_none();
-        let taken_back = row.message.as_ref().is_some_and(|m| m.starts_with(super::act::TAKEN_BACK));
-        if self.goal == Goal::Ready
-            && (row.generation < self.generation || row.generation > self.generation && taken_back)
-        {
-            let why = row.message.unwrap_or_else(|| super::act::TAKEN_BACK.to_owned());
-            return Ok(Some(Step::Failed(why)));
+        if self.goal == Goal::Ready && row.given_up == Some(self.generation) {
+            return Ok(Some(Step::Failed(row.message.unwrap_or_else(|| "the update was taken back".into()))));
         }
         let step = match (self.goal, row.desired, row.state) {
             (Goal::Ready, Desired::Running, State::Ready) if settled => {

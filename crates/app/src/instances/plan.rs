@@ -152,6 +152,7 @@ mod tests {
             crashes: 0,
             exit_code: None,
             previous: None,
+            given_up: None,
             retry_at: None,
             endpoints: BTreeMap::new(),
             reach: None,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use ryokan_app::App;
-use ryokan_gateway::{RouteTable, SigningKey};
+use ryokan_gateway::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,7 +38,6 @@ pub(crate) fn rate_limiter(per_second: std::num::NonZeroU32) -> router::RateLimi
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) app: Arc<App>,
-    pub(crate) routes: Arc<RouteTable>,
     pub(crate) key: SigningKey,
     pub(crate) metrics: PrometheusHandle,
     /// The configuration as people may see it.

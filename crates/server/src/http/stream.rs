@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _, stream};
 use ryokan_api::instance::Progress;
 use ryokan_app::instances::follow::{Goal, Step};
-use ryokan_gateway::{RouteState, RouteTable};
 use ryokan_store::instances::Instance;
 
 use super::Context;
@@ -54,21 +53,8 @@ pub(crate) fn progress(
         stream::once(async move { stopping(&name) })
     };
     let mut terminal = false;
-    let (routes, id) = (context.routes.clone(), row.id.to_string());
     let steps = steps
-        .then(move |step| {
-            let (routes, id) = (routes.clone(), id.clone());
-            async move {
-                if let Step::Reached(Some(row)) = &step
-                    && goal == Goal::Ready
-                {
-                    served(&routes, &id, row.name.as_str()).await;
-                }
-                step
-            }
-        })
         .map(move |step| (step.is_terminal(), to_event(&context, &name, goal, step, url)))
-        .map(|(last, event)| (last, event))
         .take_until(stop.cancelled_owned())
         .chain(ended.map(|event| (true, event)))
         // After the terminal event nothing more, neither from the steps nor from the stop.
@@ -79,24 +65,6 @@ pub(crate) fn progress(
         })
         .map(|(_, event)| event);
     sse(stream::iter(first).chain(steps))
-}
-
-/// Waits until our own gateway knows it: whoever is told that an agent is ready asks it something next.
-async fn served(routes: &RouteTable, id: &str, name: &str) {
-    let mut changes = routes.watch();
-    let known = async {
-        loop {
-            changes.borrow_and_update();
-            let route = routes.load().by_name(name).cloned();
-            let pending = route.as_ref().is_none_or(|r| {
-                r.instance_id != id || matches!(r.state, RouteState::Pending | RouteState::Starting)
-            });
-            if !pending || changes.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(2), known).await;
 }
 
 fn stopping(name: &str) -> Event {

@@ -93,6 +93,7 @@ CREATE TABLE instances (
     crashes BIGINT NOT NULL,
     exit_code BIGINT,
     previous TEXT,
+    given_up BIGINT,
     retry_at BIGINT,
     endpoints TEXT NOT NULL,
     reach TEXT,

@@ -93,6 +93,7 @@ CREATE TABLE instances (
     crashes INTEGER NOT NULL,
     exit_code INTEGER,
     previous TEXT,
+    given_up INTEGER,
     retry_at INTEGER,
     endpoints TEXT NOT NULL,
     reach TEXT,

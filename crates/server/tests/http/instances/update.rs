@@ -125,6 +125,12 @@ async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
         let secrets: Vec<_> = workload.secret_env.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
         assert_eq!(secrets, [("K", "old"), ("L", "old")]);
         operator.until("claw", "ready").await;
+        // The next update is given the same generation, and is not taken for the one that failed.
+        site.engine.image_does("img:2", Behaviour::default());
+        let change = json!({"image": "img:2"});
+        let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
+        assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
+        assert_eq!(operator.show("claw").await["generation"], 2);
     })
     .await;
 }

@@ -115,10 +115,13 @@ impl App {
                 let patient = matches!(error, RuntimeError::Unavailable(_));
                 let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
-                if !transient
-                    && self.give_up_update(id, generation, false, &message).await.map_err(JobError::retry)?
-                {
-                    return Ok(());
+                if !transient {
+                    crate::crash::point("update.giving_up");
+                    let taken_back = self.give_up_update(id, generation, false, &message).await;
+                    crate::crash::point("update.given_up");
+                    if taken_back.map_err(JobError::retry)? {
+                        return Ok(());
+                    }
                 }
                 self.change_instance(id, move |_, row, now| {
                     if row.generation != generation || row.desired != Desired::Running {

@@ -134,8 +134,10 @@ async fn reconcilers_show_their_last_run_and_backlog() {
         let run = eventually("it ran", async || find("instances").await.ok_or_else(|| "no".to_owned())).await;
         assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)));
         assert!(run["finished_at"].as_i64() >= run["started_at"].as_i64());
-        eventually("housekeeping ran", async || find("housekeeping").await.ok_or_else(|| "no".to_owned()))
-            .await;
+        for name in ["housekeeping", "identity", "routes"] {
+            let run = eventually(name, async || find(name).await.ok_or_else(|| "no".to_owned())).await;
+            assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)), "{run}");
+        }
         site.engine.set_down(true);
         eventually("its failure is shown", async || {
             let run = find("instances").await.unwrap();
@@ -149,6 +151,26 @@ async fn reconcilers_show_their_last_run_and_backlog() {
             site.engine.nudge();
             let run = find("instances").await.unwrap();
             if run["backlog"] == 1 && run["outcome"] == "ok" { Ok(()) } else { Err(run.to_string()) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_routed_is_a_backlog() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let upstream = json!({"upstream_auth": {"mode": "bearer", "secret": "K"}});
+        let id = operator.ready("claw", json!({"secret_env": {"K": "x"}, "gateway": upstream})).await;
+        let scope = ryokan_store::Scope::new("instance", id.to_string());
+        site.app().store.write(move |tx| tx.delete_secrets(&scope)).await.unwrap();
+        site.restart().await;
+        let operator = site.operator();
+        eventually("the backlog is shown", async || {
+            let all = operator.get("/v1/system/reconcilers").await.items();
+            let run = all.into_iter().find(|r| r["name"] == "routes").unwrap_or_default();
+            if run["backlog"] == 1 { Ok(()) } else { Err(run.to_string()) }
         })
         .await;
     })

@@ -45,6 +45,7 @@ pub struct Settings {
     pub admin_secret: Option<Secret>,
     /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
+    pub retention: housekeeping::Retention,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ryokan_store::JobState;
 use serde_json::{Value, json};
 
 use crate::support::{Behaviour, Site, eventually, on_both, on_sqlite};
@@ -155,6 +156,78 @@ async fn reconcilers_show_their_last_run_and_backlog() {
         .await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_happened_long_ago_is_forgotten() {
+    on_both(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        operator.delete("/v1/instances/claw").await.expect(202);
+        operator.until_gone("claw").await;
+        let given_up = async |name: &str, state: JobState| {
+            let now = ryokan_model::Clock::now(&*site.clock).0;
+            let job = ryokan_store::NewJob {
+                id: name.to_owned(),
+                kind: "test".into(),
+                key: None,
+                payload: json!({}),
+                priority: 0,
+                run_at: now,
+                max_attempts: 1,
+            };
+            let id = name.to_owned();
+            let write = site.app().store.clone();
+            write
+                .write(move |tx| {
+                    tx.enqueue_job(&job, now)?;
+                    let attempt = tx.claim_jobs(&["test"], "w", 1, now, 1000)?[0].attempt;
+                    match state {
+                        JobState::Dead => tx.dead_letter_job(&id, attempt, "broken", now),
+                        _ => tx.complete_job(&id, attempt, now),
+                    }
+                })
+                .await
+                .unwrap();
+        };
+        let job =
+            async |id: &'static str| site.app().store.read(move |tx| tx.job(id)).await.unwrap().is_some();
+        given_up("dead", JobState::Dead).await;
+        given_up("done", JobState::Done).await;
+        let last = site.events().await.last().unwrap()["seq"].as_i64().unwrap();
+        // Housekeeping runs at the start.
+        let later = async |days: u64| {
+            site.clock.forward(Duration::from_hours(24 * days));
+            site.restart().await;
+        };
+        later(2).await;
+        eventually("what is done is forgotten", async || {
+            if job("done").await { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        assert!(job("dead").await);
+        later(29).await;
+        eventually("what was given up is forgotten", async || {
+            if job("dead").await { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        assert!(site.events().await.iter().any(|e| e["seq"].as_i64() <= Some(last)));
+        operator_event(site).await;
+        later(60).await;
+        eventually("old events are forgotten", async || {
+            let events = site.events().await;
+            let old = events.iter().filter(|e| e["seq"].as_i64() <= Some(last)).count();
+            if old == 0 { Ok(()) } else { Err(format!("{old} are there")) }
+        })
+        .await;
+        assert!(!site.events().await.is_empty(), "younger ones stay");
+    })
+    .await;
+}
+
+/// Lets something happen that is told by an event.
+async fn operator_event(site: &Site) {
+    site.operator().post("/v1/users", json!({"login": "ada"})).await.expect(201);
 }
 
 #[tokio::test]

@@ -97,6 +97,7 @@ impl Server {
             public_url: public_url.clone(),
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
+            retention: config.retention.settings(),
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });

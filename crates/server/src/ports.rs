@@ -9,7 +9,8 @@ use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use ryokan_app::App;
-use ryokan_app::instances::routes::{RouteMemory, RouteSource};
+use ryokan_app::background::{Report, Simple};
+use ryokan_app::instances::routes::{RouteMemory, RouteSource, RouteSources};
 use ryokan_gateway as gateway;
 use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
@@ -148,16 +149,25 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
     const EVERY: Duration = Duration::from_secs(10);
     let mut changes = app.store.subscribe();
     let memory = Arc::new(RouteMemory::default());
+    let report = Report::new("routes");
     loop {
-        match app.route_sources(&memory).await {
-            Ok(sources) => {
+        let started = app.clock.now();
+        let outcome = match app.route_sources(&memory).await {
+            Ok(RouteSources { sources, left_out }) => {
                 let versions = sources.iter().map(|s| (s.row.id, s.row.version)).collect();
                 table.store(snapshot(&app.settings.zone, sources));
                 app.served.send_replace(versions);
+                Ok(i64::try_from(left_out).unwrap_or(i64::MAX))
             }
             Err(error) => {
                 tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
+                Err(error)
             }
+        };
+        // A database that hangs must not hold up the stop.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = report.finished(&app, started, outcome) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -169,22 +179,14 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
 
 /// Keeps callers' snapshot fresh when another server has changed credentials.
 pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
-    const EVERY: Duration = Duration::from_secs(30);
-    let mut changes = app.store.subscribe();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            change = changes.next() => match change {
-                Some(change) if ["users", "tokens", "sessions", "projects"].iter().any(|t| change.concerns(t)) => {}
-                Some(_) => continue,
-                None => return,
-            },
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        if let Err(error) = app.refresh_identity().await {
-            tracing::warn!(error = %error, "credentials cannot be refreshed; the last ones are used");
-        }
-    }
+    let reconciler = Simple {
+        name: "identity",
+        topics: &["users", "tokens", "sessions", "projects"],
+        every: Duration::from_secs(30),
+        // Nothing is ever left over: a snapshot is read whole or not at all.
+        once: |app| Box::pin(async move { app.refresh_identity().await.map(|()| 0) }),
+    };
+    reconciler.run(app, stop).await;
 }
 
 fn snapshot(zone: &str, sources: Vec<RouteSource>) -> Snapshot {

@@ -5,7 +5,8 @@
 //! of their order. So appends wait until the end of the transaction, where the writer first shows, by a shared lock
 //! that ends with its commit, below which number it will not write; a reader looks at these locks before it takes
 //! its snapshot and trusts numbers only as far. Neither waits for the other, and commits stay concurrent. Numbers may
-//! be missing (rollbacks), never late. Triggers refuse any change.
+//! be missing (rollbacks), never late. Triggers refuse any change, but for the oldest events that are
+//! purged behind a horizon.
 
 use serde_json::{Value as Json, json};
 
@@ -168,6 +169,24 @@ impl Tx<'_> {
     /// before other statements.
     pub fn latest_event_seq(&mut self) -> Result<i64> {
         Ok(self.event_bound()?.0)
+    }
+
+    /// Deletes events older than `before_ms`, from the first on, up to `limit`; the number deleted. It stops at the
+    /// first one that is younger, whatever comes behind it. A reader's place in the log stays good.
+    pub fn purge_events(&mut self, before_ms: i64, limit: u32) -> Result<u64> {
+        let row = self.query_one(
+            "SELECT min(CASE WHEN at >= $1 THEN seq END) AS young, max(seq) AS last
+             FROM (SELECT seq, at FROM events ORDER BY seq LIMIT $2) AS oldest",
+            params![before_ms, limit],
+        )?;
+        let horizon = match (row.opt_int("young")?, row.opt_int("last")?) {
+            (Some(young), _) => young - 1,
+            (None, Some(last)) => last,
+            (None, None) => return Ok(0),
+        };
+        // Never back: the triggers would refuse it, and there is nothing to delete then.
+        self.execute("UPDATE event_horizon SET seq = $1 WHERE seq < $1", params![horizon])?;
+        self.execute("DELETE FROM events WHERE seq <= $1", params![horizon])
     }
 
     /// Up to which number the log is settled, and the last number given.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::InstanceSpec;
@@ -12,7 +11,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::identity::fingerprint;
-use crate::instances::secrets_of;
+use crate::instances::{fresh, secrets_of};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -70,34 +69,9 @@ impl App {
         for attempt in 0..NAME_TRIES {
             let name = wanted_name.clone().unwrap_or_else(|| Name::generated(self.entropy.bytes()));
             let row = Instance {
-                id,
-                project: project.id,
                 project_name: project.name.to_string(),
-                name,
                 template: template.name.to_string(),
-                spec: spec.clone(),
-                desired: Desired::Running,
-                state: State::Pending,
-                since: now,
-                message: None,
-                generation: 1,
-                image_generation: 0,
-                image_id: None,
-                image_digest: None,
-                restart_wanted: 0,
-                restart_done: 0,
-                crashes: 0,
-                exit_code: None,
-                previous: None,
-                given_up: None,
-                retry_at: None,
-                endpoints: BTreeMap::new(),
-                reach: None,
-                keep_volumes: false,
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                deleted_at: None,
+                ..fresh(id, project.id, name, spec.clone(), now)
             };
             match self.insert(caller, row, &secrets, key.clone()).await {
                 Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}

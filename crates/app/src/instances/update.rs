@@ -96,6 +96,7 @@ impl App {
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
             })
             .await?;
+        crate::crash::point("update.committed");
         changed.ok_or_else(|| Error::not_found("instance", id_or_name))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ryokan_model::{InstanceId, Millis, ProjectId};
 use serde_json::json;
 
-use crate::support::{eventually, on_both, on_sqlite, within};
+use crate::support::{Behaviour, eventually, on_both, on_sqlite, within};
 
 #[tokio::test]
 async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
@@ -187,6 +187,38 @@ async fn orphans_go_and_volumes_without_a_tombstone_never() {
         site.restart().await;
         assert!(site.engine.has_volume(orphan) && site.engine.has_volume(volume), "a disk was removed");
         assert!(site.engine.running(id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
+    on_both(async |site| {
+        let operator = site.operator();
+        site.engine.image_does("img:2", Behaviour { vanishes: true, ..Behaviour::default() });
+        operator.create("claw", json!({"image": "img:2"})).await;
+        let row = eventually("it is given up", async || {
+            // Less than a lease at a time.
+            site.clock.forward(Duration::from_secs(2));
+            let jobs = site.app().store.clone();
+            jobs.write(|tx| {
+                let _: () = tx.notify(ryokan_store::JOBS);
+                Ok::<_, ryokan_store::StoreError>(())
+            })
+            .await
+            .unwrap();
+            site.engine.nudge();
+            let row = operator.show("claw").await;
+            if row["state"] == "failed" { Ok(row) } else { Err(row.to_string()) }
+        })
+        .await;
+        assert!(row["message"].as_str().unwrap().contains("vanishes from the engine"), "{row}");
+        assert_eq!((site.engine.calls("ensure claw"), site.engine.calls("image img:2")), (11, 11));
+        // It took its time: not all tries in a row.
+        assert!(row["since"].as_i64().unwrap() - row["created_at"].as_i64().unwrap() > 200_000, "{row}");
+        site.engine.image_does("img:2", Behaviour::default());
+        operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
+        operator.until("claw", "ready").await;
     })
     .await;
 }

@@ -37,6 +37,8 @@ pub(crate) struct Behaviour {
     pub credentials: Option<(String, String)>,
     /// The engine refuses to start it: the field and the reason.
     pub refused: Option<(String, String)>,
+    /// It is gone by the time of each start.
+    pub vanishes: bool,
     /// A pull stands still until it is let go.
     pub pull_waits: bool,
     /// The registry refuses for now, with this reason.
@@ -375,7 +377,7 @@ impl Runtime for Engine {
         }
         let mut state = self.state();
         let image = workload.spec.image.as_str();
-        let Some(behaviour) = state.images.get(image).cloned() else {
+        let Some(behaviour) = state.images.get(image).filter(|b| !b.vanishes).cloned() else {
             return Err(RuntimeError::Image {
                 image: image.to_owned(),
                 reason: "it is gone".into(),

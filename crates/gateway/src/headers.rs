@@ -3,7 +3,7 @@
 //! An agent is hostile: it gets no credential of ours and nothing that a client made up about itself; its
 //! answers cannot touch our cookies, other agents, or (on the path route) the dashboard whose origin they share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -191,9 +191,23 @@ fn insert_forwarding(headers: &mut HeaderMap, context: &Context<'_>) {
     headers.insert("x-forwarded-proto", HeaderValue::from_static(proto));
     headers.insert("x-forwarded-host", context.host.clone());
     headers.insert("x-forwarded-port", HeaderValue::from(context.port.unwrap_or(default_port)));
+    let host = context.host.to_str().unwrap_or_default();
+    if let Ok(value) = HeaderValue::try_from(forwarded(context.peer.ip, host, proto)) {
+        headers.insert(header::FORWARDED, value);
+    }
     if let Some(prefix) = context.prefix.and_then(|prefix| HeaderValue::try_from(prefix).ok()) {
         headers.insert("x-forwarded-prefix", prefix);
     }
+}
+
+/// The one hop that we vouch for, after RFC 7239: an IPv6 address stands in brackets, and what is no token in quotes.
+fn forwarded(client: IpAddr, host: &str, proto: &str) -> String {
+    let client = match client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    // A host that got here has letters, digits and `-_.:[]` alone: nothing that a quoted string would have to escape.
+    format!("for={client};host=\"{host}\";proto={proto}")
 }
 
 fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
@@ -211,6 +225,10 @@ fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
             let user = identity.as_deref().or(context.user).and_then(|user| HeaderValue::try_from(user).ok());
             if let Some(user) = user {
                 headers.insert(user_header, user);
+            }
+            if extra.iter().any(|(name, _)| is_forwarding(name)) {
+                // It would contradict what the template says in another header.
+                headers.remove(header::FORWARDED);
             }
             for (name, value) in extra {
                 headers.insert(name, value.clone());

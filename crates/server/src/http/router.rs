@@ -139,16 +139,19 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     response
 }
 
-async fn answer(context: Context, request: Request, next: Next, method: Method, path: String) -> Response {
+async fn answer(
+    context: Context,
+    mut request: Request,
+    next: Next,
+    method: Method,
+    path: String,
+) -> Response {
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
-    // A valid credential has a budget of its own; everything else shares its address's.
-    let caller = match auth::bearer(request.headers()) {
-        Some(token) => context.app.bearer(&token, &address),
-        None => auth::session(request.headers(), secure)
-            .and_then(|s| context.app.authenticate_session(&s, &address))
-            .map(|(c, _)| c),
-    };
+    // A credential that counts has a budget of its own; everything else shares its address's.
+    let identity = auth::identify(request.headers(), &method, &address, secure, &context);
+    let caller = identity.caller().cloned();
+    request.extensions_mut().insert(identity);
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
         return ApiError(Error::TooManyRequests {

@@ -37,9 +37,17 @@ pub(crate) struct Visit<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) user: Option<String>,
+    /// What let them in, if it took anything.
+    pub(crate) credential: Option<String>,
     /// The `Authorization` header was meant for us.
     pub(crate) authorization_used: bool,
     pub(crate) by_cookie: bool,
+}
+
+impl Admitted {
+    fn by(user: String, credential: String) -> Self {
+        Self { user: Some(user), credential: Some(credential), ..Self::default() }
+    }
 }
 
 pub(crate) enum Refused {
@@ -81,15 +89,15 @@ impl Visit<'_> {
             // Only ever meant for us: what is not valid is an error, not a reason to try something else.
             let token = token.to_str().map_err(|_| Obstacle::NotAuthenticated)?;
             return match shared.authenticator.bearer(token, self.route) {
-                Verdict::Allowed { user } => Ok(Some(Admitted { user: Some(user), ..Admitted::default() })),
+                Verdict::Allowed { user, credential } => Ok(Some(Admitted::by(user, credential))),
                 Verdict::NotAuthenticated => Err(Obstacle::NotAuthenticated),
                 Verdict::Unknown => Err(Obstacle::NoSuchAgent),
             };
         }
         let Some(token) = bearer(headers) else { return Ok(None) };
         match shared.authenticator.bearer(token, self.route) {
-            Verdict::Allowed { user } => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: true, by_cookie: false }))
+            Verdict::Allowed { user, credential } => {
+                Ok(Some(Admitted { authorization_used: true, ..Admitted::by(user, credential) }))
             }
             // Perhaps a token of the agent's own.
             Verdict::NotAuthenticated => Ok(None),
@@ -103,8 +111,8 @@ impl Visit<'_> {
             None | Some(Verdict::NotAuthenticated) => Ok(None),
             Some(Verdict::Unknown) => Err(Obstacle::NoSuchAgent),
             Some(Verdict::Allowed { .. }) if !self.cookie_is_meant() => Err(Obstacle::CrossSite),
-            Some(Verdict::Allowed { user }) => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: false, by_cookie: true }))
+            Some(Verdict::Allowed { user, credential }) => {
+                Ok(Some(Admitted { by_cookie: true, ..Admitted::by(user, credential) }))
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::headers::{self, AnswerContext, Context};
 use crate::host::{self, Host, Target};
 use crate::inflight::Counts;
 use crate::limits::Limits;
+use crate::passes::Passes;
 use crate::peer::{self, Cidr};
 use crate::pool::Pool;
 use crate::ports::{Authenticator, Clock, ControlPlane, Meter, Peer};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
     pub(crate) used_tickets: Arc<UsedTickets>,
+    pub(crate) passes: Arc<Passes>,
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
     pub(crate) connections: Arc<Semaphore>,
@@ -87,6 +89,7 @@ impl Gateway {
                 limits: parts.limits,
                 pool: Pool::default(),
                 used_tickets: Arc::default(),
+                passes: Arc::default(),
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
                 connections,
@@ -112,6 +115,7 @@ impl Gateway {
                 limits: shared.limits.clone(),
                 pool: Pool::default(),
                 used_tickets: Arc::clone(&shared.used_tickets),
+                passes: Arc::default(),
                 in_flight: Arc::clone(&shared.in_flight),
                 addresses: Arc::clone(&shared.addresses),
                 connections: Arc::clone(&shared.connections),
@@ -234,6 +238,7 @@ impl Shared {
         let limit = self.limits.in_flight_per_instance;
         let instance_id = Arc::from(place.route.instance_id.as_str());
         let in_flight = self.in_flight.enter(instance_id, limit).ok_or(Obstacle::Busy)?;
+        let pass = admitted.credential.map(|credential| self.passes.issue(credential, &place.route));
         let (route, address) = self.awake(Arc::clone(&place.route), place.port.as_deref()).await?;
 
         let over_h2 = forward::asks_for_websocket_over_h2(&parts.method, &parts.extensions);
@@ -262,7 +267,8 @@ impl Shared {
         if over_h2 {
             forward::make_handshake(&mut parts);
         }
-        let outgoing = Outgoing { shared: self, client, route: &route, address, in_flight, upgrade, over_h2 };
+        let outgoing =
+            Outgoing { shared: self, client, route: &route, address, in_flight, pass, upgrade, over_h2 };
         let mut response = outgoing.send(parts, body).await?;
         let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let (host, prefix) = (place.host_text(), place.prefix.as_deref());

@@ -52,7 +52,10 @@ impl Gateway {
             tracker.wait().await;
             done.cancel();
         };
-        let housekeeping = || self.shared.pool.sweep(self.shared.limits.idle_timeout);
+        let housekeeping = || {
+            self.shared.pool.sweep(self.shared.limits.idle_timeout);
+            self.shared.passes.review(self.shared.authenticator.as_ref());
+        };
         let supervising = supervisor.run(&self.shared.limits, &soft, &hard, &done, housekeeping);
         tokio::join!(accepting, supervising);
     }

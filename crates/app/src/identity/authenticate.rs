@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::{Millis, ProjectId, SessionId, UserId};
+use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
 use ryokan_store::credentials::{Session, Token};
 use ryokan_store::users::User;
 use subtle::ConstantTimeEq;
@@ -15,14 +16,18 @@ use subtle::ConstantTimeEq;
 use super::fingerprint;
 use crate::{App, Error, Result};
 
+/// How [`Caller::credential`] names the configured admin secret.
+const ADMIN_SECRET: &str = "admin-secret";
+
 /// Everything that a request's credential is checked against.
 #[derive(Default)]
 pub struct Snapshot {
     users: HashMap<UserId, User>,
     projects: HashMap<UserId, BTreeSet<ProjectId>>,
     tokens: HashMap<String, Token>,
+    token_hashes: HashMap<TokenId, String>,
     sessions: HashMap<String, Session>,
-    live_sessions: BTreeSet<SessionId>,
+    session_hashes: HashMap<SessionId, String>,
 }
 
 impl Snapshot {
@@ -43,30 +48,24 @@ impl Snapshot {
             let page = tx.tokens(None, &after, 500)?;
             let Some(last) = page.last() else { break };
             after = last.id.to_string();
+            snapshot.token_hashes.extend(page.iter().map(|t| (t.id, t.hash.clone())));
             snapshot.tokens.extend(page.into_iter().map(|t| (t.hash.clone(), t)));
         }
         for session in tx.live_sessions(now)? {
-            snapshot.live_sessions.insert(session.id);
+            snapshot.session_hashes.insert(session.id, session.hash.clone());
             snapshot.sessions.insert(session.hash.clone(), session);
         }
         Ok(snapshot)
     }
 
-    fn caller(
-        &self,
-        user: UserId,
-        scope: Scope,
-        only: Option<ProjectId>,
-        credential: String,
-        address: &str,
-    ) -> Option<Caller> {
+    fn caller(&self, user: UserId, scope: Scope, credential: String, address: &str) -> Option<Caller> {
         let user = self.users.get(&user).filter(|u| !u.disabled)?;
         Some(Caller {
             user: user.id,
             login: user.login.clone(),
             operator: user.operator,
             scope,
-            only_project: only,
+            only_project: None,
             projects: self.projects.get(&user.id).cloned().unwrap_or_default(),
             expires_at: None,
             credential,
@@ -75,20 +74,30 @@ impl Snapshot {
         })
     }
 
-    /// Whether the account may look at the project, for agents' cookies that outlive the request that made them.
-    pub fn user_may_read(&self, user: UserId, project: ProjectId) -> bool {
-        self.users.get(&user).is_some_and(|u| {
-            !u.disabled && (u.operator || self.projects.get(&user).is_some_and(|p| p.contains(&project)))
-        })
+    fn by_token(&self, token: &Token, address: &str, now: Millis) -> Option<Caller> {
+        if token.expires_at.is_some_and(|at| at <= now) {
+            return None;
+        }
+        let caller = self.caller(token.user, token.scope, format!("token:{}", token.id), address)?;
+        Some(Caller { only_project: token.project, expires_at: token.expires_at, ..caller })
+    }
+
+    fn by_session(&self, session: &Session, address: &str, now: Millis) -> Option<Caller> {
+        if session.expires_at <= now {
+            return None;
+        }
+        self.caller(session.user, Scope::Admin, format!("session:{}", session.id), address)
+    }
+
+    /// The configured admin secret acts for the first operator.
+    fn by_admin_secret(&self, address: &str) -> Option<Caller> {
+        let first = self.users.values().filter(|u| u.operator && !u.disabled).min_by_key(|u| u.id)?.id;
+        self.caller(first, Scope::Admin, ADMIN_SECRET.to_owned(), address)
     }
 
     /// The login of an account that may sign in.
     pub fn login(&self, user: UserId) -> Option<String> {
         self.users.get(&user).filter(|u| !u.disabled).map(|u| u.login.clone())
-    }
-
-    pub fn session_is_live(&self, session: SessionId) -> bool {
-        self.live_sessions.contains(&session)
     }
 }
 
@@ -109,23 +118,14 @@ impl App {
         if let Some(admin) = &self.settings.admin_secret
             && bool::from(fingerprint(admin.expose()).as_bytes().ct_eq(hash.as_bytes()))
         {
-            return self.admin_caller(address);
+            return self.identity.load().by_admin_secret(address);
         }
         let snapshot = self.identity.load();
         let found =
             snapshot.tokens.get(&hash).filter(|t| bool::from(t.hash.as_bytes().ct_eq(hash.as_bytes())))?;
-        if found.expires_at.is_some_and(|at| at <= self.clock.now()) {
-            return None;
-        }
-        let caller = snapshot.caller(
-            found.user,
-            found.scope,
-            found.project,
-            format!("token:{}", found.id),
-            address,
-        )?;
+        let caller = snapshot.by_token(found, address, self.clock.now())?;
         self.used_tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(found.id, self.clock.now());
-        Some(Caller { expires_at: found.expires_at, ..caller })
+        Some(caller)
     }
 
     /// The caller of an API request with a bearer token. Guessing is throttled by address.
@@ -159,18 +159,35 @@ impl App {
         let snapshot = self.identity.load();
         let session =
             snapshot.sessions.get(&hash).filter(|s| bool::from(s.hash.as_bytes().ct_eq(hash.as_bytes())))?;
-        if session.expires_at <= self.clock.now() {
-            return None;
-        }
-        let caller =
-            snapshot.caller(session.user, Scope::Admin, None, format!("session:{}", session.id), address)?;
-        Some((caller, session.id))
+        Some((snapshot.by_session(session, address, self.clock.now())?, session.id))
     }
 
-    /// The configured admin secret acts for the first operator.
-    fn admin_caller(&self, address: &str) -> Option<Caller> {
-        let snapshot = self.identity.load();
-        let first = snapshot.users.values().filter(|u| u.operator && !u.disabled).min_by_key(|u| u.id)?.id;
-        snapshot.caller(first, Scope::Admin, None, "admin-secret".to_owned(), address)
+    /// Whoever a credential stands for now, by its name in [`Caller::credential`].
+    pub fn renewed(&self, credential: &str) -> Option<Caller> {
+        let (snapshot, now) = (self.identity.load(), self.clock.now());
+        match credential.split_once(':') {
+            Some(("token", id)) => {
+                let hash = snapshot.token_hashes.get(&id.parse().ok()?)?;
+                snapshot.by_token(snapshot.tokens.get(hash)?, "", now)
+            }
+            Some(("session", id)) => {
+                let hash = snapshot.session_hashes.get(&id.parse().ok()?)?;
+                snapshot.by_session(snapshot.sessions.get(hash)?, "", now)
+            }
+            _ if credential == ADMIN_SECRET => snapshot.by_admin_secret(""),
+            _ => None,
+        }
+    }
+
+    /// Waits until the caller's credential is revoked, has expired, or has lost an operator's reach: what was opened with
+    /// it must then be cut. Looks once a second, by the snapshot.
+    pub async fn until_revoked(self: Arc<Self>, caller: Caller) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match self.renewed(&caller.credential) {
+                Some(now) if now.is_operator() || !caller.is_operator() => {}
+                _ => return,
+            }
+        }
     }
 }

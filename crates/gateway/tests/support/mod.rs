@@ -53,7 +53,8 @@ impl Meter for TestMeter {
     }
 }
 
-/// `owner` holds the token `ryk_good`, the dashboard cookie `dash` and any session that is not revoked;
+/// `owner` holds the token `ryk_good` (credential `good`), the dashboard cookie `dash` and any session that is not
+/// revoked;
 /// `stranger` is signed in and may use nothing.
 #[derive(Default)]
 pub struct TestAuthenticator {
@@ -63,7 +64,7 @@ pub struct TestAuthenticator {
 
 fn verdict(user: &str) -> Verdict {
     match user {
-        "owner" => Verdict::Allowed { user: "owner".into() },
+        "owner" => Verdict::Allowed { user: "owner".into(), credential: "good".into() },
         "stranger" => Verdict::Unknown,
         _ => Verdict::NotAuthenticated,
     }
@@ -88,6 +89,10 @@ impl Authenticator for TestAuthenticator {
             "foreign" => verdict("stranger"),
             _ => Verdict::NotAuthenticated,
         }
+    }
+
+    fn is_still_good(&self, credential: &str, _: &Route) -> bool {
+        !self.revoked.lock().unwrap().contains(credential)
     }
 
     fn wake(&self, _: &Route) {

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
-use ryokan_app::Error;
+use ryokan_app::{App, Error};
 use ryokan_gateway::Peer;
 use ryokan_model::permission::Caller;
 use ryokan_model::{Secret, SessionId};
@@ -66,6 +66,14 @@ impl Identity {
     pub(crate) fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Known(caller) => Some(caller),
+            _ => None,
+        }
+    }
+
+    /// The caller behind a token that the snapshot did not know at first.
+    pub(crate) fn again(&self, app: &App, address: &str) -> Option<Caller> {
+        match self {
+            Self::Token(token) => app.bearer(token.expose(), address),
             _ => None,
         }
     }

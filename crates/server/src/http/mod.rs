@@ -12,6 +12,7 @@ mod instances;
 pub mod openapi;
 mod pages;
 mod projects;
+mod revocable;
 mod router;
 mod sessions;
 mod stream;

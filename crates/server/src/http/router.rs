@@ -23,8 +23,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, sessions, system,
-    templates, tokens, users,
+    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, revocable,
+    sessions, system, templates, tokens, users,
 };
 
 /// Requests by credential or address.
@@ -151,7 +151,7 @@ async fn answer(
     // A credential that counts has a budget of its own; everything else shares its address's.
     let identity = auth::identify(request.headers(), &method, &address, secure, &context);
     let caller = identity.caller().cloned();
-    request.extensions_mut().insert(identity);
+    request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
         return ApiError(Error::TooManyRequests {
@@ -164,6 +164,7 @@ async fn answer(
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
+    let asked = caller.clone();
     let response = if read_only && !upgrade {
         next.run(request).await
     } else {
@@ -182,6 +183,11 @@ async fn answer(
             Ok(response) => response,
             Err(error) => ApiError(Error::internal(format!("a handler panicked: {error}"))).into_response(),
         }
+    };
+    // A token that was a moment old is known by now.
+    let response = match asked.or_else(|| identity.again(&context.app, &address)) {
+        Some(caller) => revocable::bind(response, &context.app, caller),
+        None => response,
     };
     let status = response.status();
     metrics::counter!("ryokan_api_requests_total", "method" => label(&method), "status" => status.as_u16().to_string()).increment(1);

@@ -78,9 +78,21 @@ impl Visit<'_> {
             Ok(Some(admitted)) => Ok(admitted),
             // What is open to all is open to strangers too.
             Ok(None) | Err(_) if is_public => Ok(Admitted::default()),
-            Ok(None) => Err(self.unauthenticated()),
+            Ok(None) => Err(self.guessed(shared).map_or_else(|| self.unauthenticated(), Into::into)),
+            Err(Obstacle::NotAuthenticated) => {
+                Err(self.guessed(shared).unwrap_or(Obstacle::NotAuthenticated).into())
+            }
             Err(obstacle) => Err(obstacle.into()),
         }
+    }
+
+    /// Counts the token that did not let them in, if there was one.
+    fn guessed(&self, shared: &Shared) -> Option<Obstacle> {
+        let headers = &self.parts.headers;
+        let own = headers.get(TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = own.or_else(|| bearer(headers))?;
+        let seconds = shared.authenticator.refused(token, self.peer.ip)?;
+        Some(Obstacle::TooManyGuesses { seconds })
     }
 
     fn by_token(&self, shared: &Shared) -> Result<Option<Admitted>, Obstacle> {
@@ -88,14 +100,14 @@ impl Visit<'_> {
         if let Some(token) = headers.get(TOKEN_HEADER) {
             // Only ever meant for us: what is not valid is an error, not a reason to try something else.
             let token = token.to_str().map_err(|_| Obstacle::NotAuthenticated)?;
-            return match shared.authenticator.bearer(token, self.route) {
+            return match shared.authenticator.bearer(token, self.peer.ip, self.route) {
                 Verdict::Allowed { user, credential } => Ok(Some(Admitted::by(user, credential))),
                 Verdict::NotAuthenticated => Err(Obstacle::NotAuthenticated),
                 Verdict::Unknown => Err(Obstacle::NoSuchAgent),
             };
         }
         let Some(token) = bearer(headers) else { return Ok(None) };
-        match shared.authenticator.bearer(token, self.route) {
+        match shared.authenticator.bearer(token, self.peer.ip, self.route) {
             Verdict::Allowed { user, credential } => {
                 Ok(Some(Admitted { authorization_used: true, ..Admitted::by(user, credential) }))
             }

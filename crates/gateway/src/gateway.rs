@@ -260,6 +260,7 @@ impl Shared {
                 port: place.host.port,
                 prefix: place.prefix.as_deref(),
                 authorization_used: admitted.authorization_used,
+                is_secret: &|text| self.authenticator.is_secret(text),
                 user: admitted.user.as_deref(),
                 websocket,
             },

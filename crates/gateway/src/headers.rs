@@ -59,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub(crate) prefix: Option<&'a str>,
     /// Whether the `Authorization` header was ours.
     pub(crate) authorization_used: bool,
+    /// Whether a text is a secret of ours that has no prefix.
+    pub(crate) is_secret: &'a (dyn Fn(&str) -> bool + Sync),
     pub(crate) user: Option<&'a str>,
     pub(crate) websocket: bool,
 }
@@ -72,7 +74,7 @@ pub(crate) fn to_agent(headers: &mut HeaderMap, context: &Context<'_>) {
     headers.remove(header::EXPECT);
     headers.remove("http2-settings");
     remove_claims(headers, context.route);
-    remove_credentials(headers, context.authorization_used);
+    remove_credentials(headers, context);
     if context.prefix.is_some() {
         headers.remove(header::COOKIE);
     } else {
@@ -138,23 +140,34 @@ fn remove_claims(headers: &mut HeaderMap, route: &Route) {
     }
 }
 
-fn remove_credentials(headers: &mut HeaderMap, authorization_used: bool) {
-    let holds_ours = |value: &HeaderValue| {
-        let text = value.as_bytes();
-        let contains =
-            |text: &[u8]| text.windows(TOKEN_PREFIX.len()).any(|part| part == TOKEN_PREFIX.as_bytes());
-        let is_basic = text.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
-        contains(text)
-            || (is_basic && STANDARD.decode(text[6..].trim_ascii()).is_ok_and(|pair| contains(&pair)))
-    };
+fn remove_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
     for name in
         [header::AUTHORIZATION, HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")]
     {
-        let is_used = authorization_used && name == header::AUTHORIZATION;
+        let is_used = context.authorization_used && name == header::AUTHORIZATION;
+        let holds_ours = |value: &HeaderValue| holds_ours(value.as_bytes(), context.is_secret);
         if headers.contains_key(&name) && (is_used || headers.get_all(&name).iter().any(holds_ours)) {
             headers.remove(name);
         }
     }
+}
+
+/// Whether a credential of ours is in a header: a token anywhere, a secret without a mark of its own where one would be.
+fn holds_ours(value: &[u8], is_secret: impl Fn(&str) -> bool) -> bool {
+    let is_marked =
+        |text: &[u8]| text.windows(TOKEN_PREFIX.len()).any(|part| part == TOKEN_PREFIX.as_bytes());
+    let is_secret = |text: &[u8]| std::str::from_utf8(text.trim_ascii()).is_ok_and(&is_secret);
+    if is_marked(value) || is_secret(value) {
+        return true;
+    }
+    let Some(space) = value.iter().position(|byte| *byte == b' ') else { return false };
+    let (scheme, credential) = (&value[..space], value[space..].trim_ascii());
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return is_secret(credential);
+    }
+    STANDARD
+        .decode(credential)
+        .is_ok_and(|pair| is_marked(&pair) || pair.splitn(2, |byte| *byte == b':').any(is_secret))
 }
 
 fn apply_origin(headers: &mut HeaderMap, context: &Context<'_>) {

@@ -45,8 +45,14 @@ pub enum Verdict {
 /// Checks credentials from snapshots. Also the place of revocation: it is asked on every request, and about once a
 /// second for what is open.
 pub trait Authenticator: Send + Sync + 'static {
-    /// A bearer token, as sent by the client.
-    fn bearer(&self, token: &str, route: &Route) -> Verdict;
+    /// A bearer token, as sent by the client at `address`.
+    fn bearer(&self, token: &str, address: IpAddr, route: &Route) -> Verdict;
+
+    /// Such a token let nobody in, which counts as a guess. The seconds that `address` has to wait after too many.
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64>;
+
+    /// Whether this is a secret of ours that does not look like a token; agents must not see it.
+    fn is_secret(&self, text: &str) -> bool;
 
     /// An agent cookie whose signature, age and instance are right: is `session` still alive and `user` still
     /// a member?

@@ -51,6 +51,30 @@ async fn credentials_and_claims_do_not_reach_agents() {
 }
 
 #[tokio::test]
+async fn a_secret_without_a_mark_does_not_reach_agents_either() {
+    let agent = Agent::ok().await;
+    let world = World::new(zone().route(agent.route())).await;
+    for ours in [
+        "Authorization: Bearer plain-good\r\n",
+        "authorization: bearer   plain-good \r\n",
+        "Authorization: plain-good\r\n",
+        "Authorization: Basic eDpwbGFpbi1nb29k\r\n",
+        "Authorization: Basic cGxhaW4tZ29vZDo=\r\n",
+        "X-API-Key: plain-good\r\n",
+        "Api-Key: plain-good\r\n",
+        "Authorization: Bearer own\r\nAuthorization: Bearer plain-good\r\n",
+    ] {
+        assert_eq!(world.get("claw.localhost", "/", ours).await.status, 200, "{ours}");
+        let head = agent.last().head.to_lowercase();
+        assert!(!head.contains("authorization") && !head.contains("api-key"), "{ours}: {head}");
+    }
+    for own in ["Authorization: Bearer plain-good-own\r\n", "X-API-Key: not-plain-good\r\n"] {
+        world.get("claw.localhost", "/", own).await;
+        assert!(agent.last().head.contains("plain-good"), "{own}");
+    }
+}
+
+#[tokio::test]
 async fn an_agents_own_credentials_do_reach_it() {
     let agent = Agent::ok().await;
     let mut route = agent.route();

@@ -1,15 +1,15 @@
 //! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
-use ryokan_app::App;
 use ryokan_app::instances::routes::{RouteMemory, RouteSource};
+use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
 use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
@@ -97,8 +97,19 @@ impl Credentials {
 }
 
 impl Authenticator for Credentials {
-    fn bearer(&self, token: &str, route: &Route) -> Verdict {
-        Self::judge(self.0.bearer(token, ""), route)
+    fn bearer(&self, token: &str, address: IpAddr, route: &Route) -> Verdict {
+        Self::judge(self.0.bearer(token, &address.to_string()), route)
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        match self.0.refuse_bearer(token, &address.to_string()) {
+            Err(Error::TooManyRequests { retry_after, .. }) => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        self.0.is_admin_secret(text)
     }
 
     fn agent_session(&self, user: &str, session: &str, route: &Route) -> Verdict {

@@ -13,8 +13,15 @@ use ryokan_store::credentials::{Session, Token};
 use ryokan_store::users::User;
 use subtle::ConstantTimeEq;
 
-use super::fingerprint;
+use super::{TOKEN_PREFIX, fingerprint};
 use crate::{App, Error, Result};
+
+/// What wrong bearer tokens of an address count under. Apart from failed sign-ins: a program with an old token must not
+/// lock out the people at its address. Nor must it lock out the admin secret, which does not look like a token.
+fn guesses(token: &str, address: &str) -> String {
+    let kind = if token.starts_with(TOKEN_PREFIX) { "token" } else { "bearer" };
+    format!("{kind}:{address}")
+}
 
 /// How [`Caller::credential`] names the configured admin secret.
 const ADMIN_SECRET: &str = "admin-secret";
@@ -114,12 +121,12 @@ impl App {
 
     /// The caller behind a bearer token, by the snapshot alone.
     pub fn bearer(&self, token: &str, address: &str) -> Option<Caller> {
-        let hash = fingerprint(token);
-        if let Some(admin) = &self.settings.admin_secret
-            && bool::from(fingerprint(admin.expose()).as_bytes().ct_eq(hash.as_bytes()))
-        {
-            return self.identity.load().by_admin_secret(address);
+        if self.is_admin_secret(token) {
+            // People choose it, so that it may be short enough to guess: a locked address cannot even be right.
+            let locked = self.throttle.is_locked(&guesses(token, address), self.clock.as_ref());
+            return self.identity.load().by_admin_secret(address).filter(|_| !locked);
         }
+        let hash = fingerprint(token);
         let snapshot = self.identity.load();
         let found =
             snapshot.tokens.get(&hash).filter(|t| bool::from(t.hash.as_bytes().ct_eq(hash.as_bytes())))?;
@@ -128,14 +135,24 @@ impl App {
         Some(caller)
     }
 
+    /// Whether `text` is the configured admin secret, which nobody but us may see.
+    pub fn is_admin_secret(&self, text: &str) -> bool {
+        self.settings.admin_secret.as_ref().is_some_and(|admin| {
+            fingerprint(admin.expose()).as_bytes().ct_eq(fingerprint(text).as_bytes()).into()
+        })
+    }
+
+    /// Counts a bearer token that let nobody in against its address; an error while that is locked.
+    pub fn refuse_bearer(&self, token: &str, address: &str) -> Result<()> {
+        self.throttle.begin(&[&guesses(token, address)], self.clock.as_ref())
+    }
+
     /// The caller of an API request with a bearer token. Guessing is throttled by address.
     pub async fn authenticate_bearer(&self, token: &str, address: &str) -> Result<Caller> {
         if let Some(caller) = self.bearer(token, address) {
             return Ok(caller);
         }
-        // Apart from failed sign-ins: a program with an old token must not lock out the people at its address.
-        let key = format!("bearer:{address}");
-        self.throttle.begin(&[&key], self.clock.as_ref())?;
+        self.refuse_bearer(token, address)?;
         let hash = fingerprint(token);
         // Known, but expired or its user disabled: looking again would change nothing.
         if self.identity.load().tokens.contains_key(&hash) {
@@ -146,7 +163,7 @@ impl App {
         if known.is_some() {
             self.refresh_identity().await?;
             if let Some(caller) = self.bearer(token, address) {
-                self.throttle.take_back(&key);
+                self.throttle.take_back(&guesses(token, address));
                 return Ok(caller);
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,6 +60,8 @@ impl Meter for TestMeter {
 pub struct TestAuthenticator {
     pub revoked: Mutex<HashSet<String>>,
     pub woken: AtomicUsize,
+    /// Tokens that let nobody in; after three there is a wait.
+    pub guesses: Mutex<Vec<String>>,
 }
 
 fn verdict(user: &str) -> Verdict {
@@ -71,12 +73,23 @@ fn verdict(user: &str) -> Verdict {
 }
 
 impl Authenticator for TestAuthenticator {
-    fn bearer(&self, token: &str, _: &Route) -> Verdict {
+    fn bearer(&self, token: &str, _: IpAddr, _: &Route) -> Verdict {
         match token {
             "ryk_good" | "plain-good" => verdict("owner"),
             "ryk_foreign" => verdict("stranger"),
             _ => Verdict::NotAuthenticated,
         }
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        assert!(address.is_loopback());
+        let mut guesses = self.guesses.lock().unwrap();
+        guesses.push(token.to_owned());
+        (guesses.len() > 3).then_some(7)
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        text == "plain-good"
     }
 
     fn agent_session(&self, user: &str, session: &str, _: &Route) -> Verdict {

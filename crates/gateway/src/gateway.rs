@@ -1,12 +1,13 @@
 //! Where a request meets its route: checks that need a whole request, then control plane or agent.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admitted, OWN_PATHS, Refused, Visit};
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
     pub(crate) connections: Arc<Semaphore>,
+    /// When it was last said that no connection could be accepted.
+    pub(crate) complained: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The connection a request came by.
@@ -93,6 +96,7 @@ impl Gateway {
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
                 connections,
+                complained: Arc::default(),
             }),
         }
     }
@@ -119,6 +123,7 @@ impl Gateway {
                 in_flight: Arc::clone(&shared.in_flight),
                 addresses: Arc::clone(&shared.addresses),
                 connections: Arc::clone(&shared.connections),
+                complained: Arc::clone(&shared.complained),
             }),
         }
     }

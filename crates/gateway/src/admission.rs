@@ -37,9 +37,17 @@ pub(crate) struct Visit<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) user: Option<String>,
+    /// What let them in, if it took anything.
+    pub(crate) credential: Option<String>,
     /// The `Authorization` header was meant for us.
     pub(crate) authorization_used: bool,
     pub(crate) by_cookie: bool,
+}
+
+impl Admitted {
+    fn by(user: String, credential: String) -> Self {
+        Self { user: Some(user), credential: Some(credential), ..Self::default() }
+    }
 }
 
 pub(crate) enum Refused {
@@ -70,9 +78,21 @@ impl Visit<'_> {
             Ok(Some(admitted)) => Ok(admitted),
             // What is open to all is open to strangers too.
             Ok(None) | Err(_) if is_public => Ok(Admitted::default()),
-            Ok(None) => Err(self.unauthenticated()),
+            Ok(None) => Err(self.guessed(shared).map_or_else(|| self.unauthenticated(), Into::into)),
+            Err(Obstacle::NotAuthenticated) => {
+                Err(self.guessed(shared).unwrap_or(Obstacle::NotAuthenticated).into())
+            }
             Err(obstacle) => Err(obstacle.into()),
         }
+    }
+
+    /// Counts the token that did not let them in, if there was one.
+    fn guessed(&self, shared: &Shared) -> Option<Obstacle> {
+        let headers = &self.parts.headers;
+        let own = headers.get(TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = own.or_else(|| bearer(headers))?;
+        let seconds = shared.authenticator.refused(token, self.peer.ip)?;
+        Some(Obstacle::TooManyGuesses { seconds })
     }
 
     fn by_token(&self, shared: &Shared) -> Result<Option<Admitted>, Obstacle> {
@@ -80,16 +100,16 @@ impl Visit<'_> {
         if let Some(token) = headers.get(TOKEN_HEADER) {
             // Only ever meant for us: what is not valid is an error, not a reason to try something else.
             let token = token.to_str().map_err(|_| Obstacle::NotAuthenticated)?;
-            return match shared.authenticator.bearer(token, self.route) {
-                Verdict::Allowed { user } => Ok(Some(Admitted { user: Some(user), ..Admitted::default() })),
+            return match shared.authenticator.bearer(token, self.peer.ip, self.route) {
+                Verdict::Allowed { user, credential } => Ok(Some(Admitted::by(user, credential))),
                 Verdict::NotAuthenticated => Err(Obstacle::NotAuthenticated),
                 Verdict::Unknown => Err(Obstacle::NoSuchAgent),
             };
         }
         let Some(token) = bearer(headers) else { return Ok(None) };
-        match shared.authenticator.bearer(token, self.route) {
-            Verdict::Allowed { user } => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: true, by_cookie: false }))
+        match shared.authenticator.bearer(token, self.peer.ip, self.route) {
+            Verdict::Allowed { user, credential } => {
+                Ok(Some(Admitted { authorization_used: true, ..Admitted::by(user, credential) }))
             }
             // Perhaps a token of the agent's own.
             Verdict::NotAuthenticated => Ok(None),
@@ -103,8 +123,8 @@ impl Visit<'_> {
             None | Some(Verdict::NotAuthenticated) => Ok(None),
             Some(Verdict::Unknown) => Err(Obstacle::NoSuchAgent),
             Some(Verdict::Allowed { .. }) if !self.cookie_is_meant() => Err(Obstacle::CrossSite),
-            Some(Verdict::Allowed { user }) => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: false, by_cookie: true }))
+            Some(Verdict::Allowed { user, credential }) => {
+                Ok(Some(Admitted { by_cookie: true, ..Admitted::by(user, credential) }))
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Where a request meets its route: checks that need a whole request, then control plane or agent.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admitted, OWN_PATHS, Refused, Visit};
@@ -18,6 +19,7 @@ use crate::headers::{self, AnswerContext, Context};
 use crate::host::{self, Host, Target};
 use crate::inflight::Counts;
 use crate::limits::Limits;
+use crate::passes::Passes;
 use crate::peer::{self, Cidr};
 use crate::pool::Pool;
 use crate::ports::{Authenticator, Clock, ControlPlane, Meter, Peer};
@@ -58,9 +60,12 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
     pub(crate) used_tickets: Arc<UsedTickets>,
+    pub(crate) passes: Arc<Passes>,
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
     pub(crate) connections: Arc<Semaphore>,
+    /// When it was last said that no connection could be accepted.
+    pub(crate) complained: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The connection a request came by.
@@ -87,9 +92,11 @@ impl Gateway {
                 limits: parts.limits,
                 pool: Pool::default(),
                 used_tickets: Arc::default(),
+                passes: Arc::default(),
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
                 connections,
+                complained: Arc::default(),
             }),
         }
     }
@@ -112,9 +119,11 @@ impl Gateway {
                 limits: shared.limits.clone(),
                 pool: Pool::default(),
                 used_tickets: Arc::clone(&shared.used_tickets),
+                passes: Arc::default(),
                 in_flight: Arc::clone(&shared.in_flight),
                 addresses: Arc::clone(&shared.addresses),
                 connections: Arc::clone(&shared.connections),
+                complained: Arc::clone(&shared.complained),
             }),
         }
     }
@@ -234,6 +243,7 @@ impl Shared {
         let limit = self.limits.in_flight_per_instance;
         let instance_id = Arc::from(place.route.instance_id.as_str());
         let in_flight = self.in_flight.enter(instance_id, limit).ok_or(Obstacle::Busy)?;
+        let pass = admitted.credential.map(|credential| self.passes.issue(credential, &place.route));
         let (route, address) = self.awake(Arc::clone(&place.route), place.port.as_deref()).await?;
 
         let over_h2 = forward::asks_for_websocket_over_h2(&parts.method, &parts.extensions);
@@ -255,6 +265,7 @@ impl Shared {
                 port: place.host.port,
                 prefix: place.prefix.as_deref(),
                 authorization_used: admitted.authorization_used,
+                is_secret: &|text| self.authenticator.is_secret(text),
                 user: admitted.user.as_deref(),
                 websocket,
             },
@@ -262,7 +273,8 @@ impl Shared {
         if over_h2 {
             forward::make_handshake(&mut parts);
         }
-        let outgoing = Outgoing { shared: self, client, route: &route, address, in_flight, upgrade, over_h2 };
+        let outgoing =
+            Outgoing { shared: self, client, route: &route, address, in_flight, pass, upgrade, over_h2 };
         let mut response = outgoing.send(parts, body).await?;
         let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let (host, prefix) = (place.host_text(), place.prefix.as_deref());

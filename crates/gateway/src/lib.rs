@@ -16,6 +16,7 @@ mod headers;
 mod host;
 mod inflight;
 mod limits;
+mod passes;
 mod peer;
 mod pool;
 mod ports;

@@ -116,6 +116,7 @@ impl Server {
             stop: stop.clone(),
             writes: writes.clone(),
             rate: Arc::new(http::rate_limiter(rate)),
+            readiness: Arc::default(),
         };
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),

@@ -1,25 +1,25 @@
 //! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
-use ryokan_app::App;
 use ryokan_app::background::{Report, Simple};
 use ryokan_app::instances::routes::{RouteMemory, RouteSource, RouteSources};
+use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
 use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
     Verdict,
 };
+use ryokan_model::ProjectId;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
-use ryokan_model::{ProjectId, SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -91,35 +91,39 @@ impl Credentials {
         let Some(caller) = caller else { return Verdict::NotAuthenticated };
         let Ok(project) = route.owner_hint.parse::<ProjectId>() else { return Verdict::Unknown };
         match caller.may(Scope::Read, project) {
-            Ok(()) => Verdict::Allowed { user: caller.login },
+            Ok(()) => Verdict::Allowed { user: caller.login, credential: caller.credential },
             Err(_) => Verdict::Unknown,
         }
     }
 }
 
 impl Authenticator for Credentials {
-    fn bearer(&self, token: &str, route: &Route) -> Verdict {
-        Self::judge(self.0.bearer(token, ""), route)
+    fn bearer(&self, token: &str, address: IpAddr, route: &Route) -> Verdict {
+        Self::judge(self.0.bearer(token, &address.to_string()), route)
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        match self.0.refuse_bearer(token, &address.to_string()) {
+            Err(Error::TooManyRequests { retry_after, .. }) => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        self.0.is_admin_secret(text)
     }
 
     fn agent_session(&self, user: &str, session: &str, route: &Route) -> Verdict {
-        let (Ok(id), Ok(session), Ok(project)) =
-            (user.parse::<UserId>(), session.parse::<SessionId>(), route.owner_hint.parse())
-        else {
-            return Verdict::NotAuthenticated;
-        };
-        let snapshot = self.0.identity();
-        if !snapshot.session_is_live(session) {
-            return Verdict::NotAuthenticated;
-        }
-        match snapshot.login(id) {
-            Some(login) if snapshot.user_may_read(id, project) => Verdict::Allowed { user: login },
-            _ => Verdict::Unknown,
-        }
+        let caller = self.0.renewed(&format!("session:{session}"));
+        Self::judge(caller.filter(|caller| caller.user.to_string() == user), route)
     }
 
     fn dashboard_session(&self, cookie: &str, route: &Route) -> Verdict {
         Self::judge(self.0.authenticate_session(cookie, "").map(|(caller, _)| caller), route)
+    }
+
+    fn is_still_good(&self, credential: &str, route: &Route) -> bool {
+        matches!(Self::judge(self.0.renewed(credential), route), Verdict::Allowed { .. })
     }
 }
 

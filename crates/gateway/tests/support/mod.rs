@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,29 +53,43 @@ impl Meter for TestMeter {
     }
 }
 
-/// `owner` holds the token `ryk_good`, the dashboard cookie `dash` and any session that is not revoked;
+/// `owner` holds the token `ryk_good` (credential `good`), the dashboard cookie `dash` and any session that is not
+/// revoked;
 /// `stranger` is signed in and may use nothing.
 #[derive(Default)]
 pub struct TestAuthenticator {
     pub revoked: Mutex<HashSet<String>>,
     pub woken: AtomicUsize,
+    /// Tokens that let nobody in; after three there is a wait.
+    pub guesses: Mutex<Vec<String>>,
 }
 
 fn verdict(user: &str) -> Verdict {
     match user {
-        "owner" => Verdict::Allowed { user: "owner".into() },
+        "owner" => Verdict::Allowed { user: "owner".into(), credential: "good".into() },
         "stranger" => Verdict::Unknown,
         _ => Verdict::NotAuthenticated,
     }
 }
 
 impl Authenticator for TestAuthenticator {
-    fn bearer(&self, token: &str, _: &Route) -> Verdict {
+    fn bearer(&self, token: &str, _: IpAddr, _: &Route) -> Verdict {
         match token {
             "ryk_good" | "plain-good" => verdict("owner"),
             "ryk_foreign" => verdict("stranger"),
             _ => Verdict::NotAuthenticated,
         }
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        assert!(address.is_loopback());
+        let mut guesses = self.guesses.lock().unwrap();
+        guesses.push(token.to_owned());
+        (guesses.len() > 3).then_some(7)
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        text == "plain-good"
     }
 
     fn agent_session(&self, user: &str, session: &str, _: &Route) -> Verdict {
@@ -88,6 +102,10 @@ impl Authenticator for TestAuthenticator {
             "foreign" => verdict("stranger"),
             _ => Verdict::NotAuthenticated,
         }
+    }
+
+    fn is_still_good(&self, credential: &str, _: &Route) -> bool {
+        !self.revoked.lock().unwrap().contains(credential)
     }
 
     fn wake(&self, _: &Route) {

@@ -12,6 +12,7 @@ mod instances;
 pub mod openapi;
 mod pages;
 mod projects;
+mod revocable;
 mod router;
 mod sessions;
 mod stream;
@@ -28,6 +29,7 @@ use ryokan_gateway::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use health::LastLook;
 pub(crate) use router::router;
 
 pub(crate) fn rate_limiter(per_second: std::num::NonZeroU32) -> router::RateLimiter {
@@ -48,4 +50,5 @@ pub(crate) struct Context {
     /// Owns handlers that write, which run on when their client hangs up.
     pub(crate) writes: TaskTracker,
     pub(crate) rate: Arc<router::RateLimiter>,
+    pub(crate) readiness: LastLook,
 }

@@ -23,8 +23,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, sessions, system,
-    templates, tokens, users,
+    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, revocable,
+    sessions, system, templates, tokens, users,
 };
 
 /// Requests by credential or address.
@@ -139,16 +139,19 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     response
 }
 
-async fn answer(context: Context, request: Request, next: Next, method: Method, path: String) -> Response {
+async fn answer(
+    context: Context,
+    mut request: Request,
+    next: Next,
+    method: Method,
+    path: String,
+) -> Response {
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
-    // A valid credential has a budget of its own; everything else shares its address's.
-    let caller = match auth::bearer(request.headers()) {
-        Some(token) => context.app.bearer(&token, &address),
-        None => auth::session(request.headers(), secure)
-            .and_then(|s| context.app.authenticate_session(&s, &address))
-            .map(|(c, _)| c),
-    };
+    // A credential that counts has a budget of its own; everything else shares its address's.
+    let identity = auth::identify(request.headers(), &method, &address, secure, &context);
+    let caller = identity.caller().cloned();
+    request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
         return ApiError(Error::TooManyRequests {
@@ -161,6 +164,7 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
+    let asked = caller.clone();
     let response = if read_only && !upgrade {
         next.run(request).await
     } else {
@@ -179,6 +183,11 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
             Ok(response) => response,
             Err(error) => ApiError(Error::internal(format!("a handler panicked: {error}"))).into_response(),
         }
+    };
+    // A token that was a moment old is known by now.
+    let response = match asked.or_else(|| identity.again(&context.app, &address)) {
+        Some(caller) => revocable::bind(response, &context.app, caller),
+        None => response,
     };
     let status = response.status();
     metrics::counter!("ryokan_api_requests_total", "method" => label(&method), "status" => status.as_u16().to_string()).increment(1);

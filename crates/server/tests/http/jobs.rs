@@ -251,6 +251,39 @@ async fn an_instance_that_cannot_be_routed_is_a_backlog() {
 }
 
 #[tokio::test]
+async fn asking_whether_it_is_ready_costs_one_write_a_second() {
+    on_both(async |site| {
+        let anonymous = site.anonymous();
+        let begin = std::time::Instant::now();
+        let mut looks = std::collections::BTreeSet::new();
+        for round in 0..20 {
+            // Each look would write another time.
+            site.clock.forward(Duration::from_millis(10));
+            let asked = (0..10).map(|_| anonymous.get("/readyz"));
+            for reply in futures_util::future::join_all(asked).await {
+                assert_eq!(reply.expect(200)["capabilities"].as_array().unwrap().len(), 3);
+            }
+            // Whoever hangs up at once makes nobody look again.
+            let hasty =
+                tokio::time::timeout(Duration::from_millis(round % 3), anonymous.get("/readyz")).await;
+            drop(hasty);
+            looks.insert(site.app().store.read(|tx| tx.setting("last-check")).await.unwrap());
+        }
+        let most = begin.elapsed().as_secs() + 1;
+        assert!(looks.len() as u64 <= most, "{} looks, at most {most} expected", looks.len());
+        // What was found is not kept for longer than that.
+        site.engine.set_down(true);
+        eventually("the engine's absence is told", async || {
+            let reply = anonymous.get("/readyz").await;
+            let told = reply.status == 503 && reply.text.contains("engine does not answer");
+            if told { Ok(()) } else { Err(reply.text) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_system_describes_itself_without_secrets() {
     on_both(async |site| {
         let operator = site.operator();

@@ -153,6 +153,26 @@ async fn cookies_are_host_only_and_only_our_own_pages_may_use_them() {
 }
 
 #[tokio::test]
+async fn a_foreign_page_cannot_use_up_its_visitor_s_requests() {
+    on_sqlite_with(
+        |config| config.limits.requests_per_second = 2,
+        async |site| {
+            with_password(site, "alice").await;
+            let own = signed_in(site, "alice").await;
+            let foreign = own.without("sec-fetch-site").with("sec-fetch-site", "same-site");
+            let mut refused = 0;
+            while foreign.get("/v1/users/me").await.status == 403 {
+                refused += 1;
+                assert!(refused < 100, "no limit holds");
+            }
+            foreign.get("/v1/users/me").await.expect(429);
+            own.get("/v1/users/me").await.expect(200);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn behind_tls_the_cookie_is_bound_to_it() {
     on_sqlite_with(
         |config| config.server.trusted_proxies = vec!["127.0.0.0/8".into()],

@@ -123,7 +123,7 @@ async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut 
     site.finish().await;
 }
 
-/// Answers every request with its own head, so that tests see what reaches an agent.
+/// Answers every request with its own head, so that tests see what reaches an agent; `/hold` with what never ends.
 async fn agent(tasks: &TaskTracker) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -138,6 +138,12 @@ async fn agent(tasks: &TaskTracker) -> SocketAddr {
                         Ok(n @ 1..) => head.extend_from_slice(&chunk[..n]),
                         _ => return,
                     }
+                }
+                if head.starts_with(b"GET /hold") {
+                    let begun = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+                    let _ = stream.write_all(begun.as_bytes()).await;
+                    let _ = stream.read(&mut chunk).await;
+                    return;
                 }
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

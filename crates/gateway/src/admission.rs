@@ -13,6 +13,7 @@ use crate::host::{self, Host, Target};
 use crate::ports::{Peer, Verdict};
 use crate::query;
 use crate::route::{Access, Route, Snapshot, UpstreamAuth};
+use crate::ticket::{Opened, open_ticket};
 
 /// Where a ticket is redeemed, on every agent host.
 pub(crate) const SESSION_PATH: &str = "/.ryokan/session";
@@ -225,19 +226,19 @@ impl Visit<'_> {
         .ok()
     }
 
-    /// Redeems a ticket for a cookie.
-    pub(crate) fn begin_session(&self, shared: &Shared) -> Result<Response<Body>, Obstacle> {
+    /// Exchanges a ticket for a cookie; the answer counts only if the ticket, of which the number is given, is unused.
+    pub(crate) fn begin_session(&self, shared: &Shared) -> Result<(Response<Body>, [u8; 16]), Obstacle> {
         if self.parts.uri.path() != SESSION_PATH || self.parts.method != Method::GET {
             return Err(Obstacle::NoSuchAgent);
         }
         let query = self.parts.uri.query().unwrap_or_default();
         let sealed = query::parameter(query, "ticket").ok_or(Obstacle::TicketRefused)?;
         let now = shared.clock.now();
-        let ticket =
-            shared.used_tickets.redeem(&shared.key, &sealed, &self.host.name, now).map_err(|reason| {
-                tracing::debug!(?reason, "ticket refused");
-                Obstacle::TicketRefused
-            })?;
+        let opened = open_ticket(&shared.key, &sealed, &self.host.name, now).map_err(|reason| {
+            tracing::debug!(?reason, "ticket refused");
+            Obstacle::TicketRefused
+        })?;
+        let Opened { ticket, nonce } = opened;
         if ticket.instance_id != self.route.instance_id {
             return Err(Obstacle::TicketRefused);
         }
@@ -252,7 +253,7 @@ impl Visit<'_> {
         let mut response = redirect(back.as_deref().unwrap_or("/")).ok_or(Obstacle::TicketRefused)?;
         let set_cookie = cookie::set_agent_cookie(&value, self.peer.secure).ok_or(Obstacle::TicketRefused)?;
         response.headers_mut().insert(header::SET_COOKIE, set_cookie);
-        Ok(response)
+        Ok((response, nonce))
     }
 }
 

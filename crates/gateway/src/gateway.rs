@@ -25,7 +25,6 @@ use crate::pool::Pool;
 use crate::ports::{Authenticator, Clock, ControlPlane, Meter, Peer};
 use crate::route::{Route, RouteState, RouteTable};
 use crate::signed::SigningKey;
-use crate::ticket::UsedTickets;
 
 const MALFORMED_PATH: Obstacle = Obstacle::BadRequest("The path is malformed.");
 
@@ -59,7 +58,6 @@ pub(crate) struct Shared {
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
-    pub(crate) used_tickets: Arc<UsedTickets>,
     pub(crate) passes: Arc<Passes>,
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
@@ -91,7 +89,6 @@ impl Gateway {
                 trusted_proxies: parts.trusted_proxies,
                 limits: parts.limits,
                 pool: Pool::default(),
-                used_tickets: Arc::default(),
                 passes: Arc::default(),
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
@@ -103,7 +100,7 @@ impl Gateway {
 
     /// The same gateway with connections to agents of its own, for a runtime of its own: one single-threaded
     /// runtime a core, each with a listener on the same port (`SO_REUSEPORT`), is the fastest way to run this.
-    /// Limits on clients, instances and tickets are shared; `connections_per_endpoint` is for each worker.
+    /// Limits on clients and instances are shared; `connections_per_endpoint` is for each worker.
     #[must_use]
     pub fn worker(&self) -> Self {
         let shared = &*self.shared;
@@ -118,7 +115,6 @@ impl Gateway {
                 trusted_proxies: shared.trusted_proxies.clone(),
                 limits: shared.limits.clone(),
                 pool: Pool::default(),
-                used_tickets: Arc::clone(&shared.used_tickets),
                 passes: Arc::default(),
                 in_flight: Arc::clone(&shared.in_flight),
                 addresses: Arc::clone(&shared.addresses),
@@ -170,7 +166,13 @@ impl Shared {
             Some(place) => {
                 let (parts, body) = request.into_parts();
                 match self.enter(&peer, &place, &parts)? {
-                    Entry::Answered(response) => Ok(*response),
+                    Entry::Session(response, nonce) => {
+                        if self.control_plane.use_ticket(nonce).await {
+                            Ok(*response)
+                        } else {
+                            Err(Obstacle::TicketRefused.into())
+                        }
+                    }
                     Entry::Admitted(admitted, framing) => {
                         Ok(self.agent(client, &peer, place, admitted, framing, parts, body).await?)
                     }
@@ -222,7 +224,8 @@ impl Shared {
             return Err(Obstacle::NoSuchAgent.into());
         }
         if !by_path && parts.uri.path().starts_with(OWN_PATHS) {
-            return Ok(Entry::Answered(Box::new(visit.begin_session(self)?)));
+            let (response, nonce) = visit.begin_session(self)?;
+            return Ok(Entry::Session(Box::new(response), nonce));
         }
         let admitted = visit.admit(self)?;
         let framing = (admitted.by_cookie && !by_path).then(|| visit.framing()).flatten();
@@ -339,8 +342,8 @@ impl Place {
 
 enum Entry {
     Admitted(Admitted, Option<HeaderValue>),
-    /// The gateway's own answer.
-    Answered(Box<Response<Body>>),
+    /// The start of a session, for the first who brings this ticket.
+    Session(Box<Response<Body>>, [u8; 16]),
 }
 
 fn endpoint(route: &Route, port: Option<&str>) -> Result<SocketAddr, Obstacle> {

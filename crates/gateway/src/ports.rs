@@ -1,6 +1,6 @@
 //! What the gateway asks of the rest: four small traits that `server` implements.
 //!
-//! All but `ControlPlane::handle` are synchronous and answer from memory: no database in a request's path.
+//! All but `ControlPlane` are synchronous and answer from memory: no database in the path of a request to an agent.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -28,6 +28,9 @@ pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send
 /// were removed, `Peer` says what was true in them.
 pub trait ControlPlane: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_>;
+
+    /// Uses a ticket up, for all servers: whether this was the first use. `false` when that cannot be told.
+    fn use_ticket(&self, nonce: [u8; 16]) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 }
 
 /// What a credential is worth for one instance.

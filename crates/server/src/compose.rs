@@ -121,6 +121,7 @@ impl Server {
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),
             control_plane: Arc::new(Api {
+                app: app.clone(),
                 router: http::router(context),
                 runtime: tokio::runtime::Handle::current(),
                 requests: TaskTracker::new(),

@@ -2,6 +2,7 @@
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,12 +30,25 @@ use tower::ServiceExt as _;
 /// The gateway runs on threads of its own, one a core; what the API does is handed to the main runtime, so that a heavy
 /// request never holds up an agent's.
 pub(crate) struct Api {
+    pub(crate) app: Arc<App>,
     pub(crate) router: axum::Router,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: TaskTracker,
 }
 
 impl ControlPlane for Api {
+    fn use_ticket(&self, nonce: [u8; 16]) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            match self.app.use_ticket(nonce).await {
+                Ok(first) => first,
+                Err(error) => {
+                    tracing::warn!(error = %error, "a ticket cannot be used up; refused");
+                    false
+                }
+            }
+        })
+    }
+
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
         let router = self.router.clone();
         let answer = async move {
@@ -69,11 +83,8 @@ struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, tokio::task::JoinError>;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
     }
 }
 

@@ -14,6 +14,12 @@ use crate::{App, Error, Result, events};
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
+/// How a ticket stands among the one-time links. Those stand by their fingerprint, which has no `:`, so that no ticket
+/// ever opens what a link does.
+fn ticket_name(nonce: [u8; 16]) -> String {
+    format!("ticket:{:032x}", u128::from_be_bytes(nonce))
+}
+
 /// A new session; `secret` goes into the cookie and nowhere else.
 pub struct NewSession {
     pub secret: Secret,
@@ -122,6 +128,20 @@ impl App {
             })
             .await?;
         self.refresh_identity().await
+    }
+
+    /// The number of a new ticket, which takes a caller's session to an agent's host, once within `lifetime`.
+    pub async fn issue_ticket(&self, caller: &Caller, lifetime: Duration) -> Result<[u8; 16]> {
+        let (nonce, user) = (self.entropy.bytes(), caller.user);
+        let (name, until) = (ticket_name(nonce), self.clock.now().plus(lifetime));
+        self.store.write(move |tx| tx.insert_login_link(&name, user, until)).await?;
+        Ok(nonce)
+    }
+
+    /// Uses a ticket up; whether it was unused, on any server.
+    pub async fn use_ticket(&self, nonce: [u8; 16]) -> Result<bool> {
+        let (name, now) = (ticket_name(nonce), self.clock.now());
+        Ok(self.store.write(move |tx| tx.take_login_link(&name, now)).await?.is_some())
     }
 
     /// A link that signs `user` in once; operators only.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -114,9 +115,13 @@ impl Authenticator for TestAuthenticator {
 }
 
 /// Says what it was asked; `/upgrade` echoes raw bytes.
-struct TestControlPlane(TaskTracker);
+struct TestControlPlane(TaskTracker, Mutex<HashSet<[u8; 16]>>);
 
 impl ControlPlane for TestControlPlane {
+    fn use_ticket(&self, nonce: [u8; 16]) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move { self.1.lock().unwrap().insert(nonce) })
+    }
+
     fn handle(&self, mut request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
         let tasks = self.0.clone();
         Box::pin(async move {
@@ -169,7 +174,7 @@ impl World {
         let key = SigningKey::new(&[9; 32]);
         let gateway = Gateway::new(Parts {
             routes: Arc::clone(&routes),
-            control_plane: Arc::new(TestControlPlane(tasks.clone())),
+            control_plane: Arc::new(TestControlPlane(tasks.clone(), Mutex::default())),
             authenticator: Arc::clone(&authenticator) as Arc<dyn Authenticator>,
             meter: Arc::clone(&meter) as Arc<dyn Meter>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ryokan_store::StoreUrl;
 use serde_json::json;
 
 use super::{PASSWORD, browser, signed_in, with_password};
-use crate::support::{Client, on_both, on_sqlite, on_sqlite_with};
+use crate::support::{Client, eventually, on_both, on_sqlite, on_sqlite_with};
 
 #[tokio::test]
 async fn passwords_sign_in_and_wrong_ones_look_like_unknown_logins() {
@@ -298,6 +299,55 @@ async fn the_sign_in_page_escapes_and_returns_only_home() {
         assert_eq!(anonymous.get("/").await.header("location"), "/login?return=%2F");
         let home = signed_in(site, "alice").await.get("/").await;
         assert!(home.status == 200 && home.text.contains("Signed in as alice"), "{}", home.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ticket_works_once_on_all_servers_and_over_restarts() {
+    on_both(async |site| {
+        with_password(site, "alice").await;
+        let alice = signed_in(site, "alice").await;
+        alice.ready("claw", json!({})).await;
+        let ticket = async |port: u16| {
+            let alice = signed_in(site, "alice").await;
+            let back = format!("http%3A%2F%2Fclaw.localhost%3A{port}%2F");
+            let reply = alice.get(&format!("/v1/gateway/authorize?instance=claw&return={back}")).await;
+            let path = reply.header("location").split_once("/.ryokan/").expect(&reply.text).1.to_owned();
+            format!("/.ryokan/{path}")
+        };
+        let redeem = async |client: Client, path: &str| {
+            let port = client.base.rsplit(':').next().unwrap().to_owned();
+            let at_host = client.with("host", &format!("claw.localhost:{port}"));
+            eventually("a server that has just started knows the agent", async || {
+                let reply = at_host.get("/").await;
+                if reply.status == 401 { Ok(()) } else { Err(reply.text) }
+            })
+            .await;
+            at_host.get(path).await
+        };
+        let path = ticket(site.address().port()).await;
+        assert!(redeem(site.anonymous(), &path).await.headers.contains_key("set-cookie"));
+        site.restart().await;
+        redeem(site.anonymous(), &path).await.expect(403);
+        // No ticket signs anybody in at the zone.
+        let path = ticket(site.address().port()).await;
+        let sealed = path.split_once("ticket=").unwrap().1.split('&').next().unwrap();
+        site.anonymous().post("/v1/sessions", json!({"link": sealed})).await.expect(403);
+        let caller = site.app().bearer(&site.first_token(), "").unwrap();
+        let nonce = site.app().issue_ticket(&caller, Duration::from_mins(1)).await.unwrap();
+        let name = format!("ticket:{:032x}", u128::from_be_bytes(nonce));
+        site.anonymous().post("/v1/sessions", json!({"link": name})).await.expect(403);
+        assert!(site.app().use_ticket(nonce).await.unwrap() && !site.app().use_ticket(nonce).await.unwrap());
+        if matches!(site.database.url(), StoreUrl::Postgres(_)) {
+            let beside = site.beside().await;
+            let other = Client::new(beside.address, None);
+            assert!(redeem(other, &path).await.headers.contains_key("set-cookie"));
+            redeem(site.anonymous(), &path).await.expect(403);
+            assert!(beside.stop().await);
+        } else {
+            assert!(redeem(site.anonymous(), &path).await.headers.contains_key("set-cookie"));
+        }
     })
     .await;
 }

@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod error;
 pub mod events;
 pub mod housekeeping;
+pub mod idempotency;
 pub mod identity;
 pub mod instances;
 pub mod jobs;

@@ -6,6 +6,7 @@ use ryokan_store::users::User;
 use serde_json::json;
 
 use super::password;
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 #[derive(Default)]
@@ -60,11 +61,18 @@ fn personal_name(login: &str, suffix: Option<[u8; 2]>) -> Name {
 }
 
 impl App {
-    pub async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<User> {
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        new: NewUser,
+        key: Option<IdempotencyKey>,
+    ) -> Result<User> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
         validate_login(&new.login)?;
+        let asked = (&new.login, &new.name, new.password.as_ref().map(Secret::expose), new.operator);
+        let once = self.once(caller, key, "create_user", &asked)?;
         let password_hash = match new.password {
             Some(secret) => {
                 password::validate(secret.expose())?;
@@ -84,9 +92,14 @@ impl App {
         };
         let project = ProjectId::from_parts(now, self.entropy.bytes());
         let suffix: [u8; 2] = self.entropy.bytes();
-        let (row, caller) = (user.clone(), caller.clone());
-        self.store
+        let (row, caller) = (user, caller.clone());
+        let user = self
+            .store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.user(id)).transpose()?.flatten();
+                    return made.filter(|u| !u.login.starts_with("deleted:")).ok_or_else(idempotency::gone);
+                }
                 tx.insert_user(&row)?;
                 let plain = personal_name(&row.login, None);
                 let name = if tx.project_by_name(plain.as_str())?.is_some() {
@@ -105,7 +118,8 @@ impl App {
                     &row.id.to_string(),
                     &row.login,
                     json!({"operator": row.operator}),
-                )
+                )?;
+                Ok(row)
             })
             .await?;
         self.refresh_identity().await?;

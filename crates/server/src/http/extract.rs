@@ -1,9 +1,12 @@
-//! Extractors that refuse in our own words: JSON bodies with the path of the refused field, query strings, path parts.
+//! Extractors that refuse in our own words: JSON bodies with the path of the refused field, query strings, the
+//! `Idempotency-Key`.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ryokan_app::Error;
+use ryokan_app::idempotency::IdempotencyKey;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -81,6 +84,38 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Error::invalid(field, e.into_inner().to_string()).into()
         })
     }
+}
+
+/// The `Idempotency-Key` of a request that makes something.
+pub(crate) struct Idempotency(pub(crate) Option<IdempotencyKey>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(idempotency_key(&parts.headers)?))
+    }
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=200).contains(&key.len()) => {
+            Ok(Some(IdempotencyKey { key: key.to_owned(), asked: None }))
+        }
+        _ => Err(Error::invalid("Idempotency-Key", "must have 1 to 200 visible characters")),
+    }
+}
+
+/// How the header is described on every route that takes it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyHeader {
+    /// 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+    /// nothing new; the same key with another request is a `conflict`.
+    #[param(rename = "Idempotency-Key", required = false)]
+    #[expect(dead_code, reason = "it only describes")]
+    key: Option<String>,
 }
 
 #[cfg(test)]

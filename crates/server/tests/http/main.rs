@@ -4,6 +4,7 @@
 mod coverage;
 mod crabshack;
 mod events;
+mod idempotency;
 mod identity;
 mod instances;
 mod jobs;

@@ -3,10 +3,11 @@
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::Tx;
-use ryokan_store::{Event, EventFilter, EventOutcome, EventsPage};
+use ryokan_store::{Event, EventFilter, EventOutcome, EventsPage, LoggedEvent};
 use serde_json::Value;
 
-use crate::{App, Error, Result};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result};
 
 /// The actor of what the server does by itself.
 pub const SYSTEM: &str = "system";
@@ -172,6 +173,18 @@ impl App {
         Ok(filter)
     }
 
+    /// A page of the log, oldest first, of what comes after the event `after`.
+    pub async fn list_events(
+        &self,
+        filter: EventFilter,
+        after: i64,
+        limit: u32,
+    ) -> Result<Page<LoggedEvent>> {
+        let page = self.events_after(filter, after, one_more(limit)).await?;
+        Ok(Page::cut(page.events, limit, |event| event.seq.to_string()))
+    }
+
+    /// What comes after the event `after`, for whoever tails the log.
     pub async fn events_after(&self, filter: EventFilter, after: i64, limit: u32) -> Result<EventsPage> {
         Ok(self.store.read(move |tx| tx.events_after(after, &filter, limit)).await?)
     }

@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod instances;
 pub mod jobs;
+pub mod page;
 pub mod projects;
 pub mod system;
 pub mod templates;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 pub use error::{Error, Result};
+pub use page::Page;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 use ryokan_ports::Runtime;

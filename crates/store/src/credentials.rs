@@ -82,18 +82,22 @@ impl Tx<'_> {
         self.query_opt("SELECT * FROM tokens WHERE hash = $1", params![hash])?.as_ref().map(token).transpose()
     }
 
-    /// The user's tokens, or everybody's; oldest first, after the token `after`.
-    pub fn tokens(&mut self, user: Option<UserId>, after: &str, limit: u32) -> Result<Vec<Token>> {
-        let rows = match user {
-            Some(user) => self.query(
-                "SELECT * FROM tokens WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-                params![user.to_string(), after, limit],
-            ),
-            None => {
-                self.query("SELECT * FROM tokens WHERE id > $1 ORDER BY id LIMIT $2", params![after, limit])
-            }
-        }?;
-        rows.iter().map(token).collect()
+    /// The user's tokens, or everybody's, of one project or of all; oldest first, after the token `after`.
+    pub fn tokens(
+        &mut self,
+        user: Option<UserId>,
+        project: Option<ProjectId>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Token>> {
+        self.query(
+            "SELECT * FROM tokens WHERE (CAST($1 AS TEXT) IS NULL OR user_id = $1)
+                AND (CAST($2 AS TEXT) IS NULL OR project_id = $2) AND id > $3 ORDER BY id LIMIT $4",
+            params![user.map(|u| u.to_string()), project.map(|p| p.to_string()), after, limit],
+        )?
+        .iter()
+        .map(token)
+        .collect()
     }
 
     /// Whether there was one.

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{TOKEN_PREFIX, fingerprint};
 use crate::idempotency::{self, IdempotencyKey};
-use crate::{App, Error, Result, events};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result, events};
 
 pub struct NewToken {
     pub label: String,
@@ -103,32 +104,18 @@ impl App {
         Ok(made)
     }
 
-    /// The caller's own tokens; an operator may ask for everybody's. A project's token sees only that project's.
+    /// The caller's own tokens, everybody's for an operator; oldest first, after the token `after`. A project's token
+    /// sees only that project's.
     pub async fn list_tokens(
         &self,
         caller: &Caller,
-        all: bool,
         after: Option<String>,
         limit: u32,
-    ) -> Result<Vec<Token>> {
-        let user = if all && caller.is_operator() { None } else { Some(caller.user) };
-        let (only, most) = (caller.only_project, limit as usize);
-        let mut after = after.unwrap_or_default();
-        let read = self.store.read(move |tx| {
-            let mut found = Vec::new();
-            loop {
-                let page = tx.tokens(user, &after, limit)?;
-                let Some(last) = page.last() else { break };
-                after = last.id.to_string();
-                found.extend(page.into_iter().filter(|t| only.is_none_or(|only| t.project == Some(only))));
-                if found.len() >= most {
-                    break;
-                }
-            }
-            found.truncate(most);
-            Ok::<_, ryokan_store::StoreError>(found)
-        });
-        Ok(read.await?)
+    ) -> Result<Page<Token>> {
+        let user = if caller.is_operator() { None } else { Some(caller.user) };
+        let (only, after) = (caller.only_project, after.unwrap_or_default());
+        let rows = self.store.read(move |tx| tx.tokens(user, only, &after, one_more(limit))).await?;
+        Ok(Page::cut(rows, limit, |token| token.id.to_string()))
     }
 
     /// Refused from the next request on.

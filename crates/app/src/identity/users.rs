@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::password;
 use crate::idempotency::{self, IdempotencyKey};
-use crate::{App, Error, Result, events};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result, events};
 
 #[derive(Default)]
 pub struct NewUser {
@@ -148,26 +149,14 @@ impl App {
         Ok(user)
     }
 
-    pub async fn list_users(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Vec<User>> {
+    /// By login, after the login `after`.
+    pub async fn list_users(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Page<User>> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
-        let (mut after, most) = (after.unwrap_or_default(), limit as usize);
-        let read = self.store.read(move |tx| {
-            let mut found = Vec::new();
-            loop {
-                let page = tx.users(&after, limit)?;
-                let Some(last) = page.last() else { break };
-                after.clone_from(&last.login);
-                found.extend(page.into_iter().filter(|u| !u.login.starts_with("deleted:")));
-                if found.len() >= most {
-                    break;
-                }
-            }
-            found.truncate(most);
-            Ok::<_, ryokan_store::StoreError>(found)
-        });
-        Ok(read.await?)
+        let after = after.unwrap_or_default();
+        let rows = self.store.read(move |tx| tx.users(&after, one_more(limit))).await?;
+        Ok(Page::cut(rows, limit, |user| user.login.clone()))
     }
 
     pub async fn update_user(

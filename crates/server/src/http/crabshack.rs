@@ -238,8 +238,8 @@ fn shape(row: &Row) -> Value {
 }
 
 async fn list(State(context): State<Context>, OldAuth(caller): OldAuth) -> Answer<Json<Value>> {
-    let (rows, _) = context.app.list_instances(&caller, None, None, None, 10_000).await?;
-    Ok(Json(Value::Array(rows.iter().map(shape).collect())))
+    let page = context.app.list_instances(&caller, None, None, None, 10_000).await?;
+    Ok(Json(Value::Array(page.items.iter().map(shape).collect())))
 }
 
 async fn details(
@@ -394,8 +394,8 @@ async fn create_user(
 }
 
 async fn list_users(State(context): State<Context>, OldAuth(caller): OldAuth) -> Answer<Json<Value>> {
-    let users = context.app.list_users(&caller, None, 500).await?;
-    Ok(Json(Value::Array(users.iter().map(user_shape).collect())))
+    let page = context.app.list_users(&caller, None, 500).await?;
+    Ok(Json(Value::Array(page.items.iter().map(user_shape).collect())))
 }
 
 async fn get_user(

@@ -72,15 +72,14 @@ pub(crate) async fn answer(
         )
         .await?;
     if !stream {
-        let page = context.app.events_after(filter, query.after.unwrap_or(0), limit).await?;
-        let full = page.events.len() >= limit as usize;
+        let page = context.app.list_events(filter, query.after.unwrap_or(0), limit).await?;
         let items = page
-            .events
+            .items
             .into_iter()
             .map(view)
             .filter(|e| prefix.as_ref().is_none_or(|p| e.kind.starts_with(p)))
             .collect();
-        return Ok(Json(Page { items, next: full.then(|| page.next.to_string()) }).into_response());
+        return Ok(Json(Page { items, next: page.next }).into_response());
     }
     let resumed = match headers
         .get("last-event-id")

@@ -75,9 +75,8 @@ pub(crate) async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<Page<Token>>> {
     let limit = limit(paging.limit)?;
-    let tokens = context.app.list_tokens(&caller, true, paging.after, limit).await?;
-    let next = (tokens.len() >= limit as usize).then(|| tokens.last().map(|t| t.id.to_string())).flatten();
-    Ok(Json(Page { items: views(&context, tokens).await?, next }))
+    let page = context.app.list_tokens(&caller, paging.after, limit).await?;
+    Ok(Json(Page { items: views(&context, page.items).await?, next: page.next }))
 }
 
 /// Revokes a token: refused from the next request on.

@@ -54,13 +54,12 @@ pub(crate) async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<Page<User>>> {
     let limit = limit(paging.limit)?;
-    let users = context.app.list_users(&caller, paging.after, limit).await?;
-    let next = (users.len() >= limit as usize).then(|| users.last().map(|u| u.login.clone())).flatten();
-    let mut items = Vec::with_capacity(users.len());
-    for user in users {
+    let page = context.app.list_users(&caller, paging.after, limit).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for user in page.items {
         items.push(view(&context, user).await?);
     }
-    Ok(Json(Page { items, next }))
+    Ok(Json(Page { items, next: page.next }))
 }
 
 /// `me`, an id or a login. Others exist only for operators.

@@ -8,4 +8,5 @@ mod idempotency;
 mod identity;
 mod instances;
 mod jobs;
+mod pages;
 mod support;

@@ -47,12 +47,13 @@ pub(crate) async fn list(
     Auth(caller): Auth,
     Query(query): Query<InstanceQuery>,
 ) -> ApiResult<Json<Page<Instance>>> {
-    let limit = limit(query.limit)? as usize;
-    let (rows, next) = context
+    let limit = limit(query.limit)?;
+    let page = context
         .app
         .list_instances(&caller, query.project.as_deref(), query.state, query.after, limit)
         .await?;
-    Ok(Json(Page { items: rows.into_iter().map(|row| view(&context, row)).collect(), next }))
+    let items = page.items.into_iter().map(|row| view(&context, row)).collect();
+    Ok(Json(Page { items, next: page.next }))
 }
 
 /// One instance.

@@ -146,6 +146,13 @@ pub fn system(
     Ok(())
 }
 
+/// Which end of the log a page begins at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Oldest,
+    Newest,
+}
+
 /// Which events somebody asks for.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
@@ -160,7 +167,11 @@ impl App {
     /// without a project only to operators.
     pub async fn event_filter(&self, caller: &Caller, query: EventQuery) -> Result<EventFilter> {
         use ryokan_model::permission::Scope;
-        let mut filter = EventFilter { kinds: query.kind.map(|k| vec![k]), ..EventFilter::default() };
+        let mut filter = EventFilter::default();
+        match query.kind {
+            Some(kind) if kind.ends_with('.') => filter.kind_prefix = Some(kind),
+            kind => filter.kinds = kind.map(|kind| vec![kind]),
+        }
         filter.projects = caller.visible_projects().map(|set| set.iter().map(ToString::to_string).collect());
         if let Some(project) = query.project {
             filter.projects =
@@ -173,15 +184,23 @@ impl App {
         Ok(filter)
     }
 
-    /// A page of the log, oldest first, of what comes after the event `after`.
+    /// A page of the log, of what comes after the event `after` in this order.
     pub async fn list_events(
         &self,
         filter: EventFilter,
-        after: i64,
+        order: Order,
+        after: Option<i64>,
         limit: u32,
     ) -> Result<Page<LoggedEvent>> {
-        let page = self.events_after(filter, after, one_more(limit)).await?;
-        Ok(Page::cut(page.events, limit, |event| event.seq.to_string()))
+        let most = one_more(limit);
+        let rows = match order {
+            Order::Oldest => self.events_after(filter, after.unwrap_or(0), most).await?.events,
+            Order::Newest => {
+                let before = after.unwrap_or(i64::MAX);
+                self.store.read(move |tx| tx.events_before(before, &filter, most)).await?
+            }
+        };
+        Ok(Page::cut(rows, limit, |event| event.seq.to_string()))
     }
 
     /// What comes after the event `after`, for whoever tails the log.

@@ -184,6 +184,10 @@ async fn events() {
     let first = json!({ "items": [event(1, "instance.created", "allowed")], "next": "1" });
     let second = json!({ "items": [event(2, "instance.deleted", "denied")] });
     server.on("GET /v1/events", Answer::json(&first)).on("GET /v1/events", Answer::json(&second));
+    // Without a number the newest are asked for, and told oldest first.
+    let newest =
+        json!({ "items": [event(2, "instance.deleted", "denied"), event(1, "instance.created", "allowed")] });
+    server.on("GET /v1/events", Answer::json(&newest));
     let user = User::of(&server);
     insta::assert_snapshot!("events", user.run(&["events", "--since-seq", "0", "--kind", "instance."]).await);
     assert_eq!(
@@ -194,6 +198,7 @@ async fn events() {
         ]
     );
     insta::assert_snapshot!("events_json", user.run(&["events", "--json"]).await);
+    assert_eq!(server.lines()[2], "GET /v1/events?limit=100&order=desc");
 }
 
 #[tokio::test]

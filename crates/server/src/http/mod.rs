@@ -28,11 +28,7 @@ use ryokan_gateway::{RouteTable, SigningKey};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use router::router;
-
-pub(crate) fn rate_limiter(per_second: std::num::NonZeroU32) -> router::RateLimiter {
-    router::RateLimiter::new(per_second)
-}
+pub(crate) use router::{RateLimiter, router};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,5 +44,5 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// Owns handlers that write, which run on when their client hangs up.
     pub(crate) writes: TaskTracker,
-    pub(crate) rate: Arc<router::RateLimiter>,
+    pub(crate) rate: Arc<RateLimiter>,
 }

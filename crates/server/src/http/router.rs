@@ -3,8 +3,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -27,24 +29,39 @@ use super::{
     templates, tokens, users,
 };
 
-/// Requests by credential or address.
-pub(crate) struct RateLimiter(DefaultKeyedRateLimiter<String>);
+/// Requests by credential or address. A new rate begins with fresh budgets.
+pub(crate) struct RateLimiter {
+    per_second: AtomicU32,
+    limiter: ArcSwap<DefaultKeyedRateLimiter<String>>,
+}
 
 impl RateLimiter {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
-        Self(governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))
+        Self { per_second: per_second.get().into(), limiter: ArcSwap::from_pointee(keyed(per_second)) }
+    }
+
+    /// Takes effect with the next request. The same rate again changes nothing.
+    pub(crate) fn set(&self, per_second: NonZeroU32) {
+        if self.per_second.swap(per_second.get(), Ordering::Relaxed) != per_second.get() {
+            self.limiter.store(Arc::new(keyed(per_second)));
+        }
     }
 
     /// Seconds to wait, when there were too many.
     fn check(&self, key: String) -> Result<(), u64> {
-        if self.0.len() > 50_000 {
-            self.0.retain_recent();
+        let limiter = self.limiter.load();
+        if limiter.len() > 50_000 {
+            limiter.retain_recent();
         }
-        self.0.check_key(&key).map_err(|not_until| {
+        limiter.check_key(&key).map_err(|not_until| {
             not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
         })
     }
+}
+
+fn keyed(per_second: NonZeroU32) -> DefaultKeyedRateLimiter<String> {
+    let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
+    governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
 }
 
 /// A page's size.

@@ -24,6 +24,9 @@ pub struct Event {
     /// Where the request came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The `X-Request-Id` of the request that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     pub outcome: Outcome,
     #[schema(value_type = Object)]
     pub data: serde_json::Value,

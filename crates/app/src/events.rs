@@ -102,12 +102,13 @@ pub fn denied(
     id: &str,
     login: &str,
     address: &str,
+    request_id: Option<&str>,
     data: Value,
 ) -> Result<()> {
     append(
         tx,
         now,
-        &Actor { login, address: Some(address), request_id: None },
+        &Actor { login, address: Some(address), request_id },
         None,
         kind,
         subject,
@@ -218,7 +219,10 @@ impl App {
         let data = serde_json::json!({"action": action, "reason": reason, "credential": by.credential});
         let written = self
             .store
-            .write(move |tx| denied(tx, now, "request.denied", "request", "", &by.login, &by.address, data))
+            .write(move |tx| {
+                let request = by.request_id.as_deref();
+                denied(tx, now, "request.denied", "request", "", &by.login, &by.address, request, data)
+            })
             .await;
         if let Err(error) = written {
             tracing::error!(error = %error, "a refusal could not be recorded");

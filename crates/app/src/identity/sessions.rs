@@ -42,7 +42,17 @@ impl App {
                     (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
                 self.store
                     .write(move |tx| {
-                        events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))
+                        events::denied(
+                            tx,
+                            now,
+                            "session.refused",
+                            "session",
+                            "",
+                            &login,
+                            &address,
+                            None,
+                            json!({}),
+                        )
                     })
                     .await?;
                 Err(Error::Forbidden("login or password is wrong".into()))

@@ -32,6 +32,7 @@ fn view(logged: LoggedEvent) -> Event {
         subject_name: Some(event.subject_name).filter(|s| !s.is_empty()),
         actor: event.actor,
         address: event.source_address,
+        request_id: event.request_id,
         outcome: match event.outcome {
             EventOutcome::Allowed => Outcome::Allowed,
             EventOutcome::Denied => Outcome::Denied,

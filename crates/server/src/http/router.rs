@@ -160,7 +160,7 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A valid credential has a budget of its own; everything else shares its address's.
-    let caller = match auth::bearer(request.headers()) {
+    let mut caller = match auth::bearer(request.headers()) {
         Some(token) => context.app.bearer(&token, &address),
         None => auth::session(request.headers(), secure)
             .and_then(|s| context.app.authenticate_session(&s, &address))
@@ -183,6 +183,9 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
     } else {
         // A client that hangs up must stop neither a write half-way nor the record of its refusal.
         let id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+        if let Some(caller) = &mut caller {
+            caller.request_id = Some(id.clone());
+        }
         let app = context.app.clone();
         let action = format!("{method} {path}");
         let work = async move {

@@ -162,7 +162,8 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
     on_both(async |site| {
         let (operator, bob) = (site.operator(), site.user("bob").await);
         operator.ready("claw", json!({})).await;
-        bob.post("/v1/instances/claw/stop", json!({})).await.expect(404);
+        let refused = bob.post("/v1/instances/claw/stop", json!({})).await;
+        refused.expect(404);
         bob.delete("/v1/users/operator").await.expect(403);
         bob.delete("/instances/claw").await.expect(404);
         let socket = bob.with("connection", "upgrade").with("upgrade", "websocket");
@@ -181,7 +182,9 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
                 "GET /v1/instances/claw/exec"
             ]
         );
+        assert_eq!(denied[0]["request_id"], refused.header("x-request-id"));
         for event in &denied {
+            assert_eq!(event["request_id"].as_str().map(str::len), Some(16), "{event}");
             assert_eq!(
                 (&event["actor"], &event["outcome"], &event["address"]),
                 (&json!("bob"), &json!("denied"), &json!("127.0.0.1"))

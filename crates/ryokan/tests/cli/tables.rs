@@ -82,6 +82,44 @@ async fn templates() {
 }
 
 #[tokio::test]
+async fn templates_are_applied_and_removed() {
+    let server = Server::start().await;
+    let user = User::of(&server);
+    let text = "name = \"claw\"\nsummary = \"An agent\"\n[spec]\nimage = \"me/claw:1\"\n";
+    std::fs::write(user.path("claw.toml"), text).unwrap();
+    let mut made = samples::template();
+    made["name"] = json!("claw");
+    server.on("PUT /v1/templates/claw", Answer::problem(404, "not_found", "There is no template `claw`."));
+    server.on("PUT /v1/templates/claw", Answer::json(&made));
+    server.on("POST /v1/templates", Answer::status(201, &made));
+    let file = user.path("claw.toml");
+    let apply = ["templates", "apply", file.to_str().unwrap()];
+    insta::assert_snapshot!("templates_created", user.run(&apply).await);
+    insta::assert_snapshot!(
+        "templates_replaced",
+        user.run_with_input(&["templates", "apply", "-"], text).await
+    );
+    let seen = server.seen();
+    assert_eq!((seen[1].json()["summary"].as_str(), seen.len()), (Some("An agent"), 3));
+    assert_eq!(seen[1].header("idempotency-key").len(), 32);
+    let wrong = text.replace("summary", "sumary");
+    insta::assert_snapshot!(
+        "templates_wrong",
+        user.run_with_input(&["templates", "apply", "-"], &wrong).await
+    );
+    let nowhere = user.run(&["templates", "apply", "nowhere.toml"]).await;
+    assert_eq!(nowhere.code, Some(2));
+    assert!(nowhere.stderr.starts_with("error: nowhere.toml: No such file"), "{nowhere}");
+    assert_eq!(server.seen().len(), 3, "nothing is sent that is no template");
+    let refused = Answer::problem(403, "forbidden", "Only operators of this installation may do that.");
+    server.on("DELETE /v1/templates/claw", Answer::status(204, &json!(null)));
+    server.on("DELETE /v1/templates/nope", Answer::problem(404, "not_found", "There is no template `nope`."));
+    server.on("DELETE /v1/templates/hello", refused);
+    insta::assert_snapshot!("templates_rm", user.run(&["templates", "rm", "claw", "nope"]).await);
+    assert_eq!(user.run(&["templates", "rm", "hello"]).await.code, Some(3));
+}
+
+#[tokio::test]
 async fn users() {
     let server = Server::start().await;
     let mut disabled = samples::user("bob", false);

@@ -43,8 +43,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let text = inner.to_string();
         // serde_json adds the place; the field's path says more.
         let text = text.split(" at line ").next().unwrap_or("is not valid").to_owned();
-        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        if let Some(name) = missing {
+        if let Some(name) = missing_field(&text) {
             let field = if path == "." { name.to_owned() } else { format!("{path}.{name}") };
             return Error::invalid(field, "is missing");
         }
@@ -61,6 +60,11 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })?;
     reader.end().map_err(|_| Error::invalid("", "the body holds more than one JSON value"))?;
     Ok(value)
+}
+
+/// The field that serde's message says is not there.
+fn missing_field(text: &str) -> Option<&str> {
+    text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
 }
 
 /// serde's list of what would have been right.
@@ -80,8 +84,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(reader).map(Self).map_err(|e| {
             let path = e.path().to_string();
-            let field = if path == "." { String::new() } else { path };
-            Error::invalid(field, e.into_inner().to_string()).into()
+            let text = e.into_inner().to_string();
+            if let Some(name) = missing_field(&text) {
+                return Error::invalid(name, "is missing").into();
+            }
+            Error::invalid(if path == "." { String::new() } else { path }, text).into()
         })
     }
 }

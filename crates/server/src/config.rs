@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use ryokan_model::Secret;
@@ -297,6 +298,10 @@ impl Config {
             "retention": self.retention,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
+    }
+
+    pub fn requests_per_second(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.limits.requests_per_second).unwrap_or(NonZeroU32::MIN)
     }
 
     pub fn limits(&self) -> ryokan_app::Limits {

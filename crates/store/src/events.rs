@@ -93,6 +93,8 @@ pub struct EventFilter {
     pub projects: Option<Vec<String>>,
     /// Of these kinds only.
     pub kinds: Option<Vec<String>>,
+    /// Of kinds that begin so only.
+    pub kind_prefix: Option<String>,
     /// About the subject with this id only.
     pub subject_id: Option<String>,
 }
@@ -119,7 +121,8 @@ macro_rules! matching {
     () => {
         "(CAST($3 AS TEXT) IS NULL OR project IN (SELECT value FROM json_each(CAST($3 AS TEXT))))
          AND (CAST($4 AS TEXT) IS NULL OR kind IN (SELECT value FROM json_each(CAST($4 AS TEXT))))
-         AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)"
+         AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)
+         AND (CAST($6 AS TEXT) IS NULL OR substr(kind, 1, length(CAST($6 AS TEXT))) = $6)"
     };
 }
 
@@ -140,7 +143,7 @@ impl Tx<'_> {
             columns!(),
             " FROM events WHERE seq > $1 AND seq <= $2 AND ",
             matching!(),
-            " ORDER BY seq LIMIT $6"
+            " ORDER BY seq LIMIT $7"
         );
         let events = self.select_events(sql, after, settled, filter, limit)?;
         let full = events.len() >= limit as usize;
@@ -160,7 +163,7 @@ impl Tx<'_> {
             columns!(),
             " FROM events WHERE seq > $1 AND seq < $2 AND ",
             matching!(),
-            " ORDER BY seq DESC LIMIT $6"
+            " ORDER BY seq DESC LIMIT $7"
         );
         self.select_events(sql, 0, before, filter, limit)
     }
@@ -220,7 +223,8 @@ impl Tx<'_> {
     ) -> Result<Vec<LoggedEvent>> {
         let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| json!(list).to_string());
         let (projects, kinds) = (list(&filter.projects), list(&filter.kinds));
-        let rows = self.query(sql, params![low, high, projects, kinds, &filter.subject_id, limit])?;
+        let (subject, prefix) = (&filter.subject_id, &filter.kind_prefix);
+        let rows = self.query(sql, params![low, high, projects, kinds, subject, prefix, limit])?;
         rows.iter().map(logged).collect()
     }
 

@@ -52,7 +52,7 @@ impl Snapshot {
         }
         let mut after = String::new();
         loop {
-            let page = tx.tokens(None, &after, 500)?;
+            let page = tx.tokens(None, None, &after, 500)?;
             let Some(last) = page.last() else { break };
             after = last.id.to_string();
             snapshot.token_hashes.extend(page.iter().map(|t| (t.id, t.hash.clone())));

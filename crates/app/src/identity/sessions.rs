@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ryokan_model::permission::Caller;
-use ryokan_model::{Millis, Secret, SessionId, UserId};
+use ryokan_model::{Millis, Secret, SessionId};
 use ryokan_store::credentials::Session;
 use ryokan_store::users::User;
 use serde_json::json;
 
 use super::{fingerprint, password};
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -47,7 +48,17 @@ impl App {
                     (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
                 self.store
                     .write(move |tx| {
-                        events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))
+                        events::denied(
+                            tx,
+                            now,
+                            "session.refused",
+                            "session",
+                            "",
+                            &login,
+                            &address,
+                            None,
+                            json!({}),
+                        )
                     })
                     .await?;
                 Err(Error::Forbidden("login or password is wrong".into()))
@@ -145,20 +156,27 @@ impl App {
     }
 
     /// A link that signs `user` in once; operators only.
-    pub async fn login_link(&self, caller: &Caller, user: &str) -> Result<(Secret, Millis)> {
+    pub async fn login_link(
+        &self,
+        caller: &Caller,
+        user: &str,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(Secret, Millis)> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
         let user = self.find_user(user).await?;
-        self.make_login_link(user.id, caller).await
-    }
-
-    async fn make_login_link(&self, user: UserId, caller: &Caller) -> Result<(Secret, Millis)> {
+        let (once, user) = (self.once(caller, key, "login_link", &user.id)?, user.id);
         let now = self.clock.now();
         let (link, expires_at) = (self.entropy.secret("ryl_"), now.plus(LINK_LIFETIME));
-        let (hash, caller) = (fingerprint(link.expose()), caller.clone());
+        let (hash, caller, seal) = (fingerprint(link.expose()), caller.clone(), self.seal.clone());
         self.store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &hash, now)? {
+                    let good_until = tx.login_link_expiry(&made)?.filter(|end| *end > now);
+                    return Ok((once.secret(tx, &seal)?, good_until.ok_or_else(idempotency::gone)?));
+                }
+                once.keep_secret(tx, &seal, &link, now)?;
                 tx.insert_login_link(&hash, user, expires_at)?;
                 events::by_caller(
                     tx,
@@ -170,9 +188,9 @@ impl App {
                     &user.to_string(),
                     "",
                     json!({}),
-                )
+                )?;
+                Ok((link, expires_at))
             })
-            .await?;
-        Ok((link, expires_at))
+            .await
     }
 }

@@ -129,7 +129,7 @@ pub(crate) async fn home(State(context): State<Context>, parts: Parts) -> Respon
         return to_login("/").into_response();
     };
     let instances = match context.app.list_instances(&caller, None, None, None, 200).await {
-        Ok((rows, _)) => rows,
+        Ok(page) => page.items,
         Err(error) => {
             super::error::log(&error);
             return page(

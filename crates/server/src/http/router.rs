@@ -3,8 +3,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -27,24 +29,39 @@ use super::{
     sessions, system, templates, tokens, users,
 };
 
-/// Requests by credential or address.
-pub(crate) struct RateLimiter(DefaultKeyedRateLimiter<String>);
+/// Requests by credential or address. A new rate begins with fresh budgets.
+pub(crate) struct RateLimiter {
+    per_second: AtomicU32,
+    limiter: ArcSwap<DefaultKeyedRateLimiter<String>>,
+}
 
 impl RateLimiter {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
-        Self(governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))
+        Self { per_second: per_second.get().into(), limiter: ArcSwap::from_pointee(keyed(per_second)) }
+    }
+
+    /// Takes effect with the next request. The same rate again changes nothing.
+    pub(crate) fn set(&self, per_second: NonZeroU32) {
+        if self.per_second.swap(per_second.get(), Ordering::Relaxed) != per_second.get() {
+            self.limiter.store(Arc::new(keyed(per_second)));
+        }
     }
 
     /// Seconds to wait, when there were too many.
     fn check(&self, key: String) -> Result<(), u64> {
-        if self.0.len() > 50_000 {
-            self.0.retain_recent();
+        let limiter = self.limiter.load();
+        if limiter.len() > 50_000 {
+            limiter.retain_recent();
         }
-        self.0.check_key(&key).map_err(|not_until| {
+        limiter.check_key(&key).map_err(|not_until| {
             not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
         })
     }
+}
+
+fn keyed(per_second: NonZeroU32) -> DefaultKeyedRateLimiter<String> {
+    let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
+    governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
 }
 
 /// A page's size.
@@ -150,7 +167,7 @@ async fn answer(
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A credential that counts has a budget of its own; everything else shares its address's.
     let identity = auth::identify(request.headers(), &method, &address, secure, &context);
-    let caller = identity.caller().cloned();
+    let mut caller = identity.caller().cloned();
     request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
@@ -170,6 +187,9 @@ async fn answer(
     } else {
         // A client that hangs up must stop neither a write half-way nor the record of its refusal.
         let id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+        if let Some(caller) = &mut caller {
+            caller.request_id = Some(id.clone());
+        }
         let app = context.app.clone();
         let action = format!("{method} {path}");
         let work = async move {

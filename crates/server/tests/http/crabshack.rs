@@ -435,6 +435,26 @@ async fn fault_15_requests_are_limited_counted_and_recorded() {
     .await;
 }
 
+#[tokio::test]
+async fn a_reload_changes_the_rate_of_requests() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let storm = async || {
+            let replies = futures_util::future::join_all((0..40).map(|_| operator.get("/v1/users/me"))).await;
+            replies.iter().filter(|r| r.status == 429).count()
+        };
+        assert_eq!(storm().await, 0);
+        site.reload(|config| config.limits.requests_per_second = 1);
+        assert!(storm().await >= 20);
+        // The same again is no way to a fresh budget.
+        site.reload(|config| config.limits.requests_per_second = 1);
+        operator.get("/v1/users/me").await.expect(429);
+        site.reload(|config| config.limits.requests_per_second = 1000);
+        assert_eq!(storm().await, 0);
+    })
+    .await;
+}
+
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|w| w == text.as_bytes())
 }

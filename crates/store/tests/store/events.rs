@@ -61,6 +61,12 @@ async fn events_come_back_filtered_and_in_order() {
         assert_eq!(subjects(of(&[]), 0, 10).await, (String::new(), 5));
         assert_eq!(subjects(EventFilter { kinds: Some(vec!["b".into()]), ..of(&["p"]) }, 0, 9).await.0, "2");
         assert_eq!(subjects(EventFilter { subject_id: Some("2".into()), ..all() }, 0, 9).await.0, "22");
+        let prefix = |prefix: &str| EventFilter { kind_prefix: Some(prefix.into()), ..all() };
+        assert_eq!(subjects(prefix("b"), 0, 1).await, ("2".into(), 2));
+        // Nothing in it is a pattern.
+        for nothing in ["%", "_", "bb"] {
+            assert_eq!(subjects(prefix(nothing), 0, 9).await, (String::new(), 5));
+        }
         let newest = store.read(move |tx| tx.events_before(i64::MAX, &all(), 2)).await.unwrap();
         assert_eq!(newest.iter().map(|e| e.seq).collect::<Vec<_>>(), [5, 4]);
         assert_eq!(newest[0].event, event("a", p, "2"));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ryokan_app::App;
 use ryokan_app::entropy::SystemClock;
 use ryokan_model::{Clock, Millis, Secret};
-use ryokan_server::compose::{Overrides, Server};
+use ryokan_server::compose::{Adjustable, Overrides, Server};
 use ryokan_server::config::Config;
 use ryokan_server::lifecycle::Shutdown;
 use ryokan_store::test_util::{TestDatabase, for_each_engine, on_postgres, sqlite};
@@ -45,6 +45,7 @@ impl Clock for MovedClock {
 pub(crate) struct Running {
     pub app: Arc<App>,
     pub address: SocketAddr,
+    adjustable: Adjustable,
     shutdown: Shutdown,
     ended: tokio::sync::oneshot::Receiver<bool>,
 }
@@ -186,13 +187,14 @@ impl Site {
             *self.first.lock().unwrap() = Some((first.token, first.link));
         }
         let (address, app) = (server.address().unwrap(), server.app().clone());
+        let adjustable = server.adjustable();
         let shutdown = Shutdown::default();
         let (ending, ended) = tokio::sync::oneshot::channel();
         let running = server.run(shutdown.clone());
         self.tasks.spawn(async move {
             let _ = ending.send(running.await);
         });
-        Running { app, address, shutdown, ended }
+        Running { app, address, adjustable, shutdown, ended }
     }
 
     /// Starts the test's server.
@@ -210,6 +212,13 @@ impl Site {
     pub(crate) async fn restart(&self) {
         self.stop().await;
         self.start().await;
+    }
+
+    /// Another configuration for the running server, as SIGHUP reads it.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config();
+        change(&mut config);
+        self.server.lock().unwrap().as_ref().expect("a running server").adjustable.apply(&config);
     }
 
     pub(crate) fn app(&self) -> Arc<App> {

@@ -356,4 +356,8 @@ pub trait Runtime: Send + Sync + 'static {
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()>;
+
+    /// The last call, when the server stops: ends what still runs inside containers on our behalf and lets go of the
+    /// engine. Containers go on.
+    async fn close(&self) {}
 }

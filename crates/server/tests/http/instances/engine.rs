@@ -224,6 +224,22 @@ async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_lets_go_of_the_engine() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({})).await;
+        assert_eq!(site.engine.calls("close"), 0);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 1);
+        assert!(site.engine.running(id), "its containers go on");
+        site.engine.set_hanging(true);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_state_has_an_end_when_the_engine_hangs() {
     on_sqlite(async |site| {
         let operator = site.operator();

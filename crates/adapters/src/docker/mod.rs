@@ -174,6 +174,7 @@ impl Runtime for Docker {
     async fn holdings(&self) -> Result<Holdings> {
         Ok(Holdings {
             volumes: self.0.instances_with_volumes().await?,
+            torn: self.0.torn_volumes().await?,
             networks: self.0.projects_with_networks().await?,
         })
     }

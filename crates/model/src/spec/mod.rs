@@ -19,7 +19,7 @@ pub use ports::{Port, Protocol};
 pub use resources::Resources;
 pub use restart::{RestartMode, RestartPolicy};
 pub use security::Security;
-pub use storage::{ConfigFile, FileOwnership, VolumeMount};
+pub use storage::{ConfigFile, FileOwnership, VolumeMount, is_volume_name};
 
 use self::field::text;
 use crate::Invalid;

@@ -8,6 +8,7 @@ use super::field::{absolute, label, text};
 use crate::Invalid;
 
 const MAX_FILES: usize = 64;
+const MAX_VOLUME_NAME: usize = 30;
 
 /// A named disk of the instance that outlives its containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ pub(super) fn validate(volumes: &[VolumeMount], files: &[ConfigFile]) -> Result<
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (i, volume) in volumes.iter().enumerate() {
         let at = format!("volumes[{i}]");
-        label(&format!("{at}.name"), &volume.name, 30)?;
+        label(&format!("{at}.name"), &volume.name, MAX_VOLUME_NAME)?;
         absolute(&format!("{at}.path"), &volume.path)?;
         if !names.insert(&volume.name) || !paths.insert(&volume.path) {
             return Err(Invalid::new(at, "its name or path is used twice"));
@@ -85,4 +86,9 @@ pub(super) fn validate(volumes: &[VolumeMount], files: &[ConfigFile]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Whether a spec's volume may be called so.
+pub fn is_volume_name(name: &str) -> bool {
+    label("", name, MAX_VOLUME_NAME).is_ok()
 }

@@ -224,6 +224,53 @@ async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_lets_go_of_the_engine() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({})).await;
+        assert_eq!(site.engine.calls("close"), 0);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 1);
+        assert!(site.engine.running(id), "its containers go on");
+        site.engine.set_hanging(true);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_that_lost_its_labels_goes_with_its_instance_and_no_other_does() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let (gone, kept) = (operator.ready("gone", json!({})).await, operator.ready("kept", json!({})).await);
+        let lives = operator.ready("lives", json!({})).await;
+        let foreign = InstanceId::from_parts(Millis(1), [9; 10]);
+        for id in [gone, kept, lives, foreign] {
+            site.engine.plant_torn_volume(id, Millis(1));
+        }
+        operator.delete("/v1/instances/kept?force=true&keep_volumes=true").await.expect(202);
+        operator.delete("/v1/instances/gone?force=true").await.expect(202);
+        eventually("the volume goes", async || {
+            if site.engine.has_torn_volume(gone) { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        // Brought back under the old name.
+        site.engine.plant_torn_volume(gone, Millis(i64::MAX));
+        site.restart().await;
+        let operator = site.operator();
+        for id in [gone, kept, lives, foreign] {
+            assert!(site.engine.has_torn_volume(id), "{id}: a disk was removed");
+        }
+        for id in [gone, kept, foreign] {
+            site.keeps_volume(id);
+        }
+        operator.show("lives").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_state_has_an_end_when_the_engine_hangs() {
     on_sqlite(async |site| {
         let operator = site.operator();

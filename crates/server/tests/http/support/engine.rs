@@ -17,7 +17,7 @@ use ryokan_ports::Runtime;
 use ryokan_ports::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecInput, ExecSpec, FileInfo, FileKind, Holdings, Image,
     ImageRequest, Io, LogLine, LogOptions, Observed, OnProgress, Output, Phase, PullProgress, Reach, Result,
-    RuntimeError, Stats, Volumes, Workload,
+    RuntimeError, Stats, TornVolume, Volumes, Workload,
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -66,6 +66,8 @@ struct State {
     images: BTreeMap<String, Behaviour>,
     containers: BTreeMap<InstanceId, Container>,
     volumes: BTreeSet<InstanceId>,
+    /// Those that lost their labels.
+    torn: BTreeMap<InstanceId, Millis>,
     networks: BTreeSet<ProjectId>,
     calls: Vec<String>,
     most_at_once: usize,
@@ -210,6 +212,15 @@ impl Engine {
         self.state().volumes.insert(id);
     }
 
+    /// Somebody's volume, or one of ours that lost its labels when the engine died.
+    pub(crate) fn plant_torn_volume(&self, id: InstanceId, created_at: Millis) {
+        self.state().torn.insert(id, created_at);
+    }
+
+    pub(crate) fn has_torn_volume(&self, id: InstanceId) -> bool {
+        self.state().torn.contains_key(&id)
+    }
+
     /// Calls so far that begin with `prefix`, such as `stop` or `ensure`.
     pub(crate) fn calls(&self, prefix: &str) -> usize {
         self.state().calls.iter().filter(|c| c.starts_with(prefix)).count()
@@ -224,7 +235,7 @@ impl Engine {
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let state = self.state();
         let containers = state.containers.values().map(|c| format!("container {}", c.workload.name));
-        let volumes = state.volumes.iter().map(|v| format!("volume of {v}"));
+        let volumes = state.volumes.iter().chain(state.torn.keys()).map(|v| format!("volume of {v}"));
         let networks = state.networks.iter().map(|n| format!("network of {n}"));
         containers.chain(volumes).chain(networks).collect()
     }
@@ -310,12 +321,21 @@ impl Container {
     }
 }
 
+fn torn(id: InstanceId, created_at: Millis) -> TornVolume {
+    TornVolume { id_end: id.to_string().split_off(24), volume: "data".into(), created_at }
+}
+
 fn nothing(id: InstanceId) -> RuntimeError {
     RuntimeError::NotFound(format!("a container of {id}"))
 }
 
 #[async_trait]
 impl Runtime for Engine {
+    async fn close(&self) {
+        // However that ends: a server that stops asks once.
+        let _ = self.enter("close".into()).await;
+    }
+
     async fn info(&self) -> Result<EngineInfo> {
         self.enter("info".into()).await?;
         Ok(EngineInfo {
@@ -433,6 +453,7 @@ impl Runtime for Engine {
             state.containers.remove(&instance);
             if volumes == Volumes::Remove {
                 state.volumes.remove(&instance);
+                state.torn.remove(&instance);
             }
         }
         self.tell(instance);
@@ -463,6 +484,7 @@ impl Runtime for Engine {
         let state = self.state();
         Ok(Holdings {
             volumes: state.volumes.iter().copied().collect(),
+            torn: state.torn.iter().map(|(id, at)| torn(*id, *at)).collect(),
             networks: state.networks.iter().copied().collect(),
         })
     }

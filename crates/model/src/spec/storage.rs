@@ -41,7 +41,7 @@ impl ConfigFile {
         "0644".to_owned()
     }
 
-    /// The permissions as a number; [`InstanceSpec::validate`] has checked that it is one.
+    /// The permissions as a number; [`super::InstanceSpec::validate`] has checked that it is one.
     pub fn mode_bits(&self) -> u32 {
         u32::from_str_radix(&self.mode, 8).unwrap_or(0o644) & 0o777
     }

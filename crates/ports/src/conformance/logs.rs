@@ -11,13 +11,14 @@ use crate::runtime::{LogOptions, Output, RuntimeError};
 pub async fn logs_come_in_order_with_their_streams_and_times(h: &Harness) {
     let (workload, _) = h.up(&["log", "20", "5"]).await;
     let lines = h.written(workload.instance, 20).await;
-    for (index, line) in lines.iter().enumerate() {
-        let number = index + 1;
-        assert_eq!(line.text, format!("line {number}"));
-        let output = if number % 2 == 1 { Output::Stdout } else { Output::Stderr };
-        assert_eq!(line.output, output, "{line:?}");
+    // An engine reads the two streams apart: on a busy machine one may overtake the other.
+    for (output, first) in [(Output::Stdout, 1), (Output::Stderr, 2)] {
+        let of_it: Vec<_> = lines.iter().filter(|l| l.output == output).collect();
+        let texts: Vec<_> = of_it.iter().map(|l| l.text.clone()).collect();
+        let expected: Vec<_> = (first..=20).step_by(2).map(|number| format!("line {number}")).collect();
+        assert_eq!(texts, expected, "{output:?}");
+        assert!(of_it.windows(2).all(|w| w[0].at <= w[1].at), "{lines:?}");
     }
-    assert!(lines.windows(2).all(|w| w[0].at <= w[1].at), "{lines:?}");
     assert!(lines[0].at > Millis(0) && lines[0].at < lines[19].at, "{lines:?}");
 }
 

@@ -24,6 +24,9 @@ pub struct Instance {
     /// Why, in words: the last error, the wait's reason, the last log lines of a crash loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Why the last update could not be carried out; what ran before it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_error: Option<String>,
     /// Crashes in a row.
     pub crashes: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,6 +27,13 @@ pub struct Tombstone {
     pub deleted_at: Millis,
 }
 
+/// An update that could not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TakenBack {
+    pub generation: i64,
+    pub reason: String,
+}
+
 /// One instance. `version` grows with every write and guards against lost updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -53,8 +60,8 @@ pub struct Instance {
     pub exit_code: Option<i64>,
     /// What ran before the update that is under way; what a failed update goes back to.
     pub previous: Option<Previous>,
-    /// The generation of the last update, when it was taken back; `message` says why.
-    pub given_up: Option<i64>,
+    /// The last update, if it was taken back.
+    pub taken_back: Option<TakenBack>,
     /// Not started again before this.
     pub retry_at: Option<Millis>,
     pub endpoints: BTreeMap<String, SocketAddr>,
@@ -101,7 +108,7 @@ fn instance(row: &Row) -> Result<Instance> {
         crashes: u32::try_from(row.int("crashes")?).unwrap_or(u32::MAX),
         exit_code: row.opt_int("exit_code")?,
         previous: row.opt_json("previous")?,
-        given_up: row.opt_int("given_up")?,
+        taken_back: row.opt_json("taken_back")?,
         retry_at: row.opt_int("retry_at")?.map(Millis),
         endpoints: row.json("endpoints")?,
         reach: row.opt_text("reach")?,
@@ -129,7 +136,7 @@ const CHANGEABLE: [&str; 21] = [
     "crashes",
     "exit_code",
     "previous",
-    "given_up",
+    "taken_back",
     "retry_at",
     "endpoints",
     "reach",
@@ -154,7 +161,7 @@ fn changeable(i: &Instance) -> Result<Vec<Value>> {
         i.crashes.into(),
         i.exit_code.into(),
         i.previous.as_ref().map(json).transpose()?.into(),
-        i.given_up.into(),
+        i.taken_back.as_ref().map(json).transpose()?.into(),
         i.retry_at.map(|t| t.0).into(),
         json(&i.endpoints)?.into(),
         (&i.reach).into(),

@@ -10,7 +10,7 @@ use ryokan_model::probe::Check;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
-use ryokan_store::instances::Instance;
+use ryokan_store::instances::{Instance, TakenBack};
 
 use crate::instances::{delete, enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
@@ -80,17 +80,15 @@ impl App {
                     }
                     tx.delete_secrets(&previous_secrets_of(id))?;
                 }
-                row.given_up = Some(generation);
+                row.taken_back = Some(TakenBack { generation, reason: reason.clone() });
                 row.generation = if asked { generation + 1 } else { previous.generation };
                 row.image_generation = row.generation;
                 row.spec = previous.spec;
                 row.image_id = previous.image_id;
                 row.image_digest = previous.image_digest;
-                let message = Some(format!("the update failed and was taken back: {reason}"));
+                row.message = None;
                 if asked {
-                    enter(row, State::Pending, message, now)?;
-                } else {
-                    row.message = message;
+                    enter(row, State::Pending, Some("going back to what ran before".into()), now)?;
                 }
                 let data = serde_json::json!({"reason": reason});
                 events::system(

@@ -111,8 +111,11 @@ impl Follow {
         let settled = row.image_generation == row.generation
             && row.restart_done == row.restart_wanted
             && row.previous.is_none();
-        if self.goal == Goal::Ready && row.given_up == Some(self.generation) {
-            return Ok(Some(Step::Failed(row.message.unwrap_or_else(|| "the update was taken back".into()))));
+        if let Some(taken_back) = row.taken_back.as_ref().filter(|t| t.generation == self.generation)
+            && self.goal == Goal::Ready
+        {
+            let why = format!("the update failed and was taken back: {}", taken_back.reason);
+            return Ok(Some(Step::Failed(why)));
         }
         let step = match (self.goal, row.desired, row.state) {
             (Goal::Ready, Desired::Running, State::Ready) if settled => {

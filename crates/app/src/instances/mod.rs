@@ -70,7 +70,7 @@ pub(crate) fn fresh(
         crashes: 0,
         exit_code: None,
         previous: None,
-        given_up: None,
+        taken_back: None,
         retry_at: None,
         endpoints: BTreeMap::new(),
         reach: None,

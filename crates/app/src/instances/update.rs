@@ -83,7 +83,7 @@ impl App {
                         });
                     }
                     row.generation += 1;
-                    row.given_up = None;
+                    row.taken_back = None;
                     row.crashes = 0;
                     row.retry_at = None;
                     if row.desired == Desired::Running && row.previous.is_none() {

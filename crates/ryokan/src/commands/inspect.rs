@@ -47,6 +47,7 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line("template", instance.template.as_str())
         .toned("state", state, Tone::of(instance.state))
         .line("message", instance.message.clone().unwrap_or_default())
+        .line("last update", instance.update_error.as_ref().map_or(String::new(), |e| format!("failed: {e}")))
         .line("exit code", instance.exit_code.map(|c| c.to_string()).unwrap_or_default())
         .line("desired", instance.desired.as_str())
         .line("url", instance.url.as_str())

@@ -93,7 +93,7 @@ CREATE TABLE instances (
     crashes BIGINT NOT NULL,
     exit_code BIGINT,
     previous TEXT,
-    given_up BIGINT,
+    taken_back TEXT,
     retry_at BIGINT,
     endpoints TEXT NOT NULL,
     reach TEXT,

@@ -93,7 +93,7 @@ CREATE TABLE instances (
     crashes INTEGER NOT NULL,
     exit_code INTEGER,
     previous TEXT,
-    given_up INTEGER,
+    taken_back TEXT,
     retry_at INTEGER,
     endpoints TEXT NOT NULL,
     reach TEXT,

@@ -23,6 +23,7 @@ pub(crate) fn view(context: &Context, row: Row) -> Instance {
         state: row.state,
         since: row.since.0,
         message: row.message,
+        update_error: row.taken_back.map(|taken_back| taken_back.reason),
         crashes: row.crashes,
         exit_code: row.exit_code,
         image_digest: row.image_digest,

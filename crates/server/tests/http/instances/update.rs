@@ -1,6 +1,6 @@
 //! Changes in place.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Behaviour, eventually, on_both, on_sqlite};
 
@@ -166,7 +166,8 @@ async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
         let change = json!({"image": "img:2"});
         let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
-        assert_eq!(operator.show("claw").await["generation"], 2);
+        let row = operator.show("claw").await;
+        assert_eq!((&row["generation"], &row["update_error"]), (&json!(2), &Value::Null));
     })
     .await;
 }
@@ -205,6 +206,7 @@ async fn an_update_that_the_engine_refuses_half_way_brings_back_what_ran() {
         assert!(last.data["message"].as_str().unwrap().contains("no such program"), "{last:?}");
         let row = operator.until("claw", "ready").await;
         assert_eq!(row["spec"]["image"], "img");
+        assert!(row["update_error"].as_str().unwrap().contains("no such program"), "{row}");
         assert!(site.engine.running(id) && site.engine.workload(id).unwrap().spec.image.as_str() == "img");
         // The next update is a new one, and gets none of the remains.
         site.engine.image_does("img:3", Behaviour::default());

@@ -23,8 +23,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, sessions, system, templates,
-    tokens, ui, users,
+    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, sessions, system,
+    templates, tokens, ui, users,
 };
 
 /// Requests by credential or address.

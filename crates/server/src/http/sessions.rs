@@ -35,11 +35,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, jar.add(cookie), Json(Session { user, expires_at })))
 }
 
-async fn sign_in(
-    context: &Context,
-    parts: &Parts,
-    request: CreateSession,
-) -> Result<NewSession, Error> {
+async fn sign_in(context: &Context, parts: &Parts, request: CreateSession) -> Result<NewSession, Error> {
     let address = auth::address(parts);
     match (request.login, request.password, request.link) {
         (Some(login), Some(password), None) => {

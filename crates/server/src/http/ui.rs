@@ -82,7 +82,8 @@ fn serve(file: &File, request: &HeaderMap) -> Response {
     } else {
         "no-cache"
     };
-    let common = [(header::CACHE_CONTROL, cache), (header::ETAG, file.tag), (header::VARY, "Accept-Encoding")];
+    let common =
+        [(header::CACHE_CONTROL, cache), (header::ETAG, file.tag), (header::VARY, "Accept-Encoding")];
     if text(header::IF_NONE_MATCH).contains(file.tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
@@ -144,9 +145,13 @@ mod tests {
 
     #[test]
     fn gzip_is_sent_to_whoever_takes_it() {
-        for (accepted, expected) in
-            [("gzip, deflate, br", true), ("br;q=1, gzip;q=0.5", true), ("gzip;q=0", false), ("", false), ("br", false)]
-        {
+        for (accepted, expected) in [
+            ("gzip, deflate, br", true),
+            ("br;q=1, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("", false),
+            ("br", false),
+        ] {
             assert_eq!(accepts_gzip(accepted), expected, "{accepted}");
         }
     }
@@ -170,7 +175,8 @@ mod tests {
     fn the_embedded_pages_are_whole() {
         let Some(index) = find("/index.html") else { return };
         let index = std::str::from_utf8(index.content).unwrap();
-        let loaded: Vec<&str> = index.split("\"/_app/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let loaded: Vec<&str> =
+            index.split("\"/_app/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert!(!loaded.is_empty(), "{index}");
         for path in loaded {
             assert!(find(&format!("/_app/{path}")).is_some(), "{path}");

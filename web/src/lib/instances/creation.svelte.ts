@@ -2,9 +2,16 @@
 // with the same request and the same key, which the server answers with the same instance.
 import { Refused, words } from '$lib/api/client';
 import { read } from '$lib/api/stream';
-import type { InstanceRequest, Problem, Progress } from '$lib/api/types';
+import type { InstanceRequest, Problem, Progress, State } from '$lib/api/types';
 
 const TRIES = 6;
+
+/** The server's word for a step is the state's name when it has nothing more to say. */
+const STEPS: Partial<Record<State, string>> = {
+  pending: 'Waiting for its turn',
+  building: 'Fetching the image',
+  starting: 'Starting',
+};
 
 export interface Step {
   text: string;
@@ -83,7 +90,8 @@ export class Creation {
     }
   }
 
-  #step(text: string) {
+  #step(told: string) {
+    const text = told in STEPS ? STEPS[told as State]! : told.charAt(0).toUpperCase() + told.slice(1);
     const last = this.steps.at(-1);
     if (last?.text !== text) this.steps.push({ text, at: Date.now() });
   }

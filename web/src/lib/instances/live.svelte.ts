@@ -4,7 +4,6 @@ import { all, call, Refused, words } from '$lib/api/client';
 import { live } from '$lib/api/stream';
 import type { Event, Instance } from '$lib/api/types';
 import { Due } from './due';
-import { moving } from './state';
 
 const SOON = 120;
 const WITHOUT_STREAM = 5000;
@@ -28,7 +27,8 @@ export class Instances {
       again: true,
       message: (message) => {
         const event = JSON.parse(message.data) as Event;
-        if (event.subject_id) this.#look(event.subject_id);
+        if (event.kind === 'instance.deleted') this.#drop(event.subject_id);
+        else if (event.subject_id) this.#look(event.subject_id);
       },
       connection: (now) => {
         this.connected = now === 'open' || now === 'connecting';
@@ -85,11 +85,11 @@ export class Instances {
       else this.items = [...this.items, instance].sort((a, b) => a.name.localeCompare(b.name));
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 404) throw error;
-      this.items = this.items.filter((one) => one.id !== id);
+      this.#drop(id);
     }
   }
 
-  get moving() {
-    return this.items.some((one) => moving(one.state));
+  #drop(id: string | null | undefined) {
+    this.items = this.items.filter((one) => one.id !== id);
   }
 }

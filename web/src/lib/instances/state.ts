@@ -24,6 +24,10 @@ export const moving = (state: State) => tone(state) === 'busy';
 export const runs = (instance: Instance) =>
   ['starting', 'ready', 'unhealthy', 'sleeping'].includes(instance.state);
 
+/** Has something to open in a browser. */
+export const opens = (instance: Instance) =>
+  runs(instance) && (instance.spec.ports ?? []).some((port) => (port.protocol ?? 'http') === 'http');
+
 export type Action = 'start' | 'stop' | 'restart';
 
 /** What can be asked of it now. */

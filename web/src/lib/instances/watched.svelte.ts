@@ -29,8 +29,10 @@ export class Watched {
       path: () => `${this.path}/events?after=0`,
       again: true,
       message: (message) => {
-        this.events = merge(this.events, JSON.parse(message.data) as Event);
-        this.look();
+        const event = JSON.parse(message.data) as Event;
+        this.events = merge(this.events, event);
+        if (event.kind === 'instance.deleted' && event.subject_id === this.instance?.id) this.gone = true;
+        else this.look();
       },
       connection: (now, error) => {
         this.connected = now === 'open' || now === 'connecting';

@@ -22,6 +22,6 @@ export function obstacle(template: Template, system?: System): string | undefine
   const engine = system?.engine;
   const isolation = template.spec.security?.isolation ?? 'runc';
   return engine && !engine.isolations.includes(isolation)
-    ? `The ${engine.name} engine here does not offer ${isolation}.`
+    ? `the engine of this server, ${engine.name}, does not offer ${isolation}.`
     : undefined;
 }

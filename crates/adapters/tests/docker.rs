@@ -248,6 +248,45 @@ async fn names_that_others_hold_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_without_labels_are_told_by_their_names_and_others_left_alone() {
+    check(async |h, stage| {
+        let (workload, observed) = h.serving().await;
+        let inspected = stage.docker.inspect_container(&observed.engine_id, None).await.unwrap();
+        let name = inspected.name.unwrap().trim_start_matches('/').to_owned();
+        h.runtime.remove(workload.instance, Volumes::Remove).await.unwrap();
+        let torn = name.replace(&format!("-{}-", workload.name), "-").replace("-g1", "-torn");
+        let plant = async |name: String, labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let request = VolumeCreateRequest {
+                name: Some(name),
+                labels: Some(labels),
+                ..VolumeCreateRequest::default()
+            };
+            stage.docker.create_volume(request).await.unwrap();
+        };
+        let foreign = [format!("{torn}-labelled"), format!("my-{torn}"), format!("{torn}.x")];
+        plant(torn.clone(), &[]).await;
+        plant(foreign[0].clone(), &[("made-by", "somebody else")]).await;
+        plant(foreign[1].clone(), &[]).await;
+        plant(foreign[2].clone(), &[]).await;
+        let end = workload.instance.to_string().split_off(24);
+        let held = h.runtime.holdings().await.unwrap();
+        let ours: Vec<_> = held.torn.iter().filter(|t| t.id_end == end).collect();
+        assert_eq!(ours.len(), 1, "{held:?}");
+        assert_eq!(ours[0].volume, "torn");
+        assert!(ours[0].created_at.0 > 1_700_000_000_000, "{held:?}");
+        h.runtime.remove(workload.instance, Volumes::Remove).await.unwrap();
+        assert!(stage.docker.inspect_volume(&torn).await.is_err(), "it is removed");
+        let left = h.runtime.holdings().await.unwrap();
+        assert!(left.torn.iter().all(|t| t.id_end != end), "{left:?}");
+        for name in foreign {
+            stage.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await.expect("it was left alone");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paused_containers_go_on_and_end_politely() {
     check(async |h, stage| {
         let (workload, first) = h.serving().await;

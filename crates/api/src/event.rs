@@ -24,9 +24,22 @@ pub struct Event {
     /// Where the request came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The `X-Request-Id` of the request that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     pub outcome: Outcome,
     #[schema(value_type = Object)]
     pub data: serde_json::Value,
+}
+
+/// Which end of the log a page begins at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    Desc,
 }
 
 /// Which events.
@@ -34,9 +47,16 @@ pub struct Event {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// Events after this `seq`. For a stream, absent means from now on; `0` means from the beginning.
+    /// `asc` when absent: a page without `after` begins with the oldest. `desc` begins with the newest. A stream has
+    /// one order only, and refuses that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub order: Option<Order>,
+    /// Events after this `seq`, in the page's order: with `desc` older ones. For a stream, absent means from now on;
+    /// `0` means from the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
+    /// At most this many, 1 to 500; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// Only this kind, or with a trailing `.` all that begin so (`instance.`).

@@ -173,17 +173,28 @@ pub enum ExecStatus {
     Error { message: String },
 }
 
-/// `GET .../files?path=`: a file's content, or with `list=true` (or a directory) its [`FileEntry`]s as JSON.
-/// `PUT .../files?path=&mode=` writes one; the body is its content, `Content-Length` is needed, at most 1 GiB.
+/// `GET .../files?path=`: a file's content, or with `list=true` its or a folder's [`FileEntry`]s as JSON.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct FileQuery {
-    /// Absolute, inside the container.
+pub struct ReadFileQuery {
+    /// Absolute, inside the container, without `..`; at most 4096 bytes.
     pub path: String,
+    /// What is in the folder, at most 10,000 entries by name, or the one entry of a file. Without it a folder is
+    /// refused.
+    #[serde(default)]
     pub list: bool,
-    /// Octal, as in `0644`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+}
+
+/// `PUT .../files?path=&mode=` writes a file; the body is its content, `Content-Length` is needed, at most 1 GiB.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WriteFileQuery {
+    /// Absolute, inside the container, without `..`; at most 4096 bytes. Missing folders are made.
+    pub path: String,
+    /// Octal permissions, at most `0777`; `0644` when absent, also when a file is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use crate::{App, Result};
 
 /// Writes a reconciler's last run, at most every few seconds unless its outcome changed: a record for people is not
 /// worth a durable commit each time.
-pub(crate) struct Report {
+pub struct Report {
     name: &'static str,
     last: Mutex<Option<(Millis, bool, i64)>>,
 }
@@ -19,12 +19,12 @@ pub(crate) struct Report {
 impl Report {
     const EVERY: Duration = Duration::from_secs(30);
 
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self { name, last: Mutex::new(None) }
     }
 
     /// `outcome` is the backlog, or why the run failed.
-    pub(crate) async fn finished(&self, app: &App, started: Millis, outcome: Result<i64>) {
+    pub async fn finished(&self, app: &App, started: Millis, outcome: Result<i64>) {
         let now = app.clock.now();
         let (good, backlog) = outcome.as_ref().map_or((false, 0), |n| (true, *n));
         {

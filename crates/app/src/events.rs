@@ -3,10 +3,11 @@
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::Tx;
-use ryokan_store::{Event, EventFilter, EventOutcome, EventsPage};
+use ryokan_store::{Event, EventFilter, EventOutcome, EventsPage, LoggedEvent};
 use serde_json::Value;
 
-use crate::{App, Error, Result};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result};
 
 /// The actor of what the server does by itself.
 pub const SYSTEM: &str = "system";
@@ -101,12 +102,13 @@ pub fn denied(
     id: &str,
     login: &str,
     address: &str,
+    request_id: Option<&str>,
     data: Value,
 ) -> Result<()> {
     append(
         tx,
         now,
-        &Actor { login, address: Some(address), request_id: None },
+        &Actor { login, address: Some(address), request_id },
         None,
         kind,
         subject,
@@ -145,6 +147,13 @@ pub fn system(
     Ok(())
 }
 
+/// Which end of the log a page begins at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Oldest,
+    Newest,
+}
+
 /// Which events somebody asks for.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
@@ -159,7 +168,11 @@ impl App {
     /// without a project only to operators.
     pub async fn event_filter(&self, caller: &Caller, query: EventQuery) -> Result<EventFilter> {
         use ryokan_model::permission::Scope;
-        let mut filter = EventFilter { kinds: query.kind.map(|k| vec![k]), ..EventFilter::default() };
+        let mut filter = EventFilter::default();
+        match query.kind {
+            Some(kind) if kind.ends_with('.') => filter.kind_prefix = Some(kind),
+            kind => filter.kinds = kind.map(|kind| vec![kind]),
+        }
         filter.projects = caller.visible_projects().map(|set| set.iter().map(ToString::to_string).collect());
         if let Some(project) = query.project {
             filter.projects =
@@ -172,6 +185,26 @@ impl App {
         Ok(filter)
     }
 
+    /// A page of the log, of what comes after the event `after` in this order.
+    pub async fn list_events(
+        &self,
+        filter: EventFilter,
+        order: Order,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Page<LoggedEvent>> {
+        let most = one_more(limit);
+        let rows = match order {
+            Order::Oldest => self.events_after(filter, after.unwrap_or(0), most).await?.events,
+            Order::Newest => {
+                let before = after.unwrap_or(i64::MAX);
+                self.store.read(move |tx| tx.events_before(before, &filter, most)).await?
+            }
+        };
+        Ok(Page::cut(rows, limit, |event| event.seq.to_string()))
+    }
+
+    /// What comes after the event `after`, for whoever tails the log.
     pub async fn events_after(&self, filter: EventFilter, after: i64, limit: u32) -> Result<EventsPage> {
         Ok(self.store.read(move |tx| tx.events_after(after, &filter, limit)).await?)
     }
@@ -186,7 +219,10 @@ impl App {
         let data = serde_json::json!({"action": action, "reason": reason, "credential": by.credential});
         let written = self
             .store
-            .write(move |tx| denied(tx, now, "request.denied", "request", "", &by.login, &by.address, data))
+            .write(move |tx| {
+                let request = by.request_id.as_deref();
+                denied(tx, now, "request.denied", "request", "", &by.login, &by.address, request, data)
+            })
             .await;
         if let Err(error) = written {
             tracing::error!(error = %error, "a refusal could not be recorded");

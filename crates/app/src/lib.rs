@@ -5,14 +5,15 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod background;
-pub mod crash;
 pub mod entropy;
 pub mod error;
 pub mod events;
 pub mod housekeeping;
+pub mod idempotency;
 pub mod identity;
 pub mod instances;
 pub mod jobs;
+pub mod page;
 pub mod projects;
 pub mod system;
 pub mod templates;
@@ -22,9 +23,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 pub use error::{Error, Result};
+pub use page::Page;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 use ryokan_ports::Runtime;
+pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
 use ryokan_store::Seal;
 use ryokan_store::Store;
@@ -45,6 +48,7 @@ pub struct Settings {
     pub admin_secret: Option<Secret>,
     /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
+    pub retention: housekeeping::Retention,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }

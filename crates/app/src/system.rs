@@ -6,7 +6,8 @@ use ryokan_store::ReconcilerRun;
 use ryokan_store::{Job, JobFilter, JobState};
 use serde_json::json;
 
-use crate::{App, Error, Result, events};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result, events};
 
 impl App {
     pub async fn list_jobs(
@@ -15,10 +16,12 @@ impl App {
         state: Option<JobState>,
         before: Option<String>,
         limit: u32,
-    ) -> Result<Vec<Job>> {
+    ) -> Result<Page<Job>> {
         operators(caller)?;
         let filter = JobFilter { state, ..JobFilter::default() };
-        Ok(self.store.read(move |tx| tx.list_jobs(&filter, before.as_deref(), limit)).await?)
+        let rows =
+            self.store.read(move |tx| tx.list_jobs(&filter, before.as_deref(), one_more(limit))).await?;
+        Ok(Page::cut(rows, limit, |job| job.id.clone()))
     }
 
     /// Puts a dead job back into the queue.

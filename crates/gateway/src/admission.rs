@@ -13,6 +13,7 @@ use crate::host::{self, Host, Target};
 use crate::ports::{Peer, Verdict};
 use crate::query;
 use crate::route::{Access, Route, Snapshot, UpstreamAuth};
+use crate::ticket::{Opened, open_ticket};
 
 /// Where a ticket is redeemed, on every agent host.
 pub(crate) const SESSION_PATH: &str = "/.ryokan/session";
@@ -37,9 +38,17 @@ pub(crate) struct Visit<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) user: Option<String>,
+    /// What let them in, if it took anything.
+    pub(crate) credential: Option<String>,
     /// The `Authorization` header was meant for us.
     pub(crate) authorization_used: bool,
     pub(crate) by_cookie: bool,
+}
+
+impl Admitted {
+    fn by(user: String, credential: String) -> Self {
+        Self { user: Some(user), credential: Some(credential), ..Self::default() }
+    }
 }
 
 pub(crate) enum Refused {
@@ -70,9 +79,21 @@ impl Visit<'_> {
             Ok(Some(admitted)) => Ok(admitted),
             // What is open to all is open to strangers too.
             Ok(None) | Err(_) if is_public => Ok(Admitted::default()),
-            Ok(None) => Err(self.unauthenticated()),
+            Ok(None) => Err(self.guessed(shared).map_or_else(|| self.unauthenticated(), Into::into)),
+            Err(Obstacle::NotAuthenticated) => {
+                Err(self.guessed(shared).unwrap_or(Obstacle::NotAuthenticated).into())
+            }
             Err(obstacle) => Err(obstacle.into()),
         }
+    }
+
+    /// Counts the token that did not let them in, if there was one.
+    fn guessed(&self, shared: &Shared) -> Option<Obstacle> {
+        let headers = &self.parts.headers;
+        let own = headers.get(TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = own.or_else(|| bearer(headers))?;
+        let seconds = shared.authenticator.refused(token, self.peer.ip)?;
+        Some(Obstacle::TooManyGuesses { seconds })
     }
 
     fn by_token(&self, shared: &Shared) -> Result<Option<Admitted>, Obstacle> {
@@ -80,16 +101,16 @@ impl Visit<'_> {
         if let Some(token) = headers.get(TOKEN_HEADER) {
             // Only ever meant for us: what is not valid is an error, not a reason to try something else.
             let token = token.to_str().map_err(|_| Obstacle::NotAuthenticated)?;
-            return match shared.authenticator.bearer(token, self.route) {
-                Verdict::Allowed { user } => Ok(Some(Admitted { user: Some(user), ..Admitted::default() })),
+            return match shared.authenticator.bearer(token, self.peer.ip, self.route) {
+                Verdict::Allowed { user, credential } => Ok(Some(Admitted::by(user, credential))),
                 Verdict::NotAuthenticated => Err(Obstacle::NotAuthenticated),
                 Verdict::Unknown => Err(Obstacle::NoSuchAgent),
             };
         }
         let Some(token) = bearer(headers) else { return Ok(None) };
-        match shared.authenticator.bearer(token, self.route) {
-            Verdict::Allowed { user } => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: true, by_cookie: false }))
+        match shared.authenticator.bearer(token, self.peer.ip, self.route) {
+            Verdict::Allowed { user, credential } => {
+                Ok(Some(Admitted { authorization_used: true, ..Admitted::by(user, credential) }))
             }
             // Perhaps a token of the agent's own.
             Verdict::NotAuthenticated => Ok(None),
@@ -103,8 +124,8 @@ impl Visit<'_> {
             None | Some(Verdict::NotAuthenticated) => Ok(None),
             Some(Verdict::Unknown) => Err(Obstacle::NoSuchAgent),
             Some(Verdict::Allowed { .. }) if !self.cookie_is_meant() => Err(Obstacle::CrossSite),
-            Some(Verdict::Allowed { user }) => {
-                Ok(Some(Admitted { user: Some(user), authorization_used: false, by_cookie: true }))
+            Some(Verdict::Allowed { user, credential }) => {
+                Ok(Some(Admitted { by_cookie: true, ..Admitted::by(user, credential) }))
             }
         }
     }
@@ -205,19 +226,19 @@ impl Visit<'_> {
         .ok()
     }
 
-    /// Redeems a ticket for a cookie.
-    pub(crate) fn begin_session(&self, shared: &Shared) -> Result<Response<Body>, Obstacle> {
+    /// Exchanges a ticket for a cookie; the answer counts only if the ticket, of which the number is given, is unused.
+    pub(crate) fn begin_session(&self, shared: &Shared) -> Result<(Response<Body>, [u8; 16]), Obstacle> {
         if self.parts.uri.path() != SESSION_PATH || self.parts.method != Method::GET {
             return Err(Obstacle::NoSuchAgent);
         }
         let query = self.parts.uri.query().unwrap_or_default();
         let sealed = query::parameter(query, "ticket").ok_or(Obstacle::TicketRefused)?;
         let now = shared.clock.now();
-        let ticket =
-            shared.used_tickets.redeem(&shared.key, &sealed, &self.host.name, now).map_err(|reason| {
-                tracing::debug!(?reason, "ticket refused");
-                Obstacle::TicketRefused
-            })?;
+        let opened = open_ticket(&shared.key, &sealed, &self.host.name, now).map_err(|reason| {
+            tracing::debug!(?reason, "ticket refused");
+            Obstacle::TicketRefused
+        })?;
+        let Opened { ticket, nonce } = opened;
         if ticket.instance_id != self.route.instance_id {
             return Err(Obstacle::TicketRefused);
         }
@@ -232,7 +253,7 @@ impl Visit<'_> {
         let mut response = redirect(back.as_deref().unwrap_or("/")).ok_or(Obstacle::TicketRefused)?;
         let set_cookie = cookie::set_agent_cookie(&value, self.peer.secure).ok_or(Obstacle::TicketRefused)?;
         response.headers_mut().insert(header::SET_COOKIE, set_cookie);
-        Ok(response)
+        Ok((response, nonce))
     }
 }
 

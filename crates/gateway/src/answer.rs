@@ -15,6 +15,9 @@ pub(crate) enum Obstacle {
     UnknownHost,
     NoSuchAgent,
     NotAuthenticated,
+    TooManyGuesses {
+        seconds: u64,
+    },
     CrossSite,
     TicketRefused,
     Starting,
@@ -62,6 +65,13 @@ impl Obstacle {
             Self::NotAuthenticated => {
                 (401, "not_authenticated", "Sign in", "Send a token of this agent, or sign in first.", None)
             }
+            Self::TooManyGuesses { .. } => (
+                429,
+                "too_many_requests",
+                "Too many attempts",
+                "Too many wrong credentials came from your address. Wait a while and try again.",
+                None,
+            ),
             Self::CrossSite => (
                 403,
                 "cross_site_request",
@@ -157,6 +167,9 @@ impl Obstacle {
         match self {
             Self::NotAuthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ryokan\""));
+            }
+            Self::TooManyGuesses { seconds } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::BadRequest(_) | Self::BodyTooLarge => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

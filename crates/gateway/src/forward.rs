@@ -14,6 +14,7 @@ use crate::answer::Obstacle;
 use crate::body::{Body, Progress, RequestBody};
 use crate::gateway::{Client, Shared};
 use crate::inflight::InFlight;
+use crate::passes::{self, Pass};
 use crate::pool::{Endpoint, Lease};
 use crate::route::{Route, RouteState};
 use crate::tally::Tally;
@@ -27,6 +28,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) route: &'a Arc<Route>,
     pub(crate) address: SocketAddr,
     pub(crate) in_flight: InFlight,
+    pub(crate) pass: Option<Pass>,
     /// Taken from a request that asks for a WebSocket.
     pub(crate) upgrade: Option<OnUpgrade>,
     /// Whether that is one stream of an HTTP/2 connection.
@@ -82,7 +84,12 @@ impl Outgoing<'_> {
         parts.version = Version::HTTP_11;
         parts.extensions = http::Extensions::new();
         let request = Request::from_parts(parts, body);
-        match self.attempt(request, progress.as_deref()).await {
+        let answered = tokio::select! {
+            biased;
+            () = passes::ended(self.pass.as_ref()) => Err(Failure::Obstacle(Obstacle::NotAuthenticated)),
+            answered = self.attempt(request, progress.as_deref()) => answered,
+        };
+        match answered {
             Ok((response, connection)) => self.complete(response, connection, progress),
             Err(failure) => Err(failure.rescue(self.route, progress.as_deref())),
         }
@@ -169,14 +176,19 @@ impl Outgoing<'_> {
                 return Err(Obstacle::Unreachable);
             };
             let (watch, in_flight, over_h2) = (Arc::clone(&self.client.watch), self.in_flight, self.over_h2);
+            let pass = self.pass;
             let (connect_timeout, half_closed) = (limits.connect_timeout, limits.half_closed);
             self.client.tracker.spawn(async move {
                 // All count as long as the tunnel lives.
                 let _held = (in_flight, lease, watch.serving());
                 let Some((agent, early)) = connection.into_tunnel(connect_timeout).await else { return };
                 let Ok(upgraded) = upgrade.await else { return };
-                let tunnel =
-                    std::pin::pin!(tunnel::run(TokioIo::new(upgraded), agent, early, tally, half_closed));
+                let tunnel = std::pin::pin!(async {
+                    tokio::select! {
+                        () = passes::ended(pass.as_ref()) => {}
+                        () = tunnel::run(TokioIo::new(upgraded), agent, early, tally, half_closed) => {}
+                    }
+                });
                 if over_h2 {
                     // Ends with its connection, which is supervised already.
                     tunnel.await;
@@ -195,7 +207,7 @@ impl Outgoing<'_> {
         let reusable = parts.version == Version::HTTP_11 && !says_close(&parts.headers);
         let body =
             UpstreamBody::new(incoming, (connection, lease), reusable, progress, tally, self.in_flight);
-        Ok(Response::from_parts(parts, Body::upstream(body)))
+        Ok(Response::from_parts(parts, Body::upstream(body.until_ended(self.pass))))
     }
 }
 

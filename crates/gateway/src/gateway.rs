@@ -1,12 +1,13 @@
 //! Where a request meets its route: checks that need a whole request, then control plane or agent.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admitted, OWN_PATHS, Refused, Visit};
@@ -18,12 +19,12 @@ use crate::headers::{self, AnswerContext, Context};
 use crate::host::{self, Host, Target};
 use crate::inflight::Counts;
 use crate::limits::Limits;
+use crate::passes::Passes;
 use crate::peer::{self, Cidr};
 use crate::pool::Pool;
 use crate::ports::{Authenticator, Clock, ControlPlane, Meter, Peer};
 use crate::route::{Route, RouteState, RouteTable};
 use crate::signed::SigningKey;
-use crate::ticket::UsedTickets;
 
 const MALFORMED_PATH: Obstacle = Obstacle::BadRequest("The path is malformed.");
 
@@ -57,10 +58,12 @@ pub(crate) struct Shared {
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) limits: Limits,
     pub(crate) pool: Pool,
-    pub(crate) used_tickets: Arc<UsedTickets>,
+    pub(crate) passes: Arc<Passes>,
     pub(crate) in_flight: Arc<Counts<Arc<str>>>,
     pub(crate) addresses: Arc<Counts<std::net::IpAddr>>,
     pub(crate) connections: Arc<Semaphore>,
+    /// When it was last said that no connection could be accepted.
+    pub(crate) complained: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The connection a request came by.
@@ -86,17 +89,18 @@ impl Gateway {
                 trusted_proxies: parts.trusted_proxies,
                 limits: parts.limits,
                 pool: Pool::default(),
-                used_tickets: Arc::default(),
+                passes: Arc::default(),
                 in_flight: Counts::new(),
                 addresses: Counts::new(),
                 connections,
+                complained: Arc::default(),
             }),
         }
     }
 
     /// The same gateway with connections to agents of its own, for a runtime of its own: one single-threaded
     /// runtime a core, each with a listener on the same port (`SO_REUSEPORT`), is the fastest way to run this.
-    /// Limits on clients, instances and tickets are shared; `connections_per_endpoint` is for each worker.
+    /// Limits on clients and instances are shared; `connections_per_endpoint` is for each worker.
     #[must_use]
     pub fn worker(&self) -> Self {
         let shared = &*self.shared;
@@ -111,10 +115,11 @@ impl Gateway {
                 trusted_proxies: shared.trusted_proxies.clone(),
                 limits: shared.limits.clone(),
                 pool: Pool::default(),
-                used_tickets: Arc::clone(&shared.used_tickets),
+                passes: Arc::default(),
                 in_flight: Arc::clone(&shared.in_flight),
                 addresses: Arc::clone(&shared.addresses),
                 connections: Arc::clone(&shared.connections),
+                complained: Arc::clone(&shared.complained),
             }),
         }
     }
@@ -161,7 +166,13 @@ impl Shared {
             Some(place) => {
                 let (parts, body) = request.into_parts();
                 match self.enter(&peer, &place, &parts)? {
-                    Entry::Answered(response) => Ok(*response),
+                    Entry::Session(response, nonce) => {
+                        if self.control_plane.use_ticket(nonce).await {
+                            Ok(*response)
+                        } else {
+                            Err(Obstacle::TicketRefused.into())
+                        }
+                    }
                     Entry::Admitted(admitted, framing) => {
                         Ok(self.agent(client, &peer, place, admitted, framing, parts, body).await?)
                     }
@@ -213,7 +224,8 @@ impl Shared {
             return Err(Obstacle::NoSuchAgent.into());
         }
         if !by_path && parts.uri.path().starts_with(OWN_PATHS) {
-            return Ok(Entry::Answered(Box::new(visit.begin_session(self)?)));
+            let (response, nonce) = visit.begin_session(self)?;
+            return Ok(Entry::Session(Box::new(response), nonce));
         }
         let admitted = visit.admit(self)?;
         let framing = (admitted.by_cookie && !by_path).then(|| visit.framing()).flatten();
@@ -234,6 +246,7 @@ impl Shared {
         let limit = self.limits.in_flight_per_instance;
         let instance_id = Arc::from(place.route.instance_id.as_str());
         let in_flight = self.in_flight.enter(instance_id, limit).ok_or(Obstacle::Busy)?;
+        let pass = admitted.credential.map(|credential| self.passes.issue(credential, &place.route));
         let (route, address) = self.awake(Arc::clone(&place.route), place.port.as_deref()).await?;
 
         let over_h2 = forward::asks_for_websocket_over_h2(&parts.method, &parts.extensions);
@@ -255,6 +268,7 @@ impl Shared {
                 port: place.host.port,
                 prefix: place.prefix.as_deref(),
                 authorization_used: admitted.authorization_used,
+                is_secret: &|text| self.authenticator.is_secret(text),
                 user: admitted.user.as_deref(),
                 websocket,
             },
@@ -262,7 +276,8 @@ impl Shared {
         if over_h2 {
             forward::make_handshake(&mut parts);
         }
-        let outgoing = Outgoing { shared: self, client, route: &route, address, in_flight, upgrade, over_h2 };
+        let outgoing =
+            Outgoing { shared: self, client, route: &route, address, in_flight, pass, upgrade, over_h2 };
         let mut response = outgoing.send(parts, body).await?;
         let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let (host, prefix) = (place.host_text(), place.prefix.as_deref());
@@ -327,8 +342,8 @@ impl Place {
 
 enum Entry {
     Admitted(Admitted, Option<HeaderValue>),
-    /// The gateway's own answer.
-    Answered(Box<Response<Body>>),
+    /// The start of a session, for the first who brings this ticket.
+    Session(Box<Response<Body>>, [u8; 16]),
 }
 
 fn endpoint(route: &Route, port: Option<&str>) -> Result<SocketAddr, Obstacle> {

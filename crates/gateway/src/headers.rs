@@ -3,7 +3,7 @@
 //! An agent is hostile: it gets no credential of ours and nothing that a client made up about itself; its
 //! answers cannot touch our cookies, other agents, or (on the path route) the dashboard whose origin they share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub(crate) prefix: Option<&'a str>,
     /// Whether the `Authorization` header was ours.
     pub(crate) authorization_used: bool,
+    /// Whether a text is a secret of ours that has no prefix.
+    pub(crate) is_secret: &'a (dyn Fn(&str) -> bool + Sync),
     pub(crate) user: Option<&'a str>,
     pub(crate) websocket: bool,
 }
@@ -72,7 +74,7 @@ pub(crate) fn to_agent(headers: &mut HeaderMap, context: &Context<'_>) {
     headers.remove(header::EXPECT);
     headers.remove("http2-settings");
     remove_claims(headers, context.route);
-    remove_credentials(headers, context.authorization_used);
+    remove_credentials(headers, context);
     if context.prefix.is_some() {
         headers.remove(header::COOKIE);
     } else {
@@ -138,23 +140,34 @@ fn remove_claims(headers: &mut HeaderMap, route: &Route) {
     }
 }
 
-fn remove_credentials(headers: &mut HeaderMap, authorization_used: bool) {
-    let holds_ours = |value: &HeaderValue| {
-        let text = value.as_bytes();
-        let contains =
-            |text: &[u8]| text.windows(TOKEN_PREFIX.len()).any(|part| part == TOKEN_PREFIX.as_bytes());
-        let is_basic = text.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
-        contains(text)
-            || (is_basic && STANDARD.decode(text[6..].trim_ascii()).is_ok_and(|pair| contains(&pair)))
-    };
+fn remove_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
     for name in
         [header::AUTHORIZATION, HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")]
     {
-        let is_used = authorization_used && name == header::AUTHORIZATION;
+        let is_used = context.authorization_used && name == header::AUTHORIZATION;
+        let holds_ours = |value: &HeaderValue| holds_ours(value.as_bytes(), context.is_secret);
         if headers.contains_key(&name) && (is_used || headers.get_all(&name).iter().any(holds_ours)) {
             headers.remove(name);
         }
     }
+}
+
+/// Whether a credential of ours is in a header: a token anywhere, a secret without a mark of its own where one would be.
+fn holds_ours(value: &[u8], is_secret: impl Fn(&str) -> bool) -> bool {
+    let is_marked =
+        |text: &[u8]| text.windows(TOKEN_PREFIX.len()).any(|part| part == TOKEN_PREFIX.as_bytes());
+    let is_secret = |text: &[u8]| std::str::from_utf8(text.trim_ascii()).is_ok_and(&is_secret);
+    if is_marked(value) || is_secret(value) {
+        return true;
+    }
+    let Some(space) = value.iter().position(|byte| *byte == b' ') else { return false };
+    let (scheme, credential) = (&value[..space], value[space..].trim_ascii());
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return is_secret(credential);
+    }
+    STANDARD
+        .decode(credential)
+        .is_ok_and(|pair| is_marked(&pair) || pair.splitn(2, |byte| *byte == b':').any(is_secret))
 }
 
 fn apply_origin(headers: &mut HeaderMap, context: &Context<'_>) {
@@ -191,9 +204,23 @@ fn insert_forwarding(headers: &mut HeaderMap, context: &Context<'_>) {
     headers.insert("x-forwarded-proto", HeaderValue::from_static(proto));
     headers.insert("x-forwarded-host", context.host.clone());
     headers.insert("x-forwarded-port", HeaderValue::from(context.port.unwrap_or(default_port)));
+    let host = context.host.to_str().unwrap_or_default();
+    if let Ok(value) = HeaderValue::try_from(forwarded(context.peer.ip, host, proto)) {
+        headers.insert(header::FORWARDED, value);
+    }
     if let Some(prefix) = context.prefix.and_then(|prefix| HeaderValue::try_from(prefix).ok()) {
         headers.insert("x-forwarded-prefix", prefix);
     }
+}
+
+/// The one hop that we vouch for, after RFC 7239: an IPv6 address stands in brackets, and what is no token in quotes.
+fn forwarded(client: IpAddr, host: &str, proto: &str) -> String {
+    let client = match client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    // A host that got here has letters, digits and `-_.:[]` alone: nothing that a quoted string would have to escape.
+    format!("for={client};host=\"{host}\";proto={proto}")
 }
 
 fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
@@ -211,6 +238,10 @@ fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
             let user = identity.as_deref().or(context.user).and_then(|user| HeaderValue::try_from(user).ok());
             if let Some(user) = user {
                 headers.insert(user_header, user);
+            }
+            if extra.iter().any(|(name, _)| is_forwarding(name)) {
+                // It would contradict what the template says in another header.
+                headers.remove(header::FORWARDED);
             }
             for (name, value) in extra {
                 headers.insert(name, value.clone());

@@ -16,6 +16,7 @@ mod headers;
 mod host;
 mod inflight;
 mod limits;
+mod passes;
 mod peer;
 mod pool;
 mod ports;
@@ -42,4 +43,4 @@ pub use ports::{Authenticator, Clock, ControlPlane, Meter, Peer, ResponseFuture,
 pub use route::{Access, OriginPolicy, Route, RouteState, RouteTable, Snapshot, UpstreamAuth};
 pub use ryokan_model::Secret;
 pub use signed::SigningKey;
-pub use ticket::{TICKET_LIFETIME, Ticket, TicketRefused, UsedTickets, mint_ticket};
+pub use ticket::{TICKET_LIFETIME, Ticket, mint_ticket};

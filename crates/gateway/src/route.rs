@@ -117,7 +117,7 @@ pub struct Route {
     pub origin: OriginPolicy,
     /// Whether `Upgrade: websocket` is passed on; otherwise it is refused with 400.
     pub websocket: bool,
-    /// Whether `X-Forwarded-*` and `X-Real-IP` are sent (some agents refuse them from an unlisted proxy).
+    /// Whether `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are sent (some agents refuse them from an unlisted proxy).
     pub forwarded: bool,
     /// Further named ports. The gateway's own is the endpoint in `state`.
     pub ports: HashMap<String, SocketAddr>,

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -24,8 +25,12 @@ use crate::peer::is_trusted;
 use crate::screen::{Opening, opening};
 use crate::supervisor::{Registration, Supervisor};
 
-/// Pause after an error that would come again at once, such as no more file descriptors.
+/// Pause after an error that would come again at once, such as no more file descriptors; doubled up to `LONGEST_PAUSE`
+/// while it lasts.
 const BREATHER: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often such errors are worth a line, of all listeners together.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -52,7 +57,10 @@ impl Gateway {
             tracker.wait().await;
             done.cancel();
         };
-        let housekeeping = || self.shared.pool.sweep(self.shared.limits.idle_timeout);
+        let housekeeping = || {
+            self.shared.pool.sweep(self.shared.limits.idle_timeout);
+            self.shared.passes.review(self.shared.authenticator.as_ref());
+        };
         let supervising = supervisor.run(&self.shared.limits, &soft, &hard, &done, housekeeping);
         tokio::join!(accepting, supervising);
     }
@@ -72,6 +80,7 @@ impl Gateway {
             let (stream, address) = listener.accept().await?;
             Ok::<_, io::Error>((stream, address, permit))
         };
+        let mut pause = BREATHER;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -81,18 +90,32 @@ impl Gateway {
             };
             match accepted {
                 Ok((stream, address, permit)) => {
+                    pause = BREATHER;
                     self.welcome(stream, address, permit, tracker, supervisor, soft);
                 }
                 Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
+                    // They wait in the kernel's queue until there is room.
+                    self.complain(&error);
                     tokio::select! {
                         () = soft.cancelled() => return,
                         () = hard.cancelled() => return,
-                        () = tokio::time::sleep(BREATHER) => {}
+                        () = tokio::time::sleep(pause) => {}
                     }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        let mut last = self.shared.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at: Instant| at.elapsed() >= COMPLAIN_EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                "cannot accept connections for now; if files are short, raise the limit of open files (`ulimit -n`, systemd's LimitNOFILE)"
+            );
         }
     }
 

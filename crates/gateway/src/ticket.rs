@@ -2,10 +2,8 @@
 //!
 //! The control plane mints one after it has checked session and ownership; the gateway redeems it at
 //! `/.ryokan/session` for a host-only cookie. A ticket lives at most 60 seconds, works once, and only for the
-//! instance and host it names. Used ones are remembered in this process until they expire.
+//! instance and host it names. The control plane remembers which were used, for all servers alike.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::signed::SigningKey;
@@ -43,52 +41,42 @@ pub fn mint_ticket(key: &SigningKey, ticket: &Ticket, nonce: [u8; 16], now: Syst
 
 /// Why a ticket was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TicketRefused {
+pub(crate) enum TicketRefused {
     Malformed,
     Expired,
     AnotherHost,
-    Used,
 }
 
-/// The tickets redeemed here that have not expired yet.
-#[derive(Debug, Default)]
-pub struct UsedTickets(Mutex<HashMap<[u8; 16], u64>>);
+/// A ticket whose signature, time and host are right. Whether it was used before, `ControlPlane::use_ticket` knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) ticket: Ticket,
+    pub(crate) nonce: [u8; 16],
+}
 
-impl UsedTickets {
-    /// Verifies a ticket for `host` and uses it up. The caller still compares the instance.
-    pub fn redeem(
-        &self,
-        key: &SigningKey,
-        sealed: &str,
-        host: &str,
-        now: SystemTime,
-    ) -> Result<Ticket, TicketRefused> {
-        let now = seconds(now);
-        let fields: [Vec<u8>; 6] = key.open(PURPOSE, sealed).ok_or(TicketRefused::Malformed)?;
-        let [instance_id, user, session, bound_host, expires, nonce] = fields;
-        let expires = u64::from_be_bytes(expires.try_into().map_err(|_| TicketRefused::Malformed)?);
-        let nonce: [u8; 16] = nonce.try_into().map_err(|_| TicketRefused::Malformed)?;
-        if now >= expires || expires > now + TICKET_LIFETIME.as_secs() {
-            return Err(TicketRefused::Expired);
-        }
-        let text = |bytes| String::from_utf8(bytes).map_err(|_| TicketRefused::Malformed);
-        let ticket = Ticket {
-            instance_id: text(instance_id)?,
-            user: text(user)?,
-            session: text(session)?,
-            host: text(bound_host)?,
-        };
-        if ticket.host != host {
-            return Err(TicketRefused::AnotherHost);
-        }
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only tickets that we signed get here, so that the map is bounded by sign-ins a minute.
-        used.retain(|_, until| *until > now);
-        match used.insert(nonce, expires) {
-            None => Ok(ticket),
-            Some(_) => Err(TicketRefused::Used),
-        }
+/// Verifies a ticket for `host`. The caller still compares the instance.
+pub(crate) fn open_ticket(
+    key: &SigningKey,
+    sealed: &str,
+    host: &str,
+    now: SystemTime,
+) -> Result<Opened, TicketRefused> {
+    let now = seconds(now);
+    let fields: [Vec<u8>; 6] = key.open(PURPOSE, sealed).ok_or(TicketRefused::Malformed)?;
+    let [instance_id, user, session, bound_host, expires, nonce] = fields;
+    let expires = u64::from_be_bytes(expires.try_into().map_err(|_| TicketRefused::Malformed)?);
+    let nonce: [u8; 16] = nonce.try_into().map_err(|_| TicketRefused::Malformed)?;
+    if now >= expires || expires > now + TICKET_LIFETIME.as_secs() {
+        return Err(TicketRefused::Expired);
     }
+    let text = |bytes| String::from_utf8(bytes).map_err(|_| TicketRefused::Malformed);
+    let ticket = Ticket {
+        instance_id: text(instance_id)?,
+        user: text(user)?,
+        session: text(session)?,
+        host: text(bound_host)?,
+    };
+    if ticket.host == host { Ok(Opened { ticket, nonce }) } else { Err(TicketRefused::AnotherHost) }
 }
 
 pub(crate) fn seconds(time: SystemTime) -> u64 {
@@ -113,32 +101,28 @@ mod tests {
     }
 
     #[test]
-    fn works_once_and_only_in_time() {
+    fn works_only_in_time() {
         let key = SigningKey::new(&[7; 32]);
-        let used = UsedTickets::default();
         let sealed = mint_ticket(&key, &ticket(), [1; 16], at(1000));
-        assert_eq!(used.redeem(&key, &sealed, "claw.localhost", at(1060)), Err(TicketRefused::Expired));
-        assert_eq!(used.redeem(&key, &sealed, "claw.localhost", at(900)), Err(TicketRefused::Expired));
-        assert_eq!(used.redeem(&key, &sealed, "claw.localhost", at(1059)), Ok(ticket()));
-        assert_eq!(used.redeem(&key, &sealed, "claw.localhost", at(1059)), Err(TicketRefused::Used));
-        let other = mint_ticket(&key, &ticket(), [2; 16], at(1000));
-        assert_eq!(used.redeem(&key, &other, "claw.localhost", at(1001)), Ok(ticket()));
+        let open = |now| open_ticket(&key, &sealed, "claw.localhost", at(now));
+        assert_eq!(open(1060), Err(TicketRefused::Expired));
+        assert_eq!(open(900), Err(TicketRefused::Expired));
+        assert_eq!(open(1059), Ok(Opened { ticket: ticket(), nonce: [1; 16] }));
     }
 
     #[test]
     fn is_bound_to_host_key_and_content() {
         let key = SigningKey::new(&[7; 32]);
-        let used = UsedTickets::default();
         let sealed = mint_ticket(&key, &ticket(), [1; 16], at(1000));
-        assert_eq!(used.redeem(&key, &sealed, "evil.localhost", at(1000)), Err(TicketRefused::AnotherHost));
+        assert_eq!(open_ticket(&key, &sealed, "evil.localhost", at(1000)), Err(TicketRefused::AnotherHost));
         let another = SigningKey::new(&[8; 32]);
-        assert_eq!(used.redeem(&another, &sealed, "claw.localhost", at(1000)), Err(TicketRefused::Malformed));
+        assert_eq!(open_ticket(&another, &sealed, "claw.localhost", at(1000)), Err(TicketRefused::Malformed));
         for index in 0..sealed.len() {
             let mut bytes = sealed.clone().into_bytes();
             bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(bytes).unwrap();
-            assert!(used.redeem(&key, &forged, "claw.localhost", at(1000)).is_err(), "{index}");
+            assert!(open_ticket(&key, &forged, "claw.localhost", at(1000)).is_err(), "{index}");
         }
-        assert!(used.redeem(&key, "", "claw.localhost", at(1000)).is_err());
+        assert!(open_ticket(&key, "", "claw.localhost", at(1000)).is_err());
     }
 }

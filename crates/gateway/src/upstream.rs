@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::body::{BoxError, Progress, RequestBody};
 use crate::inflight::InFlight;
+use crate::passes::Pass;
 use crate::pool::Lease;
 use crate::tally::Tally;
 
@@ -97,6 +98,8 @@ pub(crate) struct UpstreamBody {
     reusable: bool,
     request: Option<Arc<Progress>>,
     tally: Tally,
+    /// None where nothing was needed to get in.
+    pass: Option<Pass>,
     _in_flight: InFlight,
 }
 
@@ -109,18 +112,35 @@ impl UpstreamBody {
         tally: Tally,
         in_flight: InFlight,
     ) -> Self {
-        let mut body =
-            Self { incoming, connection: Some(connection), reusable, request, tally, _in_flight: in_flight };
+        let mut body = Self {
+            incoming,
+            connection: Some(connection),
+            reusable,
+            request,
+            tally,
+            pass: None,
+            _in_flight: in_flight,
+        };
         if body.is_end_stream() {
             body.finish();
         }
         body
     }
 
+    /// The same body, broken off when the pass ends.
+    pub(crate) fn until_ended(mut self, pass: Option<Pass>) -> Self {
+        self.pass = pass;
+        self
+    }
+
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.pass.as_ref().is_some_and(|pass| pass.poll_ended(cx).is_ready()) {
+            self.connection = None;
+            return Poll::Ready(Some(Err("the credential that opened this is good no more".into())));
+        }
         let mut quiet = Context::from_waker(Waker::noop());
         let mut polled = http_body::Body::poll_frame(Pin::new(&mut self.incoming), &mut quiet);
         if polled.is_pending()

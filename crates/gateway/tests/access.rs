@@ -81,6 +81,32 @@ async fn programs_get_401_and_not_a_redirect() {
 }
 
 #[tokio::test]
+async fn whoever_guesses_tokens_has_to_wait() {
+    let agent = Agent::ok().await;
+    let world = world(&agent).await;
+    // Nothing was refused, or nothing was guessed: an agent's own token, a browser without any, somebody else's agent.
+    let cookie = sign_in(&world, "claw.localhost", "i-1", 1).await;
+    for (host, headers, status) in [
+        ("open.localhost", "Authorization: Bearer own\r\n".to_owned(), 200),
+        ("claw.localhost", format!("{cookie}Authorization: Bearer own\r\n"), 200),
+        ("claw.localhost", BROWSER.to_owned(), 302),
+        ("claw.localhost", "Authorization: Bearer ryk_foreign\r\n".to_owned(), 404),
+    ] {
+        assert_eq!(world.get(host, "/", &headers).await.status, status, "{host} {headers}");
+    }
+    assert!(world.authenticator.guesses.lock().unwrap().is_empty());
+    for guess in ["Authorization: Bearer a\r\n", "X-Ryokan-Token: b\r\n", "Authorization: Bearer c\r\n"] {
+        assert_eq!(world.get("claw.localhost", "/", guess).await.status, 401, "{guess}");
+    }
+    for guess in ["Authorization: Bearer d\r\n", "X-Ryokan-Token: e\r\n"] {
+        let answer = world.get("claw.localhost", "/", guess).await;
+        assert_eq!((answer.status, answer.header("retry-after").as_deref()), (429, Some("7")), "{guess}");
+        assert!(answer.text().contains("too_many_requests"));
+    }
+    assert_eq!(*world.authenticator.guesses.lock().unwrap(), ["a", "b", "c", "d", "e"]);
+}
+
+#[tokio::test]
 async fn tokens_let_in_and_foreign_ones_find_nothing() {
     let agent = Agent::ok().await;
     let world = world(&agent).await;

@@ -28,7 +28,7 @@ async fn credentials_and_claims_do_not_reach_agents() {
              Authorization: Bearer ryk_unknown\r\nX-API-Key: ryk_other\r\nX-Ryokan-Token-Hint: x\r\nX_Ryokan_User: x\r\n\
              X-Forwarded-User: evil-identity\r\nX_Forwarded_User: evil-identity\r\nX-Agent-Scope: evil-identity\r\n\
              X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\n\
-             X_Forwarded_For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: 6.6.6.6\r\n\
+             Forwarded: for=6.6.6.6;by=evil-identity\r\nX_Forwarded_For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: 6.6.6.6\r\n\
              Connection: keep-alive, X-Hop\r\nX-Hop: hop-secret\r\nKeep-Alive: timeout=5\r\n\
              Proxy-Authorization: Basic hop-secret\r\nOther: kept\r\n",
         )
@@ -46,7 +46,32 @@ async fn credentials_and_claims_do_not_reach_agents() {
     assert_eq!(headers(&head, "x-forwarded-proto"), ["http"]);
     assert_eq!(headers(&head, "x-forwarded-host"), ["claw.localhost"]);
     assert_eq!(headers(&head, "x-forwarded-port"), ["80"]);
-    assert!(header(&head, "authorization").is_none() && header(&head, "forwarded").is_none());
+    assert!(header(&head, "authorization").is_none());
+    assert_eq!(headers(&head, "forwarded"), [r#"for=127.0.0.1;host="claw.localhost";proto=http"#]);
+}
+
+#[tokio::test]
+async fn a_secret_without_a_mark_does_not_reach_agents_either() {
+    let agent = Agent::ok().await;
+    let world = World::new(zone().route(agent.route())).await;
+    for ours in [
+        "Authorization: Bearer plain-good\r\n",
+        "authorization: bearer   plain-good \r\n",
+        "Authorization: plain-good\r\n",
+        "Authorization: Basic eDpwbGFpbi1nb29k\r\n",
+        "Authorization: Basic cGxhaW4tZ29vZDo=\r\n",
+        "X-API-Key: plain-good\r\n",
+        "Api-Key: plain-good\r\n",
+        "Authorization: Bearer own\r\nAuthorization: Bearer plain-good\r\n",
+    ] {
+        assert_eq!(world.get("claw.localhost", "/", ours).await.status, 200, "{ours}");
+        let head = agent.last().head.to_lowercase();
+        assert!(!head.contains("authorization") && !head.contains("api-key"), "{ours}: {head}");
+    }
+    for own in ["Authorization: Bearer plain-good-own\r\n", "X-API-Key: not-plain-good\r\n"] {
+        world.get("claw.localhost", "/", own).await;
+        assert!(agent.last().head.contains("plain-good"), "{own}");
+    }
 }
 
 #[tokio::test]
@@ -102,6 +127,7 @@ async fn upstream_credentials_are_put_in() {
     world.get("proxy.localhost", "/", "X-User: mallory\r\n").await;
     assert_eq!(headers(&agent.last().head, "x-user"), ["operator"]);
     assert_eq!(headers(&agent.last().head, "x-forwarded-for"), ["192.0.2.1"]);
+    assert_eq!(headers(&agent.last().head, "forwarded"), [""; 0], "nothing contradicts the template");
     let route = with("bearer", UpstreamAuth::Bearer { token: "s3cret".into() });
     assert!(!format!("{route:?}").contains("s3cret"));
 }
@@ -143,12 +169,24 @@ async fn origins_follow_the_policy() {
 async fn forwarding_headers_of_trusted_proxies_are_believed() {
     let agent = Agent::ok().await;
     let snapshot = || zone().route(agent.route());
-    let sent = "X-Forwarded-For: 9.9.9.9, 1.2.3.4\r\nX-Forwarded-Proto: https\r\n";
+    // What a proxy in front passes on as `Forwarded` may be its client's own: only one family is believed.
+    let sent = "X-Forwarded-For: 9.9.9.9, 1.2.3.4\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6;proto=http\r\n";
     let world = World::with(snapshot(), Limits::default(), &["127.0.0.0/8"]).await;
     world.get("claw.localhost", "/", sent).await;
     assert_eq!(headers(&agent.last().head, "x-forwarded-for"), ["1.2.3.4"]);
     assert_eq!(headers(&agent.last().head, "x-forwarded-proto"), ["https"]);
     assert_eq!(headers(&agent.last().head, "x-forwarded-port"), ["443"]);
+    assert_eq!(
+        headers(&agent.last().head, "forwarded"),
+        [r#"for=1.2.3.4;host="claw.localhost";proto=https"#]
+    );
+    let six = "X-Forwarded-For: 2001:db8::1\r\n";
+    world.get("claw.localhost:7700", "/", six).await;
+    assert_eq!(headers(&agent.last().head, "x-forwarded-for"), ["2001:db8::1"]);
+    assert_eq!(
+        headers(&agent.last().head, "forwarded"),
+        [r#"for="[2001:db8::1]";host="claw.localhost:7700";proto=http"#]
+    );
     assert!(world.get("localhost", "/", sent).await.text().starts_with("control / 1.2.3.4 true"));
 
     let world = World::new(snapshot()).await;
@@ -158,7 +196,7 @@ async fn forwarding_headers_of_trusted_proxies_are_believed() {
     quiet.forwarded = false;
     world.routes.store(zone().route(quiet));
     world.get("claw.localhost", "/", sent).await;
-    assert!(!agent.last().head.to_lowercase().contains("x-forwarded"));
+    assert!(!agent.last().head.to_lowercase().contains("forwarded"));
 }
 
 const BAD_MANNERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: own=1; Domain=localhost; Path=/\r\n\

@@ -1,14 +1,15 @@
 //! What a user says about an instance, on creation and on change, and how it becomes a spec together with a template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::{Change, given};
 use crate::image::ImageRef;
 use crate::probe::Probe;
 use crate::quantity::{Bytes, Cpus, Span};
 use crate::spec::{
-    Access, ConfigFile, GatewayPolicy, InstanceSpec, Port, PullPolicy, RestartPolicy, VolumeMount,
+    Access, ConfigFile, InstanceSpec, OriginPolicy, Port, PullPolicy, RestartMode, UpstreamAuth, VolumeMount,
 };
 use crate::template::{ImageChoice, Template};
 use crate::{Invalid, Name, Secret};
@@ -18,6 +19,9 @@ use crate::{Invalid, Name, Secret};
 /// On creation everything has a default: the template's, or the server's. With `Accept: text/event-stream` the answer
 /// is a stream of `created`, `pending`* and `ready` or `error`. On an update what is absent stays; `name`, `project`
 /// and `template` cannot be changed. A new container is made when it has to be; volumes stay.
+///
+/// Laid over the template's spec or the instance's as a JSON merge patch (RFC 7396): `null` removes where there can be
+/// nothing, `env`, `secret_env`, `restart` and `gateway` are merged, lists and probes are replaced whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -31,14 +35,20 @@ pub struct InstanceRequest {
     /// `custom` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<Name>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub image: Option<ImageRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pull: Option<PullPolicy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub args: Option<Vec<String>>,
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub command: Change<Vec<String>>,
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub args: Change<Vec<String>>,
     /// Added to what is there; `null` removes a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Option<String>>,
@@ -46,43 +56,111 @@ pub struct InstanceRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "exposed")]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, Option<String>>))]
     pub secret_env: BTreeMap<String, Option<Secret>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub cpus: Option<Cpus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub memory: Option<Bytes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pids: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ports: Option<Vec<Port>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub startup: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub readiness: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Probe>))]
+    pub startup: Change<Probe>,
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Probe>))]
+    pub readiness: Change<Probe>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub volumes: Option<Vec<VolumeMount>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub files: Option<Vec<ConfigFile>>,
     /// `runc`, or another runtime that the engine offers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub isolation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub user: Change<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub read_only_root: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub tmpfs: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart: Option<RestartPolicy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What is absent in it stays.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub restart: Option<RestartChanges>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub stop_grace: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` removes it.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub hostname: Change<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub single_writer: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub access: Option<Access>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<GatewayPolicy>,
+    /// What is absent in it stays.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub gateway: Option<GatewayChanges>,
+}
+
+/// Changes of a [`RestartPolicy`](crate::spec::RestartPolicy), field by field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RestartChanges {
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub mode: Option<RestartMode>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub fatal_exit_codes: Option<BTreeSet<i64>>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub max_crashes: Option<u32>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub stable_after: Option<Span>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub backoff: Option<Span>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub max_backoff: Option<Span>,
+}
+
+/// Changes of a [`GatewayPolicy`](crate::spec::GatewayPolicy), field by field.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GatewayChanges {
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub access: Option<Access>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub upstream_auth: Option<UpstreamAuth>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub origin: Option<OriginPolicy>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub websocket: Option<bool>,
 }
 
 /// A client sends what the user gave it; the server never serialises a request.
@@ -164,15 +242,10 @@ impl InstanceRequest {
                 *target = value;
             }
         }
-        fn set_some<T>(target: &mut Option<T>, value: Option<T>) {
-            if value.is_some() {
-                *target = value;
-            }
-        }
         set(&mut spec.image, self.image);
         set(&mut spec.pull, self.pull);
-        set_some(&mut spec.command, self.command);
-        set_some(&mut spec.args, self.args);
+        self.command.apply(&mut spec.command);
+        self.args.apply(&mut spec.args);
         for (name, value) in self.env {
             match value {
                 Some(value) => spec.env.insert(name, value),
@@ -196,19 +269,31 @@ impl InstanceRequest {
         set(&mut spec.resources.memory, self.memory);
         set(&mut spec.resources.pids, self.pids);
         set(&mut spec.ports, self.ports);
-        set_some(&mut spec.startup, self.startup);
-        set_some(&mut spec.readiness, self.readiness);
+        self.startup.apply(&mut spec.startup);
+        self.readiness.apply(&mut spec.readiness);
         set(&mut spec.volumes, self.volumes);
         set(&mut spec.files, self.files);
         set(&mut spec.security.isolation, self.isolation);
-        set_some(&mut spec.security.user, self.user);
+        self.user.apply(&mut spec.security.user);
         set(&mut spec.security.read_only_root, self.read_only_root);
         set(&mut spec.security.tmpfs, self.tmpfs);
-        set(&mut spec.restart, self.restart);
+        if let Some(restart) = self.restart {
+            set(&mut spec.restart.mode, restart.mode);
+            set(&mut spec.restart.fatal_exit_codes, restart.fatal_exit_codes);
+            set(&mut spec.restart.max_crashes, restart.max_crashes);
+            set(&mut spec.restart.stable_after, restart.stable_after);
+            set(&mut spec.restart.backoff, restart.backoff);
+            set(&mut spec.restart.max_backoff, restart.max_backoff);
+        }
         set(&mut spec.stop_grace, self.stop_grace);
-        set_some(&mut spec.hostname, self.hostname);
+        self.hostname.apply(&mut spec.hostname);
         set(&mut spec.single_writer, self.single_writer);
-        set(&mut spec.gateway, self.gateway);
+        if let Some(gateway) = self.gateway {
+            set(&mut spec.gateway.access, gateway.access);
+            set(&mut spec.gateway.upstream_auth, gateway.upstream_auth);
+            set(&mut spec.gateway.origin, gateway.origin);
+            set(&mut spec.gateway.websocket, gateway.websocket);
+        }
         set(&mut spec.gateway.access, self.access);
         spec.validate().map_err(as_requested)?;
         Ok(self.secret_env)
@@ -276,5 +361,50 @@ mod tests {
         let changes = request.apply(&mut spec).unwrap();
         assert!(!spec.env.contains_key("A") && spec.env.contains_key("B") && spec.secret_env.is_empty());
         assert!(changes.get("S").unwrap().is_none());
+    }
+    #[test]
+    fn a_patch_keeps_removes_and_sets() {
+        let mut spec = template("").spec;
+        let set: InstanceRequest = serde_json::from_str(
+            r#"{"command":["a"],"args":["b"],"user":"1000","hostname":"h","ports":[{"name":"http","port":80}],
+                "startup":{"check":{"tcp":{"port":"http"}}},"readiness":{"check":{"tcp":{"port":"http"}}},
+                "restart":{"mode":"never","max_crashes":3},"gateway":{"origin":"remove","access":"public"}}"#,
+        )
+        .unwrap();
+        set.clone().apply(&mut spec).unwrap();
+        let before = spec.clone();
+        InstanceRequest::default().apply(&mut spec).unwrap();
+        assert_eq!(spec, before);
+        // What a client sends is what it was given.
+        assert_eq!(
+            serde_json::from_str::<InstanceRequest>(&serde_json::to_string(&set).unwrap()).unwrap(),
+            set
+        );
+        let patch: InstanceRequest = serde_json::from_str(
+            r#"{"command":null,"args":null,"user":null,"hostname":null,"startup":null,"readiness":null,
+                "restart":{"max_crashes":5},"gateway":{"access":"token"}}"#,
+        )
+        .unwrap();
+        assert_eq!(serde_json::to_value(&patch).unwrap()["startup"], serde_json::Value::Null);
+        assert!(serde_json::to_string(&patch).unwrap().contains(r#""startup":null"#));
+        patch.apply(&mut spec).unwrap();
+        let gone = (&spec.command, &spec.args, &spec.security.user, &spec.hostname);
+        assert_eq!(gone, (&None, &None, &None, &None));
+        assert_eq!((&spec.startup, &spec.readiness), (&None, &None));
+        assert_eq!((spec.restart.mode, spec.restart.max_crashes), (RestartMode::Never, 5));
+        assert_eq!((spec.gateway.access, spec.gateway.origin), (Access::Token, OriginPolicy::Remove));
+    }
+
+    #[test]
+    fn null_is_refused_where_there_is_always_something() {
+        for field in ["image", "memory", "ports", "restart", "gateway", "access", "pull"] {
+            let error =
+                serde_json::from_str::<InstanceRequest>(&format!(r#"{{"{field}":null}}"#)).unwrap_err();
+            assert!(error.to_string().contains("cannot be null"), "{field}: {error}");
+        }
+        let inner = serde_json::from_str::<InstanceRequest>(r#"{"restart":{"mode":null}}"#).unwrap_err();
+        assert!(inner.to_string().contains("cannot be null"), "{inner}");
+        // What is not of the spec may be absent in either way.
+        serde_json::from_str::<InstanceRequest>(r#"{"name":null,"project":null,"template":null}"#).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! Each port's module says what must hold; its conformance suite and its fake live behind feature `test-util`, and
 //! every implementation passes the same suite. The worker links this crate without the heart and without SQL.
 
+pub mod crash;
 pub mod files;
 pub mod runtime;
 

@@ -274,8 +274,21 @@ pub enum Volumes {
 pub struct Holdings {
     /// Instances that have at least one volume.
     pub volumes: Vec<InstanceId>,
+    /// Volumes that carry no label and are named as if they were ours: an engine that dies while it makes a volume
+    /// comes back with it in that state. They belong to whom the caller knows for certain, and else to nobody.
+    pub torn: Vec<TornVolume>,
     /// Projects that have a network.
     pub networks: Vec<ProjectId>,
+}
+
+/// A volume of which only its name says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornVolume {
+    /// How the text of its instance's id ends: 48 random bits.
+    pub id_end: String,
+    /// Its name within the instance.
+    pub volume: String,
+    pub created_at: Millis,
 }
 
 /// A two-way byte stream to a port of a container.
@@ -356,4 +369,8 @@ pub trait Runtime: Send + Sync + 'static {
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()>;
+
+    /// The last call, when the server stops: ends what still runs inside containers on our behalf and lets go of the
+    /// engine. Containers go on.
+    async fn close(&self) {}
 }

@@ -12,7 +12,7 @@ use ryokan_model::Clock as _;
 use ryokan_store::{Options, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::compose::{self, Overrides, Server, open_seal, store_url};
+use crate::compose::{self, Adjustable, Overrides, Server, open_seal, store_url};
 use crate::config::Config;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::{self, LogFilter};
@@ -152,7 +152,7 @@ async fn serve(
     let mut server = Server::build(&config, Overrides::default()).await?;
     announce(&mut server, &config)?;
     let shutdown = Shutdown::default();
-    let app = server.app().clone();
+    let adjustable = server.adjustable();
     let running = server.run(shutdown.clone());
     tokio::pin!(running);
     let mut stop = signal(SignalKind::terminate())?;
@@ -163,7 +163,7 @@ async fn serve(
             drained = &mut running => break drained,
             _ = stop.recv() => escalate(&shutdown),
             _ = interrupt.recv() => escalate(&shutdown),
-            _ = hangup.recv() => reload_config(&reload, &app, &filter),
+            _ = hangup.recv() => reload_config(&reload, &adjustable, &filter),
         }
     };
     tracing::info!(drained, "stopped");
@@ -179,10 +179,10 @@ fn escalate(shutdown: &Shutdown) {
 }
 
 /// What may change while the server runs: limits and the log's filter. The rest is said to need a restart.
-fn reload_config(load: &impl Fn() -> anyhow::Result<Config>, app: &ryokan_app::App, filter: &LogFilter) {
+fn reload_config(load: &impl Fn() -> anyhow::Result<Config>, running: &Adjustable, filter: &LogFilter) {
     match load().and_then(|config| filter.set(&config.log.filter).map(|()| config)) {
         Ok(config) => {
-            app.set_limits(config.limits());
+            running.apply(&config);
             tracing::info!(
                 "the configuration was read again: limits and the log's filter are in force, everything else needs a restart"
             );

@@ -1,7 +1,6 @@
 //! The composition root: builds everything from a configuration. Nothing runs when this is done but the store's own
 //! threads; `lifecycle` runs it.
 
-use std::num::NonZeroU32;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::{self, Context};
+use crate::http::{self, Context, RateLimiter};
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
 
 /// A server that is ready to run.
 pub struct Server {
     pub(crate) app: Arc<App>,
+    pub(crate) rate: Arc<RateLimiter>,
     pub(crate) gateway: Gateway,
     pub(crate) routes: Arc<RouteTable>,
     /// One for each core, on the same address.
@@ -38,6 +38,20 @@ pub struct Server {
     pub(crate) cli_file: PathBuf,
     /// Held while the server lives: two servers on one folder would each believe that they lead.
     pub(crate) _lock: std::fs::File,
+}
+
+/// A running server's limits.
+pub struct Adjustable {
+    app: Arc<App>,
+    rate: Arc<RateLimiter>,
+}
+
+impl Adjustable {
+    /// Puts the configuration's limits in force; the rest of it needs a restart.
+    pub fn apply(&self, config: &Config) {
+        self.app.set_limits(config.limits());
+        self.rate.set(config.requests_per_second());
+    }
 }
 
 /// What tests replace.
@@ -97,6 +111,7 @@ impl Server {
             public_url: public_url.clone(),
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
+            retention: config.retention.settings(),
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
@@ -104,7 +119,7 @@ impl Server {
         let first_start = app.first_start().await?;
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
-        let rate = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let rate = Arc::new(RateLimiter::new(config.requests_per_second()));
         let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
         let context = Context {
             app: app.clone(),
@@ -114,11 +129,13 @@ impl Server {
             started_at: app.clock.now().0,
             stop: stop.clone(),
             writes: writes.clone(),
-            rate: Arc::new(http::rate_limiter(rate)),
+            rate: rate.clone(),
+            readiness: Arc::default(),
         };
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),
             control_plane: Arc::new(Api {
+                app: app.clone(),
                 router: http::router(context),
                 runtime: tokio::runtime::Handle::current(),
                 requests: TaskTracker::new(),
@@ -131,6 +148,7 @@ impl Server {
             limits: Limits::default(),
         });
         Ok(Self {
+            rate,
             app,
             gateway,
             routes,
@@ -151,6 +169,11 @@ impl Server {
 
     pub fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// What may change while it runs.
+    pub fn adjustable(&self) -> Adjustable {
+        Adjustable { app: self.app.clone(), rate: self.rate.clone() }
     }
 
     /// What the first start made, once.

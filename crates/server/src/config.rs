@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
+
+use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +21,7 @@ pub struct Config {
     pub secrets: Secrets,
     pub engine: Engine,
     pub limits: LimitsSection,
+    pub retention: RetentionSection,
     pub log: Log,
 }
 
@@ -152,6 +156,9 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
     ("RYOKAN_REQUESTS_PER_SECOND", "limits.requests_per_second", None),
+    ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
+    ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
+    ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -266,6 +273,9 @@ impl Config {
         if self.limits.requests_per_second == 0 {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
+        if let Some(key) = self.retention.too_short() {
+            return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
+        }
         Ok(())
     }
 
@@ -285,8 +295,13 @@ impl Config {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
+            "retention": self.retention,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
+    }
+
+    pub fn requests_per_second(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.limits.requests_per_second).unwrap_or(NonZeroU32::MIN)
     }
 
     pub fn limits(&self) -> ryokan_app::Limits {
@@ -366,10 +381,21 @@ mod tests {
             ("", &[("RYOKAN_ADMIN_SECRET", "short")], "admin_secret"),
             ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
             ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
+            ("[retention]\nevents = \"5m\"", &[], "retention.events"),
+            ("[retention]\ndead_jobs = \"ages\"", &[], "forever"),
         ] {
             let error = parse(file, environment).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn what_has_happened_is_kept_for_a_time_or_for_ever() {
+        let config = parse("[retention]\nevents = \"forever\"", &[("RYOKAN_RETENTION_DEAD_JOBS", "7d")]);
+        let kept = config.unwrap().retention.settings();
+        assert_eq!((kept.events, kept.dead_jobs), (None, Some(std::time::Duration::from_hours(7 * 24))));
+        let default = parse("", &[]).unwrap();
+        assert_eq!(default.redacted()["retention"]["events"], "90d");
     }
 
     #[test]

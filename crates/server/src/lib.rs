@@ -9,6 +9,7 @@ pub mod config;
 mod http;
 pub mod lifecycle;
 mod ports;
+pub mod retention;
 mod telemetry;
 
 pub use http::openapi;

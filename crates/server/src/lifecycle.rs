@@ -12,6 +12,9 @@ use tokio_util::task::TaskTracker;
 use crate::compose::Server;
 use crate::ports::{keep_identity, keep_routes};
 
+/// How long the engine may take to let go of us.
+const ENGINE: Duration = Duration::from_secs(5);
+
 /// The two steps of a stop.
 #[derive(Clone, Default)]
 pub struct Shutdown {
@@ -60,6 +63,10 @@ impl Server {
             leave.cancel();
             background.close();
             let _ = tokio::time::timeout(Duration::from_secs(5), background.wait()).await;
+        }
+        // Nobody asks the engine any more; commands that clients ran inside containers are ended.
+        if tokio::time::timeout(ENGINE, self.app.runtime.close()).await.is_err() {
+            tracing::warn!("the container engine does not answer; what ran inside containers may run on");
         }
         self.app.store.close().await;
         soft

@@ -1,24 +1,26 @@
 //! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
-use ryokan_app::App;
-use ryokan_app::instances::routes::{RouteMemory, RouteSource};
+use ryokan_app::background::{Report, Simple};
+use ryokan_app::instances::routes::{RouteMemory, RouteSource, RouteSources};
+use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
 use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
     Verdict,
 };
+use ryokan_model::ProjectId;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
-use ryokan_model::{ProjectId, SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -28,12 +30,25 @@ use tower::ServiceExt as _;
 /// The gateway runs on threads of its own, one a core; what the API does is handed to the main runtime, so that a heavy
 /// request never holds up an agent's.
 pub(crate) struct Api {
+    pub(crate) app: Arc<App>,
     pub(crate) router: axum::Router,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: TaskTracker,
 }
 
 impl ControlPlane for Api {
+    fn use_ticket(&self, nonce: [u8; 16]) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            match self.app.use_ticket(nonce).await {
+                Ok(first) => first,
+                Err(error) => {
+                    tracing::warn!(error = %error, "a ticket cannot be used up; refused");
+                    false
+                }
+            }
+        })
+    }
+
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
         let router = self.router.clone();
         let answer = async move {
@@ -68,11 +83,8 @@ struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, tokio::task::JoinError>;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
     }
 }
 
@@ -90,35 +102,39 @@ impl Credentials {
         let Some(caller) = caller else { return Verdict::NotAuthenticated };
         let Ok(project) = route.owner_hint.parse::<ProjectId>() else { return Verdict::Unknown };
         match caller.may(Scope::Read, project) {
-            Ok(()) => Verdict::Allowed { user: caller.login },
+            Ok(()) => Verdict::Allowed { user: caller.login, credential: caller.credential },
             Err(_) => Verdict::Unknown,
         }
     }
 }
 
 impl Authenticator for Credentials {
-    fn bearer(&self, token: &str, route: &Route) -> Verdict {
-        Self::judge(self.0.bearer(token, ""), route)
+    fn bearer(&self, token: &str, address: IpAddr, route: &Route) -> Verdict {
+        Self::judge(self.0.bearer(token, &address.to_string()), route)
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        match self.0.refuse_bearer(token, &address.to_string()) {
+            Err(Error::TooManyRequests { retry_after, .. }) => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        self.0.is_admin_secret(text)
     }
 
     fn agent_session(&self, user: &str, session: &str, route: &Route) -> Verdict {
-        let (Ok(id), Ok(session), Ok(project)) =
-            (user.parse::<UserId>(), session.parse::<SessionId>(), route.owner_hint.parse())
-        else {
-            return Verdict::NotAuthenticated;
-        };
-        let snapshot = self.0.identity();
-        if !snapshot.session_is_live(session) {
-            return Verdict::NotAuthenticated;
-        }
-        match snapshot.login(id) {
-            Some(login) if snapshot.user_may_read(id, project) => Verdict::Allowed { user: login },
-            _ => Verdict::Unknown,
-        }
+        let caller = self.0.renewed(&format!("session:{session}"));
+        Self::judge(caller.filter(|caller| caller.user.to_string() == user), route)
     }
 
     fn dashboard_session(&self, cookie: &str, route: &Route) -> Verdict {
         Self::judge(self.0.authenticate_session(cookie, "").map(|(caller, _)| caller), route)
+    }
+
+    fn is_still_good(&self, credential: &str, route: &Route) -> bool {
+        matches!(Self::judge(self.0.renewed(credential), route), Verdict::Allowed { .. })
     }
 }
 
@@ -148,16 +164,25 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
     const EVERY: Duration = Duration::from_secs(10);
     let mut changes = app.store.subscribe();
     let memory = Arc::new(RouteMemory::default());
+    let report = Report::new("routes");
     loop {
-        match app.route_sources(&memory).await {
-            Ok(sources) => {
+        let started = app.clock.now();
+        let outcome = match app.route_sources(&memory).await {
+            Ok(RouteSources { sources, left_out }) => {
                 let versions = sources.iter().map(|s| (s.row.id, s.row.version)).collect();
                 table.store(snapshot(&app.settings.zone, sources));
                 app.served.send_replace(versions);
+                Ok(i64::try_from(left_out).unwrap_or(i64::MAX))
             }
             Err(error) => {
                 tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
+                Err(error)
             }
+        };
+        // A database that hangs must not hold up the stop.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = report.finished(&app, started, outcome) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -169,22 +194,14 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
 
 /// Keeps callers' snapshot fresh when another server has changed credentials.
 pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
-    const EVERY: Duration = Duration::from_secs(30);
-    let mut changes = app.store.subscribe();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            change = changes.next() => match change {
-                Some(change) if ["users", "tokens", "sessions", "projects"].iter().any(|t| change.concerns(t)) => {}
-                Some(_) => continue,
-                None => return,
-            },
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        if let Err(error) = app.refresh_identity().await {
-            tracing::warn!(error = %error, "credentials cannot be refreshed; the last ones are used");
-        }
-    }
+    let reconciler = Simple {
+        name: "identity",
+        topics: &["users", "tokens", "sessions", "projects"],
+        every: Duration::from_secs(30),
+        // Nothing is ever left over: a snapshot is read whole or not at all.
+        once: |app| Box::pin(async move { app.refresh_identity().await.map(|()| 0) }),
+    };
+    reconciler.run(app, stop).await;
 }
 
 fn snapshot(zone: &str, sources: Vec<RouteSource>) -> Snapshot {

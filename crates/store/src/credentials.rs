@@ -82,18 +82,22 @@ impl Tx<'_> {
         self.query_opt("SELECT * FROM tokens WHERE hash = $1", params![hash])?.as_ref().map(token).transpose()
     }
 
-    /// The user's tokens, or everybody's; oldest first, after the token `after`.
-    pub fn tokens(&mut self, user: Option<UserId>, after: &str, limit: u32) -> Result<Vec<Token>> {
-        let rows = match user {
-            Some(user) => self.query(
-                "SELECT * FROM tokens WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-                params![user.to_string(), after, limit],
-            ),
-            None => {
-                self.query("SELECT * FROM tokens WHERE id > $1 ORDER BY id LIMIT $2", params![after, limit])
-            }
-        }?;
-        rows.iter().map(token).collect()
+    /// The user's tokens, or everybody's, of one project or of all; oldest first, after the token `after`.
+    pub fn tokens(
+        &mut self,
+        user: Option<UserId>,
+        project: Option<ProjectId>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Token>> {
+        self.query(
+            "SELECT * FROM tokens WHERE (CAST($1 AS TEXT) IS NULL OR user_id = $1)
+                AND (CAST($2 AS TEXT) IS NULL OR project_id = $2) AND id > $3 ORDER BY id LIMIT $4",
+            params![user.map(|u| u.to_string()), project.map(|p| p.to_string()), after, limit],
+        )?
+        .iter()
+        .map(token)
+        .collect()
     }
 
     /// Whether there was one.
@@ -149,6 +153,13 @@ impl Tx<'_> {
         .map(drop)
     }
 
+    /// Until when the link is good, unless it was used.
+    pub fn login_link_expiry(&mut self, hash: &str) -> Result<Option<Millis>> {
+        self.query_opt("SELECT expires_at FROM login_links WHERE hash = $1", params![hash])?
+            .map(|row| row.int("expires_at").map(Millis))
+            .transpose()
+    }
+
     /// Uses the link up; whose it was, when it was still good.
     pub fn take_login_link(&mut self, hash: &str, now: Millis) -> Result<Option<UserId>> {
         let row = self.query_opt(
@@ -162,33 +173,6 @@ impl Tx<'_> {
     pub fn purge_credentials(&mut self, now: Millis) -> Result<u64> {
         let links = self.execute("DELETE FROM login_links WHERE expires_at <= $1", params![now.0])?;
         let sessions = self.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now.0])?;
-        let day_ago = now.0 - 24 * 3600 * 1000;
-        let keys = self.execute("DELETE FROM idempotency WHERE created_at <= $1", params![day_ago])?;
-        Ok(links + sessions + keys)
-    }
-
-    /// Remembers which thing a request with this key made. `Ok(None)` when the key is new, else the hash of the
-    /// request that first used it and the id of what it made.
-    pub fn claim_idempotency_key(
-        &mut self,
-        user: UserId,
-        key: &str,
-        request_hash: &str,
-        subject_id: &str,
-        now: Millis,
-    ) -> Result<Option<(String, String)>> {
-        let inserted = self.execute(
-            "INSERT INTO idempotency (user_id, key, request_hash, subject_id, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (user_id, key) DO NOTHING",
-            params![user.to_string(), key, request_hash, subject_id, now.0],
-        )?;
-        if inserted > 0 {
-            return Ok(None);
-        }
-        let row = self.query_one(
-            "SELECT request_hash, subject_id FROM idempotency WHERE user_id = $1 AND key = $2",
-            params![user.to_string(), key],
-        )?;
-        Ok(Some((row.text("request_hash")?, row.text("subject_id")?)))
+        Ok(links + sessions + self.purge_idempotency_keys(now)?)
     }
 }

@@ -5,7 +5,8 @@
 //! of their order. So appends wait until the end of the transaction, where the writer first shows, by a shared lock
 //! that ends with its commit, below which number it will not write; a reader looks at these locks before it takes
 //! its snapshot and trusts numbers only as far. Neither waits for the other, and commits stay concurrent. Numbers may
-//! be missing (rollbacks), never late. Triggers refuse any change.
+//! be missing (rollbacks), never late. Triggers refuse any change, but for the oldest events that are
+//! purged behind a horizon.
 
 use serde_json::{Value as Json, json};
 
@@ -92,6 +93,8 @@ pub struct EventFilter {
     pub projects: Option<Vec<String>>,
     /// Of these kinds only.
     pub kinds: Option<Vec<String>>,
+    /// Of kinds that begin so only.
+    pub kind_prefix: Option<String>,
     /// About the subject with this id only.
     pub subject_id: Option<String>,
 }
@@ -118,7 +121,8 @@ macro_rules! matching {
     () => {
         "(CAST($3 AS TEXT) IS NULL OR project IN (SELECT value FROM json_each(CAST($3 AS TEXT))))
          AND (CAST($4 AS TEXT) IS NULL OR kind IN (SELECT value FROM json_each(CAST($4 AS TEXT))))
-         AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)"
+         AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)
+         AND (CAST($6 AS TEXT) IS NULL OR substr(kind, 1, length(CAST($6 AS TEXT))) = $6)"
     };
 }
 
@@ -139,7 +143,7 @@ impl Tx<'_> {
             columns!(),
             " FROM events WHERE seq > $1 AND seq <= $2 AND ",
             matching!(),
-            " ORDER BY seq LIMIT $6"
+            " ORDER BY seq LIMIT $7"
         );
         let events = self.select_events(sql, after, settled, filter, limit)?;
         let full = events.len() >= limit as usize;
@@ -159,7 +163,7 @@ impl Tx<'_> {
             columns!(),
             " FROM events WHERE seq > $1 AND seq < $2 AND ",
             matching!(),
-            " ORDER BY seq DESC LIMIT $6"
+            " ORDER BY seq DESC LIMIT $7"
         );
         self.select_events(sql, 0, before, filter, limit)
     }
@@ -168,6 +172,24 @@ impl Tx<'_> {
     /// before other statements.
     pub fn latest_event_seq(&mut self) -> Result<i64> {
         Ok(self.event_bound()?.0)
+    }
+
+    /// Deletes events older than `before_ms`, from the first on, up to `limit`; the number deleted. It stops at the
+    /// first one that is younger, whatever comes behind it. A reader's place in the log stays good.
+    pub fn purge_events(&mut self, before_ms: i64, limit: u32) -> Result<u64> {
+        let row = self.query_one(
+            "SELECT min(CASE WHEN at >= $1 THEN seq END) AS young, max(seq) AS last
+             FROM (SELECT seq, at FROM events ORDER BY seq LIMIT $2) AS oldest",
+            params![before_ms, limit],
+        )?;
+        let horizon = match (row.opt_int("young")?, row.opt_int("last")?) {
+            (Some(young), _) => young - 1,
+            (None, Some(last)) => last,
+            (None, None) => return Ok(0),
+        };
+        // Never back: the triggers would refuse it, and there is nothing to delete then.
+        self.execute("UPDATE event_horizon SET seq = $1 WHERE seq < $1", params![horizon])?;
+        self.execute("DELETE FROM events WHERE seq <= $1", params![horizon])
     }
 
     /// Up to which number the log is settled, and the last number given.
@@ -201,7 +223,8 @@ impl Tx<'_> {
     ) -> Result<Vec<LoggedEvent>> {
         let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| json!(list).to_string());
         let (projects, kinds) = (list(&filter.projects), list(&filter.kinds));
-        let rows = self.query(sql, params![low, high, projects, kinds, &filter.subject_id, limit])?;
+        let (subject, prefix) = (&filter.subject_id, &filter.kind_prefix);
+        let rows = self.query(sql, params![low, high, projects, kinds, subject, prefix, limit])?;
         rows.iter().map(logged).collect()
     }
 

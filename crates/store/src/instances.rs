@@ -20,6 +20,13 @@ pub struct Previous {
     pub image_digest: Option<String>,
 }
 
+/// What is remembered of a deleted instance for the sake of its volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tombstone {
+    pub keep_volumes: bool,
+    pub deleted_at: Millis,
+}
+
 /// One instance. `version` grows with every write and guards against lost updates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -258,10 +265,14 @@ impl Tx<'_> {
     }
 
     /// Deleted instances, with whether their volumes are to be kept.
-    pub fn tombstones(&mut self) -> Result<BTreeMap<InstanceId, bool>> {
-        let rows =
-            self.query("SELECT id, keep_volumes FROM instances WHERE deleted_at IS NOT NULL", params![])?;
-        rows.iter().map(|row| Ok((row.parse("id")?, row.bool("keep_volumes")?))).collect()
+    pub fn tombstones(&mut self) -> Result<BTreeMap<InstanceId, Tombstone>> {
+        let sql = "SELECT id, keep_volumes, deleted_at FROM instances WHERE deleted_at IS NOT NULL";
+        let rows = self.query(sql, params![])?;
+        let tombstone = |row: &Row| {
+            let deleted_at = Millis(row.int("deleted_at")?);
+            Ok((row.parse("id")?, Tombstone { keep_volumes: row.bool("keep_volumes")?, deleted_at }))
+        };
+        rows.iter().map(tombstone).collect()
     }
 
     /// Forgets tombstones older than `before`.

@@ -29,7 +29,8 @@ macro_rules! migration {
 }
 
 /// All steps in order; the number in the name is the place in the list.
-const MIGRATIONS: &[Migration] = &[migration!("0001_engine"), migration!("0002_nouns")];
+const MIGRATIONS: &[Migration] =
+    &[migration!("0001_engine"), migration!("0002_nouns"), migration!("0003_retention")];
 
 /// Applies what is missing. On an error nothing is changed.
 pub(crate) fn migrate(mut engine: Engine<'_>) -> Result<()> {

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::rand_core::RngCore;
 use chacha20poly1305::aead::{Aead, KeyInit, OsRng, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
 use ryokan_model::Secret;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -100,6 +101,20 @@ impl Key {
         Zeroizing::new(hex::encode(*self.bytes))
     }
 
+    /// HMAC-SHA256 of `text`, in hexadecimal, under a key made from this one for `purpose` alone.
+    fn fingerprint(&self, purpose: &str, text: &[u8]) -> String {
+        let mac = |key: &[u8], text: &[u8]| {
+            let mac =
+                <Hmac<Sha256> as hmac::Mac>::new_from_slice(key).expect("HMAC takes keys of any length");
+            mac.chain_update(text).finalize().into_bytes()
+        };
+        let derived = Zeroizing::new(<[u8; 32]>::from(mac(
+            &*self.bytes,
+            &place(&Scope::new("fingerprint", ""), purpose),
+        )));
+        hex::encode(mac(&*derived, text))
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new((&*self.bytes).into())
     }
@@ -162,6 +177,12 @@ impl Seal {
     /// The id of the key that seals.
     pub fn current(&self) -> KeyId {
         self.keys()[0].id
+    }
+
+    /// Keyed fingerprints of `text`, one for each key of the ring, the sealing one's first: what was stored under a
+    /// key before a rotation is known again while the ring holds that key. They tell nothing to whoever has none.
+    pub fn fingerprints(&self, purpose: &str, text: &[u8]) -> Vec<String> {
+        self.keys().iter().map(|key| key.fingerprint(purpose, text)).collect()
     }
 
     /// Encrypts `text` for its place.

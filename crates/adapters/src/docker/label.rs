@@ -39,8 +39,22 @@ pub(super) fn network_name(server: ServerId, project: ProjectId) -> String {
     format!("{}-{}", prefix(server), short(&project))
 }
 
+pub(super) fn volume_prefix(server: ServerId) -> String {
+    format!("{}-", prefix(server))
+}
+
 pub(super) fn volume_name(server: ServerId, instance: InstanceId, volume: &str) -> String {
     format!("{}-{}-{volume}", prefix(server), short(&instance))
+}
+
+/// The instance's part and the volume's own name in a name that [`volume_name`] makes for this server; `None` for any
+/// other name.
+pub(super) fn read_volume_name(server: ServerId, name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix(&volume_prefix(server))?;
+    let (end, volume) = rest.split_at_checked(12)?;
+    let volume = volume.strip_prefix('-')?;
+    let digits = end.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (digits && ryokan_model::spec::is_volume_name(volume)).then_some((end, volume))
 }
 
 pub(super) fn of_project(server: ServerId, project: ProjectId) -> Labels {
@@ -98,5 +112,34 @@ pub(super) const fn reach_text(reach: Reach) -> &'static str {
     match reach {
         Reach::Bridge => "bridge",
         Reach::Loopback => "loopback",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_make_are_read() {
+        let id: InstanceId = "0198f3a1-7c2b-7def-8123-456789abcdef".parse().unwrap();
+        let server = ServerId(id.0);
+        let name = volume_name(server, id, "my-data");
+        assert_eq!(name, "ryokan-cdef-456789abcdef-my-data");
+        assert_eq!(read_volume_name(server, &name), Some(("456789abcdef", "my-data")));
+        for other in [
+            "ryokan-cdee-456789abcdef-my-data",
+            "ryokan-cdef-456789abcdeg-my-data",
+            "ryokan-cdef-456789ABCDEF-my-data",
+            "ryokan-cdef-456789abcdef",
+            "ryokan-cdef-456789abcdef-",
+            "ryokan-cdef-456789abcdef-My_data",
+            "ryokan-cdef-456789abcdé-x",
+            "my-ryokan-cdef-456789abcdef-my-data",
+            "ryokan-cdef-456789abcdef0-my-data",
+            "ryokan-cdef-data",
+            "",
+        ] {
+            assert_eq!(read_volume_name(server, other), None, "{other}");
+        }
     }
 }

@@ -118,14 +118,6 @@ impl Docker {
             options,
         })))
     }
-
-    /// Ends what commands still run inside containers on our behalf, and waits for all connections. The containers
-    /// go on.
-    pub async fn close(&self) {
-        self.0.ending.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-    }
 }
 
 /// One lock for each instance and project that is being changed.
@@ -182,6 +174,7 @@ impl Runtime for Docker {
     async fn holdings(&self) -> Result<Holdings> {
         Ok(Holdings {
             volumes: self.0.instances_with_volumes().await?,
+            torn: self.0.torn_volumes().await?,
             networks: self.0.projects_with_networks().await?,
         })
     }
@@ -236,5 +229,11 @@ impl Runtime for Docker {
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()> {
         self.0.write_file(instance, path, mode, size, content).await
+    }
+
+    async fn close(&self) {
+        self.0.ending.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
+use ryokan_ports::crash;
 use ryokan_ports::runtime::{Observed, Phase, Result, RuntimeError, Workload};
 
 use tokio::time::Instant;
@@ -61,8 +62,11 @@ impl Inner {
             },
         };
         for stale in current.chain(older) {
+            crash::point("replace.made");
             self.stop_container(&stale.id, workload.spec.stop_grace.duration()).await?;
+            crash::point("replace.stopped");
             self.remove_container(&stale.id).await?;
+            crash::point("replace.removed");
         }
         self.start(workload, &container).await
     }

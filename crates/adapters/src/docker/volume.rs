@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, Volume, VolumeCreateRequest};
 use bollard::query_parameters::{CreateContainerOptions, ListVolumesOptions, RemoveVolumeOptions};
 use bytes::Bytes;
 use ryokan_model::InstanceId;
-use ryokan_ports::runtime::{Result, RuntimeError, Workload};
+use ryokan_ports::runtime::{Result, RuntimeError, TornVolume, Workload};
 
 use super::archive::{self, Kind};
+use super::container::millis;
 use super::owner::Owner;
 use super::{Inner, label};
 
@@ -118,13 +119,37 @@ impl Inner {
 
     /// Volumes with an instance's name that lost their labels to a dying engine.
     async fn unlabelled_volumes(&self, instance: InstanceId) -> Result<Vec<String>> {
-        let prefix = label::volume_name(self.server, instance, "");
+        let named = self.named_volumes(label::volume_name(self.server, instance, "")).await?;
+        Ok(named.into_iter().map(|v| v.name).collect())
+    }
+
+    /// Volumes without labels whose names begin so.
+    async fn named_volumes(&self, prefix: String) -> Result<Vec<Volume>> {
         let filters = HashMap::from([("name".to_owned(), vec![prefix.clone()])]);
         let api = self.link.api().await?;
         let options = ListVolumesOptions { filters: Some(filters) };
         let listed = self.link.call("volumes", api.list_volumes(Some(options))).await?;
         let listed = listed.volumes.unwrap_or_default().into_iter();
-        Ok(listed.filter(|v| v.labels.is_empty() && v.name.starts_with(&prefix)).map(|v| v.name).collect())
+        let torn = |v: &Volume| {
+            v.labels.is_empty()
+                && v.options.is_empty()
+                && v.driver == "local"
+                && v.name.starts_with(&prefix)
+                && label::read_volume_name(self.server, &v.name).is_some()
+        };
+        Ok(listed.filter(torn).collect())
+    }
+
+    /// Volumes that look like ours by their name alone. Whoever gave one a label, a driver of its own or options did
+    /// not have it from us.
+    pub(super) async fn torn_volumes(&self) -> Result<Vec<TornVolume>> {
+        let listed = self.named_volumes(label::volume_prefix(self.server)).await?;
+        let torn = |v: &Volume| {
+            let (end, volume) = label::read_volume_name(self.server, &v.name)?;
+            let created_at = Some(millis(v.created_at.as_deref())).filter(|at| at.0 > 0)?;
+            Some(TornVolume { id_end: end.to_owned(), volume: volume.to_owned(), created_at })
+        };
+        Ok(listed.iter().filter_map(torn).collect())
     }
 
     pub(super) async fn instances_with_volumes(&self) -> Result<Vec<InstanceId>> {

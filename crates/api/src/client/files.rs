@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, Take};
 use super::connection::Client;
 use super::error::ClientError;
 use crate::Page;
-use crate::instance::{FileEntry, FileQuery};
+use crate::instance::{FileEntry, ReadFileQuery, WriteFileQuery};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -32,14 +32,14 @@ impl Download {
 impl Client {
     /// A folder's content, or the one entry of a file.
     pub async fn list_files(&self, name: &str, path: &str) -> Result<Vec<FileEntry>, ClientError> {
-        let query = FileQuery { path: path.to_owned(), list: true, mode: None };
+        let query = ReadFileQuery { path: path.to_owned(), list: true };
         let page: Page<FileEntry> = self.get(&["v1", "instances", name, "files"], &query).await?;
         Ok(page.items)
     }
 
     /// A file's content. A folder is refused by the server.
     pub async fn download(&self, name: &str, path: &str) -> Result<Download, ClientError> {
-        let query = FileQuery { path: path.to_owned(), list: false, mode: None };
+        let query = ReadFileQuery { path: path.to_owned(), list: false };
         let url = self.url(&["v1", "instances", name, "files"], &query)?;
         let request = self.request(Method::GET, url).header("accept", "application/octet-stream");
         let response = self.open(request).await?;
@@ -57,7 +57,7 @@ impl Client {
         length: u64,
         progress: impl FnMut(u64) + Send + 'static,
     ) -> Result<(), ClientError> {
-        let query = FileQuery { path: path.to_owned(), list: false, mode };
+        let query = WriteFileQuery { path: path.to_owned(), mode };
         let url = self.url(&["v1", "instances", name, "files"], &query)?;
         let source = Source { file: file.take(length), left: length, done: 0, progress };
         let body = Body::wrap_stream(futures_util::stream::try_unfold(source, Source::next));

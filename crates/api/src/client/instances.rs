@@ -123,4 +123,17 @@ impl Client {
     pub async fn template(&self, name: &str) -> Result<Template, ClientError> {
         self.get(&["v1", "templates", name], &()).await
     }
+
+    pub async fn create_template(&self, template: &Template) -> Result<Template, ClientError> {
+        self.create(&["v1", "templates"], template).await
+    }
+
+    /// Replaces the template of that name.
+    pub async fn update_template(&self, template: &Template) -> Result<Template, ClientError> {
+        self.send(Method::PUT, &["v1", "templates", template.name.as_str()], template).await
+    }
+
+    pub async fn delete_template(&self, name: &str) -> Result<(), ClientError> {
+        self.act(Method::DELETE, &["v1", "templates", name]).await
+    }
 }

@@ -5,15 +5,26 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::{Millis, ProjectId, SessionId, UserId};
+use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
 use ryokan_store::credentials::{Session, Token};
 use ryokan_store::users::User;
 use subtle::ConstantTimeEq;
 
-use super::fingerprint;
+use super::{TOKEN_PREFIX, fingerprint};
 use crate::{App, Error, Result};
+
+/// What wrong bearer tokens of an address count under. Apart from failed sign-ins: a program with an old token must not
+/// lock out the people at its address. Nor must it lock out the admin secret, which does not look like a token.
+fn guesses(token: &str, address: &str) -> String {
+    let kind = if token.starts_with(TOKEN_PREFIX) { "token" } else { "bearer" };
+    format!("{kind}:{address}")
+}
+
+/// How [`Caller::credential`] names the configured admin secret.
+const ADMIN_SECRET: &str = "admin-secret";
 
 /// Everything that a request's credential is checked against.
 #[derive(Default)]
@@ -21,8 +32,9 @@ pub struct Snapshot {
     users: HashMap<UserId, User>,
     projects: HashMap<UserId, BTreeSet<ProjectId>>,
     tokens: HashMap<String, Token>,
+    token_hashes: HashMap<TokenId, String>,
     sessions: HashMap<String, Session>,
-    live_sessions: BTreeSet<SessionId>,
+    session_hashes: HashMap<SessionId, String>,
 }
 
 impl Snapshot {
@@ -40,33 +52,27 @@ impl Snapshot {
         }
         let mut after = String::new();
         loop {
-            let page = tx.tokens(None, &after, 500)?;
+            let page = tx.tokens(None, None, &after, 500)?;
             let Some(last) = page.last() else { break };
             after = last.id.to_string();
+            snapshot.token_hashes.extend(page.iter().map(|t| (t.id, t.hash.clone())));
             snapshot.tokens.extend(page.into_iter().map(|t| (t.hash.clone(), t)));
         }
         for session in tx.live_sessions(now)? {
-            snapshot.live_sessions.insert(session.id);
+            snapshot.session_hashes.insert(session.id, session.hash.clone());
             snapshot.sessions.insert(session.hash.clone(), session);
         }
         Ok(snapshot)
     }
 
-    fn caller(
-        &self,
-        user: UserId,
-        scope: Scope,
-        only: Option<ProjectId>,
-        credential: String,
-        address: &str,
-    ) -> Option<Caller> {
+    fn caller(&self, user: UserId, scope: Scope, credential: String, address: &str) -> Option<Caller> {
         let user = self.users.get(&user).filter(|u| !u.disabled)?;
         Some(Caller {
             user: user.id,
             login: user.login.clone(),
             operator: user.operator,
             scope,
-            only_project: only,
+            only_project: None,
             projects: self.projects.get(&user.id).cloned().unwrap_or_default(),
             expires_at: None,
             credential,
@@ -75,20 +81,30 @@ impl Snapshot {
         })
     }
 
-    /// Whether the account may look at the project, for agents' cookies that outlive the request that made them.
-    pub fn user_may_read(&self, user: UserId, project: ProjectId) -> bool {
-        self.users.get(&user).is_some_and(|u| {
-            !u.disabled && (u.operator || self.projects.get(&user).is_some_and(|p| p.contains(&project)))
-        })
+    fn by_token(&self, token: &Token, address: &str, now: Millis) -> Option<Caller> {
+        if token.expires_at.is_some_and(|at| at <= now) {
+            return None;
+        }
+        let caller = self.caller(token.user, token.scope, format!("token:{}", token.id), address)?;
+        Some(Caller { only_project: token.project, expires_at: token.expires_at, ..caller })
+    }
+
+    fn by_session(&self, session: &Session, address: &str, now: Millis) -> Option<Caller> {
+        if session.expires_at <= now {
+            return None;
+        }
+        self.caller(session.user, Scope::Admin, format!("session:{}", session.id), address)
+    }
+
+    /// The configured admin secret acts for the first operator.
+    fn by_admin_secret(&self, address: &str) -> Option<Caller> {
+        let first = self.users.values().filter(|u| u.operator && !u.disabled).min_by_key(|u| u.id)?.id;
+        self.caller(first, Scope::Admin, ADMIN_SECRET.to_owned(), address)
     }
 
     /// The login of an account that may sign in.
     pub fn login(&self, user: UserId) -> Option<String> {
         self.users.get(&user).filter(|u| !u.disabled).map(|u| u.login.clone())
-    }
-
-    pub fn session_is_live(&self, session: SessionId) -> bool {
-        self.live_sessions.contains(&session)
     }
 }
 
@@ -105,27 +121,30 @@ impl App {
 
     /// The caller behind a bearer token, by the snapshot alone.
     pub fn bearer(&self, token: &str, address: &str) -> Option<Caller> {
-        let hash = fingerprint(token);
-        if let Some(admin) = &self.settings.admin_secret
-            && bool::from(fingerprint(admin.expose()).as_bytes().ct_eq(hash.as_bytes()))
-        {
-            return self.admin_caller(address);
+        if self.is_admin_secret(token) {
+            // People choose it, so that it may be short enough to guess: a locked address cannot even be right.
+            let locked = self.throttle.is_locked(&guesses(token, address), self.clock.as_ref());
+            return self.identity.load().by_admin_secret(address).filter(|_| !locked);
         }
+        let hash = fingerprint(token);
         let snapshot = self.identity.load();
         let found =
             snapshot.tokens.get(&hash).filter(|t| bool::from(t.hash.as_bytes().ct_eq(hash.as_bytes())))?;
-        if found.expires_at.is_some_and(|at| at <= self.clock.now()) {
-            return None;
-        }
-        let caller = snapshot.caller(
-            found.user,
-            found.scope,
-            found.project,
-            format!("token:{}", found.id),
-            address,
-        )?;
+        let caller = snapshot.by_token(found, address, self.clock.now())?;
         self.used_tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(found.id, self.clock.now());
-        Some(Caller { expires_at: found.expires_at, ..caller })
+        Some(caller)
+    }
+
+    /// Whether `text` is the configured admin secret, which nobody but us may see.
+    pub fn is_admin_secret(&self, text: &str) -> bool {
+        self.settings.admin_secret.as_ref().is_some_and(|admin| {
+            fingerprint(admin.expose()).as_bytes().ct_eq(fingerprint(text).as_bytes()).into()
+        })
+    }
+
+    /// Counts a bearer token that let nobody in against its address; an error while that is locked.
+    pub fn refuse_bearer(&self, token: &str, address: &str) -> Result<()> {
+        self.throttle.begin(&[&guesses(token, address)], self.clock.as_ref())
     }
 
     /// The caller of an API request with a bearer token. Guessing is throttled by address.
@@ -133,9 +152,7 @@ impl App {
         if let Some(caller) = self.bearer(token, address) {
             return Ok(caller);
         }
-        // Apart from failed sign-ins: a program with an old token must not lock out the people at its address.
-        let key = format!("bearer:{address}");
-        self.throttle.begin(&[&key], self.clock.as_ref())?;
+        self.refuse_bearer(token, address)?;
         let hash = fingerprint(token);
         // Known, but expired or its user disabled: looking again would change nothing.
         if self.identity.load().tokens.contains_key(&hash) {
@@ -146,7 +163,7 @@ impl App {
         if known.is_some() {
             self.refresh_identity().await?;
             if let Some(caller) = self.bearer(token, address) {
-                self.throttle.take_back(&key);
+                self.throttle.take_back(&guesses(token, address));
                 return Ok(caller);
             }
         }
@@ -159,18 +176,35 @@ impl App {
         let snapshot = self.identity.load();
         let session =
             snapshot.sessions.get(&hash).filter(|s| bool::from(s.hash.as_bytes().ct_eq(hash.as_bytes())))?;
-        if session.expires_at <= self.clock.now() {
-            return None;
-        }
-        let caller =
-            snapshot.caller(session.user, Scope::Admin, None, format!("session:{}", session.id), address)?;
-        Some((caller, session.id))
+        Some((snapshot.by_session(session, address, self.clock.now())?, session.id))
     }
 
-    /// The configured admin secret acts for the first operator.
-    fn admin_caller(&self, address: &str) -> Option<Caller> {
-        let snapshot = self.identity.load();
-        let first = snapshot.users.values().filter(|u| u.operator && !u.disabled).min_by_key(|u| u.id)?.id;
-        snapshot.caller(first, Scope::Admin, None, "admin-secret".to_owned(), address)
+    /// Whoever a credential stands for now, by its name in [`Caller::credential`].
+    pub fn renewed(&self, credential: &str) -> Option<Caller> {
+        let (snapshot, now) = (self.identity.load(), self.clock.now());
+        match credential.split_once(':') {
+            Some(("token", id)) => {
+                let hash = snapshot.token_hashes.get(&id.parse().ok()?)?;
+                snapshot.by_token(snapshot.tokens.get(hash)?, "", now)
+            }
+            Some(("session", id)) => {
+                let hash = snapshot.session_hashes.get(&id.parse().ok()?)?;
+                snapshot.by_session(snapshot.sessions.get(hash)?, "", now)
+            }
+            _ if credential == ADMIN_SECRET => snapshot.by_admin_secret(""),
+            _ => None,
+        }
+    }
+
+    /// Waits until the caller's credential is revoked, has expired, or has lost an operator's reach: what was opened with
+    /// it must then be cut. Looks once a second, by the snapshot.
+    pub async fn until_revoked(self: Arc<Self>, caller: Caller) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match self.renewed(&caller.credential) {
+                Some(now) if now.is_operator() || !caller.is_operator() => {}
+                _ => return,
+            }
+        }
     }
 }

@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use ryokan_model::permission::Caller;
-use ryokan_model::{Millis, Secret, SessionId, UserId};
+use ryokan_model::{Millis, Secret, SessionId};
 use ryokan_store::credentials::Session;
 use ryokan_store::users::User;
 use serde_json::json;
 
 use super::{fingerprint, password};
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const LINK_LIFETIME: Duration = Duration::from_mins(15);
+
+/// How a ticket stands among the one-time links. Those stand by their fingerprint, which has no `:`, so that no ticket
+/// ever opens what a link does.
+fn ticket_name(nonce: [u8; 16]) -> String {
+    format!("ticket:{:032x}", u128::from_be_bytes(nonce))
+}
 
 /// A new session; `secret` goes into the cookie and nowhere else.
 pub struct NewSession {
@@ -41,7 +48,17 @@ impl App {
                     (self.clock.now(), login.chars().take(80).collect::<String>(), address.to_owned());
                 self.store
                     .write(move |tx| {
-                        events::denied(tx, now, "session.refused", "session", "", &login, &address, json!({}))
+                        events::denied(
+                            tx,
+                            now,
+                            "session.refused",
+                            "session",
+                            "",
+                            &login,
+                            &address,
+                            None,
+                            json!({}),
+                        )
                     })
                     .await?;
                 Err(Error::Forbidden("login or password is wrong".into()))
@@ -124,21 +141,42 @@ impl App {
         self.refresh_identity().await
     }
 
+    /// The number of a new ticket, which takes a caller's session to an agent's host, once within `lifetime`.
+    pub async fn issue_ticket(&self, caller: &Caller, lifetime: Duration) -> Result<[u8; 16]> {
+        let (nonce, user) = (self.entropy.bytes(), caller.user);
+        let (name, until) = (ticket_name(nonce), self.clock.now().plus(lifetime));
+        self.store.write(move |tx| tx.insert_login_link(&name, user, until)).await?;
+        Ok(nonce)
+    }
+
+    /// Uses a ticket up; whether it was unused, on any server.
+    pub async fn use_ticket(&self, nonce: [u8; 16]) -> Result<bool> {
+        let (name, now) = (ticket_name(nonce), self.clock.now());
+        Ok(self.store.write(move |tx| tx.take_login_link(&name, now)).await?.is_some())
+    }
+
     /// A link that signs `user` in once; operators only.
-    pub async fn login_link(&self, caller: &Caller, user: &str) -> Result<(Secret, Millis)> {
+    pub async fn login_link(
+        &self,
+        caller: &Caller,
+        user: &str,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(Secret, Millis)> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
         let user = self.find_user(user).await?;
-        self.make_login_link(user.id, caller).await
-    }
-
-    async fn make_login_link(&self, user: UserId, caller: &Caller) -> Result<(Secret, Millis)> {
+        let (once, user) = (self.once(caller, key, "login_link", &user.id)?, user.id);
         let now = self.clock.now();
         let (link, expires_at) = (self.entropy.secret("ryl_"), now.plus(LINK_LIFETIME));
-        let (hash, caller) = (fingerprint(link.expose()), caller.clone());
+        let (hash, caller, seal) = (fingerprint(link.expose()), caller.clone(), self.seal.clone());
         self.store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &hash, now)? {
+                    let good_until = tx.login_link_expiry(&made)?.filter(|end| *end > now);
+                    return Ok((once.secret(tx, &seal)?, good_until.ok_or_else(idempotency::gone)?));
+                }
+                once.keep_secret(tx, &seal, &link, now)?;
                 tx.insert_login_link(&hash, user, expires_at)?;
                 events::by_caller(
                     tx,
@@ -150,9 +188,9 @@ impl App {
                     &user.to_string(),
                     "",
                     json!({}),
-                )
+                )?;
+                Ok((link, expires_at))
             })
-            .await?;
-        Ok((link, expires_at))
+            .await
     }
 }

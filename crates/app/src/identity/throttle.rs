@@ -64,6 +64,12 @@ impl Throttle {
         Ok(())
     }
 
+    /// Whether the key is locked now.
+    pub fn is_locked(&self, key: &str, clock: &dyn Clock) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.get(key).is_some_and(|f| f.until > clock.now())
+    }
+
     /// Takes back what [`Throttle::begin`] counted; earlier failures stand.
     pub fn take_back(&self, key: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -105,6 +111,7 @@ mod tests {
         throttle.begin(&["a"], &clock).unwrap();
         *clock.0.lock().unwrap() += 1_001;
         assert!(throttle.begin(&["a"], &clock).is_err(), "the second lock is longer");
+        assert!(throttle.is_locked("a", &clock) && !throttle.is_locked("b", &clock));
         throttle.succeeded("a");
         throttle.begin(&["a"], &clock).unwrap();
     }

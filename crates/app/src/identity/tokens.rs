@@ -7,7 +7,9 @@ use ryokan_store::credentials::Token;
 use serde_json::json;
 
 use super::{TOKEN_PREFIX, fingerprint};
-use crate::{App, Error, Result, events};
+use crate::idempotency::{self, IdempotencyKey};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result, events};
 
 pub struct NewToken {
     pub label: String,
@@ -20,8 +22,13 @@ pub struct NewToken {
 }
 
 impl App {
-    /// Returns the token's row and its secret, which is not stored.
-    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<(Token, Secret)> {
+    /// Returns the token's row and its secret, which is not stored; but sealed for a day when the request has a key.
+    pub async fn create_token(
+        &self,
+        caller: &Caller,
+        new: NewToken,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(Token, Secret)> {
         if new.label.trim().is_empty() || new.label.chars().count() > 100 {
             return Err(Error::invalid("label", "must have 1 to 100 characters"));
         }
@@ -45,6 +52,8 @@ impl App {
             (Some(project), _) => Some(self.find_project(caller, Scope::Read, project).await?.id),
             (None, only) => only,
         };
+        let asked = (new.label.trim(), new.scope, user, project, new.expires_in);
+        let once = self.once(caller, key, "create_token", &asked)?;
         let now = self.clock.now();
         let secret = self.entropy.secret(TOKEN_PREFIX);
         let token = Token {
@@ -62,15 +71,20 @@ impl App {
             },
             last_used_at: None,
         };
-        let (row, caller) = (token, caller.clone());
-        let token = self
+        let (row, caller, seal) = (token, caller.clone(), self.seal.clone());
+        let made = self
             .store
             .write(move |tx| {
                 // Revoked since the request was let in: then it makes nothing that would outlive it.
                 if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
                     tx.token(id)?.ok_or(Error::Unauthenticated)?;
                 }
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.token(id)).transpose()?.flatten();
+                    return Ok((made.ok_or_else(idempotency::gone)?, once.secret(tx, &seal)?));
+                }
                 tx.insert_token(&row)?;
+                once.keep_secret(tx, &seal, &secret, now)?;
                 let data = json!({"label": row.label, "scope": row.scope});
                 events::by_caller(
                     tx,
@@ -83,39 +97,25 @@ impl App {
                     &row.label,
                     data,
                 )?;
-                Ok::<_, Error>(row)
+                Ok::<_, Error>((row, secret))
             })
             .await?;
         self.refresh_identity().await?;
-        Ok((token, secret))
+        Ok(made)
     }
 
-    /// The caller's own tokens; an operator may ask for everybody's. A project's token sees only that project's.
+    /// The caller's own tokens, everybody's for an operator; oldest first, after the token `after`. A project's token
+    /// sees only that project's.
     pub async fn list_tokens(
         &self,
         caller: &Caller,
-        all: bool,
         after: Option<String>,
         limit: u32,
-    ) -> Result<Vec<Token>> {
-        let user = if all && caller.is_operator() { None } else { Some(caller.user) };
-        let (only, most) = (caller.only_project, limit as usize);
-        let mut after = after.unwrap_or_default();
-        let read = self.store.read(move |tx| {
-            let mut found = Vec::new();
-            loop {
-                let page = tx.tokens(user, &after, limit)?;
-                let Some(last) = page.last() else { break };
-                after = last.id.to_string();
-                found.extend(page.into_iter().filter(|t| only.is_none_or(|only| t.project == Some(only))));
-                if found.len() >= most {
-                    break;
-                }
-            }
-            found.truncate(most);
-            Ok::<_, ryokan_store::StoreError>(found)
-        });
-        Ok(read.await?)
+    ) -> Result<Page<Token>> {
+        let user = if caller.is_operator() { None } else { Some(caller.user) };
+        let (only, after) = (caller.only_project, after.unwrap_or_default());
+        let rows = self.store.read(move |tx| tx.tokens(user, only, &after, one_more(limit))).await?;
+        Ok(Page::cut(rows, limit, |token| token.id.to_string()))
     }
 
     /// Refused from the next request on.

@@ -6,7 +6,9 @@ use ryokan_store::users::User;
 use serde_json::json;
 
 use super::password;
-use crate::{App, Error, Result, events};
+use crate::idempotency::{self, IdempotencyKey};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result, events};
 
 #[derive(Default)]
 pub struct NewUser {
@@ -60,11 +62,18 @@ fn personal_name(login: &str, suffix: Option<[u8; 2]>) -> Name {
 }
 
 impl App {
-    pub async fn create_user(&self, caller: &Caller, new: NewUser) -> Result<User> {
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        new: NewUser,
+        key: Option<IdempotencyKey>,
+    ) -> Result<User> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
         validate_login(&new.login)?;
+        let asked = (&new.login, &new.name, new.password.as_ref().map(Secret::expose), new.operator);
+        let once = self.once(caller, key, "create_user", &asked)?;
         let password_hash = match new.password {
             Some(secret) => {
                 password::validate(secret.expose())?;
@@ -84,9 +93,14 @@ impl App {
         };
         let project = ProjectId::from_parts(now, self.entropy.bytes());
         let suffix: [u8; 2] = self.entropy.bytes();
-        let (row, caller) = (user.clone(), caller.clone());
-        self.store
+        let (row, caller) = (user, caller.clone());
+        let user = self
+            .store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.user(id)).transpose()?.flatten();
+                    return made.filter(|u| !u.login.starts_with("deleted:")).ok_or_else(idempotency::gone);
+                }
                 tx.insert_user(&row)?;
                 let plain = personal_name(&row.login, None);
                 let name = if tx.project_by_name(plain.as_str())?.is_some() {
@@ -105,7 +119,8 @@ impl App {
                     &row.id.to_string(),
                     &row.login,
                     json!({"operator": row.operator}),
-                )
+                )?;
+                Ok(row)
             })
             .await?;
         self.refresh_identity().await?;
@@ -134,26 +149,14 @@ impl App {
         Ok(user)
     }
 
-    pub async fn list_users(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Vec<User>> {
+    /// By login, after the login `after`.
+    pub async fn list_users(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Page<User>> {
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }
-        let (mut after, most) = (after.unwrap_or_default(), limit as usize);
-        let read = self.store.read(move |tx| {
-            let mut found = Vec::new();
-            loop {
-                let page = tx.users(&after, limit)?;
-                let Some(last) = page.last() else { break };
-                after.clone_from(&last.login);
-                found.extend(page.into_iter().filter(|u| !u.login.starts_with("deleted:")));
-                if found.len() >= most {
-                    break;
-                }
-            }
-            found.truncate(most);
-            Ok::<_, ryokan_store::StoreError>(found)
-        });
-        Ok(read.await?)
+        let after = after.unwrap_or_default();
+        let rows = self.store.read(move |tx| tx.users(&after, one_more(limit))).await?;
+        Ok(Page::cut(rows, limit, |user| user.login.clone()))
     }
 
     pub async fn update_user(

@@ -47,26 +47,7 @@ impl App {
         match outcome {
             Ok(observed) => self.adopt(row, &observed).await,
             // The image was removed from the engine since: fetch it again.
-            Err(RuntimeError::Image { .. }) if row.image_generation > 0 => {
-                let job_for = self.image_job_maker();
-                let generation = row.generation;
-                self.change_instance(row.id, move |tx, row, now| {
-                    if row.generation == generation && row.desired == Desired::Running {
-                        row.image_generation = 0;
-                        row.image_id = None;
-                        enter(
-                            row,
-                            State::Pending,
-                            Some("its image is gone from the engine; fetching it again".into()),
-                            now,
-                        )?;
-                        tx.enqueue_job(&job_for(row), now.0)?;
-                    }
-                    Ok(())
-                })
-                .await?;
-                Ok(())
-            }
+            Err(RuntimeError::Image { .. }) if row.image_generation > 0 => self.image_vanished(row).await,
             Err(error) if error.is_transient() => Err(error.into()),
             Err(error) => self.fail(row, error.to_string()).await,
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::InstanceSpec;
@@ -11,19 +10,12 @@ use ryokan_store::StoreError;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::identity::fingerprint;
-use crate::instances::secrets_of;
+use crate::idempotency::{self, IdempotencyKey, Once};
+use crate::instances::{fresh, secrets_of};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
 const NAME_TRIES: usize = 4;
-
-/// The client's name for one creation, so that asking twice makes one instance.
-pub struct IdempotencyKey {
-    pub key: String,
-    /// What was asked, when the request holds something that was made up on its way here.
-    pub asked: Option<String>,
-}
 
 impl App {
     /// Accepts an instance. It is `pending` when this returns; the reconciler does the rest. The same idempotency key
@@ -42,14 +34,8 @@ impl App {
             .may(Scope::Write, project.id)
             .map_err(|refused| Error::refused(refused, "project", project.name.as_str()))?;
         // Compared when the key is used again, so it must not depend on what the template says today.
-        let key = match key {
-            None => None,
-            Some(IdempotencyKey { key, asked: Some(asked) }) => Some((key, asked)),
-            Some(IdempotencyKey { key, asked: None }) => {
-                Some((key, serde_json::to_string(&request).map_err(|e| Error::Internal(e.into()))?))
-            }
-        };
-        let key = key.map(|(key, asked)| (key, fingerprint(&format!("{} {asked}", project.id))));
+        let asked = key.as_ref().is_none_or(|key| key.asked.is_none()).then_some(&request);
+        let once = self.once(caller, key, "create_instance", &(project.id, asked))?;
         let template_name =
             request.template.take().map_or_else(|| "custom".to_owned(), |name| name.to_string());
         let template = self.get_template(&template_name).await.map_err(|e| match e {
@@ -70,36 +56,11 @@ impl App {
         for attempt in 0..NAME_TRIES {
             let name = wanted_name.clone().unwrap_or_else(|| Name::generated(self.entropy.bytes()));
             let row = Instance {
-                id,
-                project: project.id,
                 project_name: project.name.to_string(),
-                name,
                 template: template.name.to_string(),
-                spec: spec.clone(),
-                desired: Desired::Running,
-                state: State::Pending,
-                since: now,
-                message: None,
-                generation: 1,
-                image_generation: 0,
-                image_id: None,
-                image_digest: None,
-                restart_wanted: 0,
-                restart_done: 0,
-                crashes: 0,
-                exit_code: None,
-                previous: None,
-                given_up: None,
-                retry_at: None,
-                endpoints: BTreeMap::new(),
-                reach: None,
-                keep_volumes: false,
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                deleted_at: None,
+                ..fresh(id, project.id, name, spec.clone(), now)
             };
-            match self.insert(caller, row, &secrets, key.clone()).await {
+            match self.insert(caller, row, &secrets, once.clone()).await {
                 Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}
                 Ok(row) => {
                     crate::crash::point("create.committed");
@@ -116,7 +77,7 @@ impl App {
         caller: &Caller,
         row: Instance,
         secrets: &BTreeMap<String, Secret>,
-        key: Option<(String, String)>,
+        once: Once,
     ) -> Result<Instance> {
         let (now, by, secrets, seal, limit) = (
             self.clock.now(),
@@ -128,21 +89,9 @@ impl App {
         let job = self.image_job(&row);
         self.store
             .write(move |tx| {
-                if let Some((key, hash)) = key
-                    && let Some((first_hash, made)) =
-                        tx.claim_idempotency_key(by.user, &key, &hash, &row.id.to_string(), now)?
-                {
-                    if first_hash != hash {
-                        return Err(Error::Conflict(
-                            "this Idempotency-Key was used for another request".into(),
-                        ));
-                    }
-                    let id: InstanceId = made
-                        .parse()
-                        .map_err(|_| Error::internal("an idempotency key points at no instance"))?;
-                    return tx
-                        .instance(id)?
-                        .ok_or_else(|| Error::Conflict("what this Idempotency-Key made is gone".into()));
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.instance(id)).transpose()?.flatten();
+                    return made.ok_or_else(idempotency::gone);
                 }
                 tx.lock(&format!("project:{}", row.project))?;
                 if tx.project(row.project)?.is_none() {

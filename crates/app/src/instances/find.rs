@@ -5,7 +5,8 @@ use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_store::instances::Instance;
 
-use crate::{App, Error, Result};
+use crate::page::one_more;
+use crate::{App, Error, Page, Result};
 
 impl App {
     /// By id or name, if the caller may do `need` with it. What the caller may not know of does not exist.
@@ -23,15 +24,15 @@ impl App {
         Ok(row)
     }
 
-    /// The caller's instances by name, at most `limit`, after the name `after`; and the name to go on after.
+    /// The caller's instances by name, after the name `after`.
     pub async fn list_instances(
         &self,
         caller: &Caller,
         project: Option<&str>,
         state: Option<State>,
         after: Option<String>,
-        limit: usize,
-    ) -> Result<(Vec<Instance>, Option<String>)> {
+        limit: u32,
+    ) -> Result<Page<Instance>> {
         let visible = match project {
             Some(project) => Some([self.find_project(caller, Scope::Read, project).await?.id].into()),
             None => caller.visible_projects(),
@@ -39,18 +40,15 @@ impl App {
         let mut rows = self.store.read(|tx| tx.live_instances()).await?;
         // Paging compares bytes; a database's order may follow its locale.
         rows.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut rows: Vec<Instance> = rows
+        let rows: Vec<Instance> = rows
             .into_iter()
             .filter(|row| {
                 visible.as_ref().is_none_or(|v: &std::collections::BTreeSet<_>| v.contains(&row.project))
             })
             .filter(|row| state.is_none_or(|s| row.state == s))
             .filter(|row| after.as_deref().is_none_or(|a| row.name.as_str() > a))
-            .take(limit + 1)
+            .take(one_more(limit) as usize)
             .collect();
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| row.name.to_string());
-        Ok((rows, next))
+        Ok(Page::cut(rows, limit, |row| row.name.to_string()))
     }
 }

@@ -2,6 +2,7 @@
 //! generation of an instance; the engine itself joins pulls of the same layers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::{InstanceId, JobId};
@@ -15,6 +16,9 @@ use crate::jobs::{JobError, NewJobParts};
 use crate::{App, Error, Result};
 
 pub const KIND: &str = "instance.image";
+
+/// How often in a row the engine may lose an image, crashes included, if the restart policy does not allow more.
+const MAX_LOSSES: u32 = 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Payload {
@@ -115,10 +119,13 @@ impl App {
                 let patient = matches!(error, RuntimeError::Unavailable(_));
                 let transient = patient || error.is_transient() && !last_try;
                 let message = error.to_string();
-                if !transient
-                    && self.give_up_update(id, generation, false, &message).await.map_err(JobError::retry)?
-                {
-                    return Ok(());
+                if !transient {
+                    crate::crash::point("update.giving_up");
+                    let taken_back = self.give_up_update(id, generation, false, &message).await;
+                    crate::crash::point("update.given_up");
+                    if taken_back.map_err(JobError::retry)? {
+                        return Ok(());
+                    }
                 }
                 self.change_instance(id, move |_, row, now| {
                     if row.generation != generation || row.desired != Desired::Running {
@@ -146,9 +153,48 @@ impl App {
         }
     }
 
+    /// The engine lost the image between its fetch and the start (somebody prunes): fetches it again, at first at
+    /// once. An engine that loses it again and again is not asked for ever.
+    pub(crate) async fn image_vanished(&self, row: &Instance) -> Result<()> {
+        let losses = row.crashes.saturating_add(1);
+        if losses > MAX_LOSSES.max(row.spec.restart.max_crashes) {
+            let why = format!(
+                "its image {} vanishes from the engine between its fetch and the start",
+                row.spec.image
+            );
+            return self.fail(row, format!("{why}; does something prune images there?")).await;
+        }
+        let (generation, job_for, wait) = (row.generation, self.image_job_maker(), wait_before(losses));
+        self.change_instance(row.id, move |tx, row, now| {
+            if row.generation != generation || row.desired != Desired::Running {
+                return Ok(());
+            }
+            row.image_generation = 0;
+            row.image_id = None;
+            row.crashes = losses;
+            row.retry_at = Some(now.plus(wait));
+            let when = if wait.is_zero() { String::new() } else { format!(" in {} s", wait.as_secs()) };
+            let message = format!("its image is gone from the engine; fetching it again{when}");
+            enter(row, State::Pending, Some(message), now)?;
+            let job = NewJob { run_at: now.plus(wait).0, ..job_for(row) };
+            tx.enqueue_job(&job, now.0)?;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Makes sure that an instance that waits for its image has a live job. The reconciler's safety net.
     pub(crate) async fn ensure_image_job(&self, row: &Instance) -> Result<()> {
         let (job, now) = (self.image_job(row), self.clock.now());
         self.store.write(move |tx| tx.enqueue_job(&job, now.0).map(drop)).await.map_err(Error::from)
+    }
+}
+
+/// Nothing, then a second, doubling to a minute.
+fn wait_before(loss: u32) -> Duration {
+    match loss {
+        0 | 1 => Duration::ZERO,
+        n => Duration::from_secs(1 << (n - 2).min(6)).min(Duration::from_mins(1)),
     }
 }

@@ -14,9 +14,12 @@ pub mod reconcile;
 pub mod routes;
 pub mod update;
 
-use ryokan_model::instance::State;
+use std::collections::BTreeMap;
+
+use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::{InstanceId, Millis, Secret};
+use ryokan_model::spec::InstanceSpec;
+use ryokan_model::{InstanceId, Millis, Name, ProjectId, Secret};
 use ryokan_store::instances::Instance;
 use ryokan_store::{Scope as SealScope, StoreError, Tx};
 use serde_json::json;
@@ -38,6 +41,46 @@ pub(crate) fn previous_secrets_of(id: InstanceId) -> SealScope {
 
 /// How often a lost race against another writer of the same row is tried again.
 const TRIES: usize = 8;
+
+/// An instance that was asked for just now, and of which nothing exists yet.
+pub(crate) fn fresh(
+    id: InstanceId,
+    project: ProjectId,
+    name: Name,
+    spec: InstanceSpec,
+    now: Millis,
+) -> Instance {
+    Instance {
+        id,
+        project,
+        project_name: String::new(),
+        name,
+        template: String::new(),
+        spec,
+        desired: Desired::Running,
+        state: State::Pending,
+        since: now,
+        message: None,
+        generation: 1,
+        image_generation: 0,
+        image_id: None,
+        image_digest: None,
+        restart_wanted: 0,
+        restart_done: 0,
+        crashes: 0,
+        exit_code: None,
+        previous: None,
+        given_up: None,
+        retry_at: None,
+        endpoints: BTreeMap::new(),
+        reach: None,
+        keep_volumes: false,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        deleted_at: None,
+    }
+}
 
 /// Moves a row to `next` as the state machine allows. A forbidden step is a bug and is refused.
 pub(crate) fn enter(row: &mut Instance, next: State, message: Option<String>, now: Millis) -> Result<()> {
@@ -123,16 +166,13 @@ impl App {
     }
 
     /// The values of an instance's secret variables.
-    pub(crate) async fn open_variables(
-        &self,
-        row: &Instance,
-    ) -> Result<std::collections::BTreeMap<String, Secret>> {
+    pub(crate) async fn open_variables(&self, row: &Instance) -> Result<BTreeMap<String, Secret>> {
         if row.spec.secret_env.is_empty() {
-            return Ok(std::collections::BTreeMap::new());
+            return Ok(BTreeMap::new());
         }
         let (seal, scope) = (self.seal.clone(), secrets_of(row.id));
         let opened = self.store.read(move |tx| tx.get_secrets(&seal, &scope)).await?;
-        let mut opened: std::collections::BTreeMap<_, _> = opened.into_iter().collect();
+        let mut opened: BTreeMap<_, _> = opened.into_iter().collect();
         opened.retain(|name, _| row.spec.secret_env.contains(name));
         if let Some(missing) = row.spec.secret_env.iter().find(|name| !opened.contains_key(*name)) {
             return Err(Error::internal(format!("secret {missing} of instance {} is missing", row.id)));

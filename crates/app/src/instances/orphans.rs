@@ -1,12 +1,13 @@
 //! What the engine holds of ours that no row wants: removed, so that nothing leaks. Containers without a live row go.
 //! Volumes go only when a tombstone says that their instance was deleted: a database that was restored from an older
-//! copy must never cost anybody a disk. Things without our server's label are never looked at.
+//! copy must never cost anybody a disk. Things without our server's label are never looked at, but for volumes that
+//! lost their labels to a dying engine and bear the name of a tombstone's instance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ryokan_model::{InstanceId, ProjectId};
-use ryokan_ports::runtime::{Holdings, Observed, Volumes};
-use ryokan_store::instances::Instance;
+use ryokan_ports::runtime::{Holdings, Observed, TornVolume, Volumes};
+use ryokan_store::instances::{Instance, Tombstone};
 
 use crate::{App, Result};
 
@@ -24,11 +25,13 @@ impl App {
             .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_instances()?, tx.tombstones()?)))
             .await?;
         let live: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
-        let may_go = |id: &InstanceId| tombstones.get(id) == Some(&false);
+        let may_go = |id: &InstanceId| tombstones.get(id).is_some_and(|t| !t.keep_volumes);
         let containers = observed.iter().map(|o| o.instance).filter(|id| !live.contains(id));
         let volumes = holdings.volumes.iter().copied().filter(|id| !live.contains(id) && may_go(id));
+        let torn = holdings.torn.iter().filter_map(|volume| buried_owner(volume, &live, &tombstones));
         let instances = containers
             .chain(volumes)
+            .chain(torn)
             .collect::<BTreeSet<_>>()
             .into_iter()
             .map(|id| (id, if may_go(&id) { Volumes::Remove } else { Volumes::Keep }))
@@ -52,4 +55,58 @@ impl App {
 fn unused_networks(networks: &[ProjectId], rows: &[Instance]) -> BTreeSet<ProjectId> {
     let used: BTreeSet<_> = rows.iter().map(|row| row.project).collect();
     networks.iter().copied().filter(|p| !used.contains(p)).collect()
+}
+
+/// Whose a volume without labels was, if it may go: exactly one instance that we know of has an id that ends so, and
+/// its tombstone, which is younger than the volume, lets its volumes go. What only happens to be named like ours fits
+/// none and stays, and so does what somebody brought back under the old name.
+fn buried_owner(
+    volume: &TornVolume,
+    live: &BTreeSet<InstanceId>,
+    tombstones: &BTreeMap<InstanceId, Tombstone>,
+) -> Option<InstanceId> {
+    let mut owners =
+        live.iter().chain(tombstones.keys()).filter(|id| id.to_string().ends_with(&volume.id_end));
+    let owner = owners.next().copied()?;
+    let alone = owners.next().is_none();
+    let may_go = |t: &Tombstone| !t.keep_volumes && volume.created_at <= t.deleted_at;
+    (alone && !live.contains(&owner) && tombstones.get(&owner).is_some_and(may_go)).then_some(owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use ryokan_model::Millis;
+
+    use super::*;
+
+    fn id(at: i64, random: u8) -> InstanceId {
+        InstanceId::from_parts(Millis(at), [random; 10])
+    }
+
+    #[test]
+    fn a_volume_without_labels_goes_only_with_a_tombstone_of_its_own() {
+        let torn = |id: InstanceId| TornVolume {
+            id_end: id.to_string().split_off(24),
+            volume: "data".into(),
+            created_at: Millis(10),
+        };
+        let gone = |keep_volumes, at| Tombstone { keep_volumes, deleted_at: Millis(at) };
+        let live: BTreeSet<_> = [id(1, 1)].into();
+        let tombstones: BTreeMap<_, _> = [
+            (id(2, 2), gone(false, 10)),
+            (id(3, 3), gone(true, 20)),
+            (id(4, 1), gone(false, 20)),
+            (id(5, 5), gone(false, 20)),
+            (id(6, 5), gone(true, 20)),
+            (id(7, 7), gone(false, 9)),
+        ]
+        .into();
+        let owner = |id| buried_owner(&torn(id), &live, &tombstones);
+        assert_eq!(owner(id(2, 2)), Some(id(2, 2)));
+        assert_eq!(owner(id(1, 1)), None, "it is in use, and a tombstone's id ends alike");
+        assert_eq!(owner(id(3, 3)), None, "its owner keeps it");
+        assert_eq!(owner(id(5, 5)), None, "two tombstones do not agree");
+        assert_eq!(owner(id(7, 7)), None, "it was made since");
+        assert_eq!(owner(id(9, 9)), None, "somebody else's");
+    }
 }

@@ -123,49 +123,24 @@ pub fn plan(
 mod tests {
     use std::collections::BTreeMap;
 
-    use ryokan_model::instance::Desired;
     use ryokan_model::spec::InstanceSpec;
     use ryokan_model::{InstanceId, ProjectId};
     use ryokan_ports::runtime::Reach;
 
     use super::*;
+    use crate::instances::fresh;
 
     fn row(desired: Desired, state: State) -> Instance {
-        let id = uuid(1);
+        let (id, project) =
+            (InstanceId::from_parts(Millis(1), [1; 10]), ProjectId::from_parts(Millis(1), [1; 10]));
+        let spec = InstanceSpec::new("a".parse().unwrap());
         Instance {
-            id: InstanceId::from_parts(Millis(1), id),
-            project: ProjectId::from_parts(Millis(1), id),
-            project_name: "p".into(),
-            name: "a".parse().unwrap(),
-            template: "custom".into(),
-            spec: InstanceSpec::new("a".parse().unwrap()),
             desired,
             state,
-            since: Millis(1000),
-            message: None,
-            generation: 1,
             image_generation: 1,
             image_id: Some("x".into()),
-            image_digest: None,
-            restart_wanted: 0,
-            restart_done: 0,
-            crashes: 0,
-            exit_code: None,
-            previous: None,
-            given_up: None,
-            retry_at: None,
-            endpoints: BTreeMap::new(),
-            reach: None,
-            keep_volumes: false,
-            version: 1,
-            created_at: Millis(0),
-            updated_at: Millis(0),
-            deleted_at: None,
+            ..fresh(id, project, "a".parse().unwrap(), spec, Millis(1000))
         }
-    }
-
-    fn uuid(n: u8) -> [u8; 10] {
-        [n; 10]
     }
 
     fn seen(phase: Phase) -> Observed {

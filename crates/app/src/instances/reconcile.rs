@@ -29,6 +29,11 @@ const RESYNC: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
 
+/// Adapters bound their calls by seconds. One that does not keep to it must not hold up all instances for ever, nor one
+/// step its instance.
+const ANSWER: Duration = Duration::from_mins(3);
+const STEP: Duration = Duration::from_mins(30);
+
 /// What the reconciler remembers between two looks. All of it can be lost.
 #[derive(Default)]
 struct Memory {
@@ -152,7 +157,7 @@ impl Reconciler {
     /// would seem to be lost.
     async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
         let started = self.app.clock.now();
-        match self.app.runtime.watch().await {
+        match answered(ANSWER, self.app.runtime.watch()).await {
             Ok(stream) => {
                 self.watched_since = self.app.clock.now();
                 self.resync().await.then_some(stream)
@@ -196,7 +201,7 @@ impl Reconciler {
     async fn resync(&mut self) -> bool {
         let started = self.app.clock.now();
         let surveyed = async { Ok((self.app.runtime.list().await?, self.app.runtime.holdings().await?)) };
-        match surveyed.await {
+        match answered(ANSWER, surveyed).await {
             Ok((list, holdings)) => {
                 self.app.engine.send_if_modified(|health| {
                     let changed = *health != EngineHealth::Up;
@@ -239,7 +244,7 @@ impl Reconciler {
             tracing::info!(instance = %id, ?volumes, "removing an orphan");
             let (app, memory, done) = (self.app.clone(), self.memory.clone(), self.done.clone());
             self.tasks.spawn(async move {
-                let outcome = app.runtime.remove(id, volumes).await;
+                let outcome = answered(STEP, app.runtime.remove(id, volumes)).await;
                 {
                     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
                     match outcome {
@@ -259,7 +264,7 @@ impl Reconciler {
             let (app, memory) = (self.app.clone(), self.memory.clone());
             self.tasks.spawn(async move {
                 for project in orphans.networks {
-                    if let Err(error) = app.runtime.remove_network(project).await {
+                    if let Err(error) = answered(ANSWER, app.runtime.remove_network(project)).await {
                         tracing::debug!(project = %project, error = %error, "a network could not be removed yet");
                     }
                 }
@@ -280,7 +285,7 @@ impl Reconciler {
     }
 
     async fn look_at(&mut self, id: InstanceId) -> bool {
-        match self.app.runtime.observe(id).await {
+        match answered(ANSWER, self.app.runtime.observe(id)).await {
             Ok(Some(observed)) => {
                 self.observed.insert(id, observed);
                 true
@@ -352,7 +357,10 @@ impl Reconciler {
             (self.app.clone(), self.memory.clone(), self.starts.clone(), self.done.clone());
         self.tasks.spawn(async move {
             let (id, quiet) = (row.id, matches!(action, Action::ProbeReadiness | Action::ProbeStartup));
-            let outcome = perform(&app, &row, observed, action, probing, &memory, &starts).await;
+            let step = perform(&app, &row, observed, action, probing, &memory, &starts);
+            let limit = STEP + row.spec.stop_grace.duration();
+            // Its starts may wait for their turn; whatever is cut off here is seen, and gone on with, at the next look.
+            let outcome = tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(silent(limit).into()));
             let now = app.clock.now();
             {
                 let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -369,6 +377,18 @@ impl Reconciler {
             let _ = done.send((id, !quiet));
         });
     }
+}
+
+fn silent(limit: Duration) -> RuntimeError {
+    RuntimeError::Unavailable(format!("no answer within {} s", limit.as_secs()))
+}
+
+/// What the engine says, if it says anything.
+async fn answered<T>(
+    limit: Duration,
+    call: impl Future<Output = std::result::Result<T, RuntimeError>>,
+) -> std::result::Result<T, RuntimeError> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(silent(limit)))
 }
 
 fn run_key(observed: Option<&Observed>) -> RunKey {
@@ -520,5 +540,25 @@ impl App {
         })
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ryokan_model::{Millis, ServerId};
+    use ryokan_ports::Runtime as _;
+    use ryokan_ports::fake::{Call, FakeRuntime};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adapter_that_never_returns_is_an_engine_that_is_away() {
+        let engine = FakeRuntime::new(ServerId::from_parts(Millis(1), [1; 10]));
+        assert!(answered(ANSWER, engine.list()).await.is_ok());
+        engine.hang(Call::List);
+        let error = answered(ANSWER, engine.list()).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::Unavailable(why) if why.contains("180 s")), "{error}");
+        engine.heal();
+        assert!(answered(ANSWER, engine.list()).await.is_ok());
     }
 }

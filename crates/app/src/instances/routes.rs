@@ -16,6 +16,14 @@ pub struct RouteSource {
     pub upstream_secret: Option<Secret>,
 }
 
+/// All instances that can be served, by name.
+#[derive(Debug, Default)]
+pub struct RouteSources {
+    pub sources: Vec<RouteSource>,
+    /// How many were left out because their secret cannot be opened.
+    pub left_out: usize,
+}
+
 /// Opened secrets by instance, generation and variable, so that a refresh opens only what is new.
 type Opened = HashMap<(InstanceId, i64, String), Secret>;
 
@@ -27,9 +35,10 @@ pub struct RouteMemory {
 
 impl App {
     /// All live instances by name. One whose secret cannot be opened is left out and logged; the others are served.
-    pub async fn route_sources(&self, memory: &Arc<RouteMemory>) -> Result<Vec<RouteSource>> {
+    pub async fn route_sources(&self, memory: &Arc<RouteMemory>) -> Result<RouteSources> {
         let rows = self.store.read(|tx| tx.live_instances()).await?;
         let known = memory.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let count = rows.len();
         let (mut sources, mut opened) = (Vec::with_capacity(rows.len()), HashMap::new());
         for row in rows {
             let Some(name) = wanted_secret(&row.spec.gateway.upstream_auth) else {
@@ -58,7 +67,7 @@ impl App {
             }
         }
         *memory.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
-        Ok(sources)
+        Ok(RouteSources { left_out: count - sources.len(), sources })
     }
 }
 

@@ -92,10 +92,15 @@ impl App {
                     tx.enqueue_job(&job_for(row), now.0)?;
                 }
                 row.spec = spec.clone();
+                // Nobody asks it any more, so nothing would find it well again.
+                if row.state == State::Unhealthy && row.spec.readiness.is_none() {
+                    enter(row, State::Ready, None, now)?;
+                }
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
             })
             .await?;
+        crate::crash::point("update.committed");
         changed.ok_or_else(|| Error::not_found("instance", id_or_name))
     }
 }

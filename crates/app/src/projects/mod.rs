@@ -7,6 +7,7 @@ use ryokan_store::users::Project;
 use ryokan_store::{Scope as SealScope, StoreError};
 use serde_json::json;
 
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 impl App {
@@ -44,16 +45,26 @@ impl App {
         Ok(projects.into_iter().filter(|p| visible.as_ref().is_none_or(|v| v.contains(&p.id))).collect())
     }
 
-    pub async fn create_project(&self, caller: &Caller, name: Name) -> Result<Project> {
+    pub async fn create_project(
+        &self,
+        caller: &Caller,
+        name: Name,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Project> {
         if caller.scope < Scope::Write || caller.only_project.is_some() {
             return Err(Error::scope(Scope::Write));
         }
+        let once = self.once(caller, key, "create_project", &name)?;
         let now = self.clock.now();
         let id = ProjectId::from_parts(now, self.entropy.bytes());
         let (owner, by) = (caller.user, caller.clone());
         let project = self
             .store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.project(id)).transpose()?.flatten();
+                    return made.ok_or_else(idempotency::gone);
+                }
                 tx.insert_project(id, &name, owner, false, now)?;
                 events::by_caller(
                     tx,

@@ -4,6 +4,8 @@ use ryokan_model::permission::Caller;
 use ryokan_model::template::Template;
 use serde_json::json;
 
+use crate::idempotency::{self, IdempotencyKey};
+use crate::system::operators;
 use crate::{App, Error, Result, events};
 
 /// The templates that come with the binary.
@@ -47,52 +49,51 @@ impl App {
             .ok_or_else(|| Error::not_found("template", name))
     }
 
-    pub async fn create_template(&self, caller: &Caller, template: Template) -> Result<Template> {
-        self.write_template(caller, template, true).await
+    pub async fn create_template(
+        &self,
+        caller: &Caller,
+        template: Template,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Template> {
+        operators(caller)?;
+        template.validate()?;
+        let once = self.once(caller, key, "create_template", &template)?;
+        let (now, by) = (self.clock.now(), caller.clone());
+        self.store
+            .write(move |tx| {
+                if let Some(made) = once.claim(tx, template.name.as_str(), now)? {
+                    return tx.template(&made)?.ok_or_else(idempotency::gone);
+                }
+                tx.insert_template(&template, now)?;
+                let name = template.name.as_str();
+                events::by_caller(tx, now, &by, None, "template.created", "template", name, name, json!({}))?;
+                Ok(template)
+            })
+            .await
     }
 
     pub async fn update_template(&self, caller: &Caller, name: &str, template: Template) -> Result<Template> {
         if template.name.as_str() != name {
             return Err(Error::invalid("name", "must be the name in the path; a template cannot be renamed"));
         }
-        self.write_template(caller, template, false).await
-    }
-
-    async fn write_template(&self, caller: &Caller, template: Template, new: bool) -> Result<Template> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         template.validate()?;
-        let (now, by, row) = (self.clock.now(), caller.clone(), template.clone());
+        let (now, by) = (self.clock.now(), caller.clone());
         self.store
             .write(move |tx| {
-                if new {
-                    tx.insert_template(&row, now)?;
-                } else if !tx.update_template(&row, now)? {
-                    return Err(Error::not_found("template", row.name.as_str()));
+                let name = template.name.as_str();
+                if !tx.update_template(&template, now)? {
+                    return Err(Error::not_found("template", name));
                 }
-                let kind = if new { "template.created" } else { "template.updated" };
-                events::by_caller(
-                    tx,
-                    now,
-                    &by,
-                    None,
-                    kind,
-                    "template",
-                    row.name.as_str(),
-                    row.name.as_str(),
-                    json!({}),
-                )
+                events::by_caller(tx, now, &by, None, "template.updated", "template", name, name, json!({}))?;
+                Ok(template)
             })
-            .await?;
-        Ok(template)
+            .await
     }
 
     /// A builtin one comes back at the next start.
     pub async fn delete_template(&self, caller: &Caller, name: &str) -> Result<()> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         let (now, by, name) = (self.clock.now(), caller.clone(), name.to_owned());
         self.store
             .write(move |tx| {

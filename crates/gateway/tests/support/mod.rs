@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,29 +54,43 @@ impl Meter for TestMeter {
     }
 }
 
-/// `owner` holds the token `ryk_good`, the dashboard cookie `dash` and any session that is not revoked;
+/// `owner` holds the token `ryk_good` (credential `good`), the dashboard cookie `dash` and any session that is not
+/// revoked;
 /// `stranger` is signed in and may use nothing.
 #[derive(Default)]
 pub struct TestAuthenticator {
     pub revoked: Mutex<HashSet<String>>,
     pub woken: AtomicUsize,
+    /// Tokens that let nobody in; after three there is a wait.
+    pub guesses: Mutex<Vec<String>>,
 }
 
 fn verdict(user: &str) -> Verdict {
     match user {
-        "owner" => Verdict::Allowed { user: "owner".into() },
+        "owner" => Verdict::Allowed { user: "owner".into(), credential: "good".into() },
         "stranger" => Verdict::Unknown,
         _ => Verdict::NotAuthenticated,
     }
 }
 
 impl Authenticator for TestAuthenticator {
-    fn bearer(&self, token: &str, _: &Route) -> Verdict {
+    fn bearer(&self, token: &str, _: IpAddr, _: &Route) -> Verdict {
         match token {
             "ryk_good" | "plain-good" => verdict("owner"),
             "ryk_foreign" => verdict("stranger"),
             _ => Verdict::NotAuthenticated,
         }
+    }
+
+    fn refused(&self, token: &str, address: IpAddr) -> Option<u64> {
+        assert!(address.is_loopback());
+        let mut guesses = self.guesses.lock().unwrap();
+        guesses.push(token.to_owned());
+        (guesses.len() > 3).then_some(7)
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        text == "plain-good"
     }
 
     fn agent_session(&self, user: &str, session: &str, _: &Route) -> Verdict {
@@ -90,15 +105,23 @@ impl Authenticator for TestAuthenticator {
         }
     }
 
+    fn is_still_good(&self, credential: &str, _: &Route) -> bool {
+        !self.revoked.lock().unwrap().contains(credential)
+    }
+
     fn wake(&self, _: &Route) {
         self.woken.fetch_add(1, SeqCst);
     }
 }
 
 /// Says what it was asked; `/upgrade` echoes raw bytes.
-struct TestControlPlane(TaskTracker);
+struct TestControlPlane(TaskTracker, Mutex<HashSet<[u8; 16]>>);
 
 impl ControlPlane for TestControlPlane {
+    fn use_ticket(&self, nonce: [u8; 16]) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move { self.1.lock().unwrap().insert(nonce) })
+    }
+
     fn handle(&self, mut request: Request<Incoming>, peer: Peer) -> ResponseFuture<'_> {
         let tasks = self.0.clone();
         Box::pin(async move {
@@ -151,7 +174,7 @@ impl World {
         let key = SigningKey::new(&[9; 32]);
         let gateway = Gateway::new(Parts {
             routes: Arc::clone(&routes),
-            control_plane: Arc::new(TestControlPlane(tasks.clone())),
+            control_plane: Arc::new(TestControlPlane(tasks.clone(), Mutex::default())),
             authenticator: Arc::clone(&authenticator) as Arc<dyn Authenticator>,
             meter: Arc::clone(&meter) as Arc<dyn Meter>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -167,7 +167,8 @@ impl Runtime for FakeRuntime {
         let volumes: BTreeSet<InstanceId> =
             state.volumes.keys().filter(|(s, ..)| *s == self.server).map(|(_, i, _)| *i).collect();
         let networks = state.networks.iter().filter(|(s, _)| *s == self.server).map(|(_, p)| *p);
-        Ok(Holdings { volumes: volumes.into_iter().collect(), networks: networks.collect() })
+        let torn = Vec::new();
+        Ok(Holdings { volumes: volumes.into_iter().collect(), torn, networks: networks.collect() })
     }
 
     async fn watch(&self) -> Result<BoxStream<Result<Change>>> {

@@ -1,7 +1,7 @@
 //! `ryokan events`.
 
 use ryokan_api::client::Followed;
-use ryokan_api::event::{Event, EventQuery};
+use ryokan_api::event::{Event, EventQuery, Order};
 use ryokan_api::model::event::Outcome as Result;
 
 use crate::Context;
@@ -29,7 +29,7 @@ pub(crate) struct Events {
     /// All after this number; 0 for all that there are
     #[arg(long, value_name = "SEQ")]
     since_seq: Option<i64>,
-    /// At most this many (100 when neither this nor --since-seq is given)
+    /// At most this many: the newest, or with --since-seq the next (100 when neither is given)
     #[arg(long, value_name = "COUNT", conflicts_with = "follow")]
     limit: Option<u32>,
 }
@@ -37,6 +37,7 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let query = EventQuery {
+            order: None,
             after: self.since_seq,
             limit: None,
             kind: self.kind.clone(),
@@ -53,25 +54,36 @@ impl Events {
             (None, Some(_)) => u32::MAX,
             (None, None) => 100,
         };
+        // Told oldest first either way; the newest are asked for backwards, and kept until all are there.
+        let newest = self.since_seq.is_none();
+        query.order = newest.then_some(Order::Desc);
+        let (mut kept, mut any) = (Vec::new(), false);
         let mut table = Table::new(&cx.out, &[">SEQ", "TIME", "KIND", "SUBJECT", "ACTOR", "OUTCOME"]);
-        let mut any = false;
         while left > 0 {
             query.limit = Some(left.min(500));
             let page = client.events(&query).await?;
             left = left.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
-            for event in page.items {
-                any = true;
-                if cx.out.json {
-                    cx.out.json_line(&event)?;
-                } else {
-                    table.row(row(&event));
-                }
+            any |= !page.items.is_empty();
+            if newest || !cx.out.json {
+                kept.extend(page.items);
+            } else {
+                page.items.iter().try_for_each(|event| cx.out.json_line(event))?;
             }
             let Some(next) = page.next else { break };
             query.after =
                 Some(next.parse().map_err(|_| {
                     Failure::new(format!("the server sent `{next}` as the next page of events"))
                 })?);
+        }
+        if newest {
+            kept.reverse();
+        }
+        for event in &kept {
+            if cx.out.json {
+                cx.out.json_line(event)?;
+            } else {
+                table.row(row(event));
+            }
         }
         match (cx.out.json, any) {
             (true, _) => Ok(()),

@@ -5,10 +5,9 @@ use ryokan_api::instance::InstanceRequest;
 use ryokan_api::model::Name;
 use ryokan_api::model::instance::Desired;
 use ryokan_api::model::quantity::Span;
-use ryokan_api::model::spec::RestartPolicy;
 
 use super::NO_INSTANCE;
-use super::spec::SpecFlags;
+use super::spec::{Removable, SpecFlags};
 use crate::Context;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Board;
@@ -44,7 +43,6 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
-        let restart = self.spec.restart;
         let mut request = self.spec.into_request()?;
         if self.template.is_none() && request.image.is_none() {
             return Err(Failure::usage("neither a template nor an image is named")
@@ -54,11 +52,6 @@ impl Run {
         request.project = self.project;
         request.template = self.template;
         let client = cx.client()?;
-        if let Some(restart) = restart {
-            let template = request.template.as_ref().map_or("custom", Name::as_str);
-            let policy = client.template(template).await?.spec.restart;
-            request.restart = Some(RestartPolicy { mode: restart.mode(), ..policy });
-        }
         if self.detach {
             let instance = client.create_instance(&request).await?;
             return if cx.out.json { cx.out.json(&instance) } else { cx.out.line(instance.name.as_str()) };
@@ -91,6 +84,9 @@ pub(crate) struct Update {
     /// Remove a variable or secret (repeatable)
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
+    /// Remove what was set: the image's own counts again, and a probe is not asked any more (repeatable)
+    #[arg(long, value_name = "WHAT")]
+    remove: Vec<Removable>,
     /// Do not wait
     #[arg(long)]
     no_wait: bool,
@@ -103,17 +99,14 @@ pub(crate) struct Update {
 
 impl Update {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
-        let restart = self.spec.restart;
         let mut request = self.spec.into_request()?;
-        if request == InstanceRequest::default() && restart.is_none() && self.unset.is_empty() {
+        self.remove.iter().for_each(|what| what.remove(&mut request));
+        if request == InstanceRequest::default() && self.unset.is_empty() {
             return Err(Failure::usage("no change is given").hint("see `ryokan update --help`"));
         }
         let client = cx.client()?;
         let not_found = |e| Failure::from(e).missing(NO_INSTANCE);
         let before = client.instance(&self.name).await.map_err(not_found)?;
-        if let Some(restart) = restart {
-            request.restart = Some(RestartPolicy { mode: restart.mode(), ..before.spec.restart });
-        }
         for name in &self.unset {
             if before.spec.secret_env.contains(name) {
                 request.secret_env.insert(name.clone(), None);

@@ -7,8 +7,10 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use ryokan_api::instance::InstanceRequest;
 use ryokan_api::model::Secret;
+use ryokan_api::model::change::Change;
 use ryokan_api::model::image::ImageRef;
 use ryokan_api::model::quantity::{Bytes, Cpus, Span};
+use ryokan_api::model::request::RestartChanges;
 use ryokan_api::model::spec::{Access, Port, Protocol, PullPolicy, RestartMode, VolumeMount};
 
 use crate::environment;
@@ -60,7 +62,7 @@ pub(crate) struct SpecFlags {
     hostname: Option<String>,
     /// What happens when it ends by itself
     #[arg(long, value_name = "MODE")]
-    pub(crate) restart: Option<Restart>,
+    restart: Option<Restart>,
     /// How long it may take to stop, as in 30s
     #[arg(long, value_name = "SPAN")]
     stop_grace: Option<Span>,
@@ -86,7 +88,7 @@ enum Pull {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(crate) enum Restart {
+enum Restart {
     Always,
     #[value(alias = "on-failure")]
     OnFailure,
@@ -94,11 +96,35 @@ pub(crate) enum Restart {
 }
 
 impl Restart {
-    pub(crate) fn mode(self) -> RestartMode {
+    fn mode(self) -> RestartMode {
         match self {
             Self::Always => RestartMode::Always,
             Self::OnFailure => RestartMode::OnFailure,
             Self::Never => RestartMode::Never,
+        }
+    }
+}
+
+/// What `update` can take away.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Removable {
+    Entrypoint,
+    Args,
+    Startup,
+    Readiness,
+    User,
+    Hostname,
+}
+
+impl Removable {
+    pub(crate) fn remove(self, request: &mut InstanceRequest) {
+        match self {
+            Self::Entrypoint => request.command = Change::Remove,
+            Self::Args => request.args = Change::Remove,
+            Self::Startup => request.startup = Change::Remove,
+            Self::Readiness => request.readiness = Change::Remove,
+            Self::User => request.user = Change::Remove,
+            Self::Hostname => request.hostname = Change::Remove,
         }
     }
 }
@@ -111,7 +137,6 @@ enum Reachable {
 }
 
 impl SpecFlags {
-    /// Everything but `restart`, which needs to know the policy that it changes.
     pub(crate) fn into_request(self) -> Outcome<InstanceRequest> {
         let mut request = InstanceRequest {
             image: self.image,
@@ -120,17 +145,20 @@ impl SpecFlags {
                 Pull::IfMissing => PullPolicy::IfMissing,
                 Pull::Never => PullPolicy::Never,
             }),
-            command: self.entrypoint.map(|program| vec![program]),
-            args: (!self.command.is_empty()).then_some(self.command),
+            command: self.entrypoint.map(|program| vec![program]).into(),
+            args: (!self.command.is_empty()).then_some(self.command).into(),
             cpus: self.cpus,
             memory: self.memory,
             pids: self.pids,
             ports: ports(self.ports),
             volumes: (!self.volumes.is_empty()).then(|| self.volumes.into_iter().map(|v| v.0).collect()),
             isolation: self.isolation,
-            user: self.user,
+            user: self.user.into(),
             read_only_root: self.read_only,
-            hostname: self.hostname,
+            hostname: self.hostname.into(),
+            restart: self
+                .restart
+                .map(|mode| RestartChanges { mode: Some(mode.mode()), ..RestartChanges::default() }),
             stop_grace: self.stop_grace,
             access: self.access.map(|access| match access {
                 Reachable::Public => Access::Public,

@@ -1,6 +1,10 @@
 //! `ryokan templates`.
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
+use ryokan_api::model::template::Template;
 
 use crate::Context;
 use crate::failure::{Failure, Outcome};
@@ -22,7 +26,23 @@ enum Action {
         /// Template
         name: String,
     },
+    /// Create a template from a TOML file, or replace the one of its name; for operators
+    Apply {
+        /// File, or - for standard input
+        #[arg(value_name = "FILE.toml")]
+        file: PathBuf,
+    },
+    /// Remove templates; one that came with the server is back at its next start. For operators
+    Rm {
+        /// Templates
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
+
+/// The API takes no larger body.
+const MAX_FILE: u64 = 1024 * 1024;
+const NO_TEMPLATE: &str = "`ryokan templates list` shows what there is";
 
 impl Templates {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
@@ -40,10 +60,8 @@ impl Templates {
                 table.print(&cx.out)
             }
             Action::Show { name } => {
-                let template = client
-                    .template(&name)
-                    .await
-                    .map_err(|e| Failure::from(e).missing("`ryokan templates list` shows what there is"))?;
+                let template =
+                    client.template(&name).await.map_err(|e| Failure::from(e).missing(NO_TEMPLATE))?;
                 if cx.out.json {
                     return cx.out.json(&template);
                 }
@@ -52,6 +70,54 @@ impl Templates {
                 })?;
                 cx.out.line(text.trim_end())
             }
+            Action::Apply { file } => {
+                let template = read(&file)?;
+                // Replacing is tried first: it never touches another template, whoever makes one meanwhile.
+                let (made, word) = match client.update_template(&template).await {
+                    Err(error) if error.status() == Some(404) => {
+                        (client.create_template(&template).await?, "created")
+                    }
+                    result => (result?, "replaced; instances made from it stay as they are"),
+                };
+                if cx.out.json {
+                    return cx.out.json(&made);
+                }
+                cx.out.note(format!("{} is {word}.", made.name));
+                Ok(())
+            }
+            Action::Rm { names } => {
+                for name in names {
+                    client.delete_template(&name).await.map_err(|e| Failure::from(e).missing(NO_TEMPLATE))?;
+                    cx.out.note(format!("{name} is removed."));
+                }
+                Ok(())
+            }
         }
     }
+}
+
+fn read(file: &Path) -> Outcome<Template> {
+    let name = if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() };
+    let mut text = String::new();
+    let source: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(|e| Failure::usage(format!("{name}: {e}")))?)
+    };
+    source
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::usage(format!("{name}: {e}")))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(Failure::usage(format!("{name} is longer than 1 MiB, which no template is")));
+    }
+    toml::from_str(&text).map_err(|e| {
+        let mut failure = Failure::usage(format!("{name} is not a template: {}", e.message()))
+            .hint("docs/templates.md lists the fields; `ryokan templates show hello` prints one");
+        // The place, without the message that follows it.
+        let shown = e.to_string();
+        let place = shown.lines().take_while(|line| *line != e.message());
+        failure.detail = place.map(str::to_owned).collect();
+        failure
+    })
 }

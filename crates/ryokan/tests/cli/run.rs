@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::samples::{fixed, instance, log_line, template};
+use super::samples::{fixed, instance, log_line};
 use super::scripted::{Answer, Piece, Server, sse, text};
 use super::user::User;
 
@@ -38,7 +38,6 @@ async fn run_waits_until_it_answers() {
 async fn every_flag_reaches_the_server() {
     let server = Server::start().await;
     server.on("POST /v1/instances", Answer::status(202, &fixed(instance("claw", "pending"))));
-    server.on("GET /v1/templates/custom", Answer::json(&template()));
     let user = User::of(&server).with("FROM_HERE", "a b").with("KEY", "hush");
     std::fs::write(user.path("secret.txt"), "hush hush\n").unwrap();
     let arguments = [
@@ -103,7 +102,7 @@ async fn every_flag_reaches_the_server() {
     ];
     let ran = user.run_with_input(&arguments, "hush\n").await;
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "claw\n", ""));
-    let body = server.seen()[1].json();
+    let body = server.seen()[0].json();
     insta::assert_json_snapshot!("run_request", body);
 }
 
@@ -191,14 +190,10 @@ async fn a_program_that_ends_is_no_failure() {
     let mut stopped = instance("job", "stopped");
     stopped["exit_code"] = json!(0);
     server.on("GET /v1/instances/job", Answer::json(&stopped));
-    server.on("GET /v1/templates/hello", Answer::json(&template()));
     server.on("POST /v1/instances", Answer::events([sse("error", &end)]));
     let user = User::of(&server);
     insta::assert_snapshot!("run_ended", user.run(&["run", "hello", "--restart", "on_failure"]).await);
-    assert_eq!(
-        server.seen()[1].json()["restart"],
-        json!({ "mode": "on_failure", "max_crashes": 3, "stable_after": "10m", "backoff": "1s", "max_backoff": "1m" })
-    );
+    assert_eq!(server.seen()[0].json()["restart"], json!({ "mode": "on_failure" }));
 }
 
 #[tokio::test]
@@ -242,6 +237,11 @@ async fn update() {
         server.seen()[1].json(),
         json!({ "memory": "2Gi", "env": { "NEW": "1", "OLD": null }, "secret_env": { "KEY": null } })
     );
+    server.on("PATCH /v1/instances/claw", Answer::events([sse("ready", &json!({ "name": "claw" }))]));
+    user.run(&["update", "claw", "--remove", "readiness", "--remove", "entrypoint", "--restart", "never"])
+        .await;
+    let patched = server.seen().into_iter().rfind(|seen| seen.line.starts_with("PATCH")).unwrap();
+    assert_eq!(patched.json(), json!({ "readiness": null, "command": null, "restart": { "mode": "never" } }));
     insta::assert_snapshot!("update_nothing", user.run(&["update", "claw"]).await);
     server.on("GET /v1/instances/old", Answer::json(&instance("old", "stopped")));
     server.on("PATCH /v1/instances/old", Answer::status(202, &instance("old", "stopped")));

@@ -82,6 +82,44 @@ async fn templates() {
 }
 
 #[tokio::test]
+async fn templates_are_applied_and_removed() {
+    let server = Server::start().await;
+    let user = User::of(&server);
+    let text = "name = \"claw\"\nsummary = \"An agent\"\n[spec]\nimage = \"me/claw:1\"\n";
+    std::fs::write(user.path("claw.toml"), text).unwrap();
+    let mut made = samples::template();
+    made["name"] = json!("claw");
+    server.on("PUT /v1/templates/claw", Answer::problem(404, "not_found", "There is no template `claw`."));
+    server.on("PUT /v1/templates/claw", Answer::json(&made));
+    server.on("POST /v1/templates", Answer::status(201, &made));
+    let file = user.path("claw.toml");
+    let apply = ["templates", "apply", file.to_str().unwrap()];
+    insta::assert_snapshot!("templates_created", user.run(&apply).await);
+    insta::assert_snapshot!(
+        "templates_replaced",
+        user.run_with_input(&["templates", "apply", "-"], text).await
+    );
+    let seen = server.seen();
+    assert_eq!((seen[1].json()["summary"].as_str(), seen.len()), (Some("An agent"), 3));
+    assert_eq!(seen[1].header("idempotency-key").len(), 32);
+    let wrong = text.replace("summary", "sumary");
+    insta::assert_snapshot!(
+        "templates_wrong",
+        user.run_with_input(&["templates", "apply", "-"], &wrong).await
+    );
+    let nowhere = user.run(&["templates", "apply", "nowhere.toml"]).await;
+    assert_eq!(nowhere.code, Some(2));
+    assert!(nowhere.stderr.starts_with("error: nowhere.toml: No such file"), "{nowhere}");
+    assert_eq!(server.seen().len(), 3, "nothing is sent that is no template");
+    let refused = Answer::problem(403, "forbidden", "Only operators of this installation may do that.");
+    server.on("DELETE /v1/templates/claw", Answer::status(204, &json!(null)));
+    server.on("DELETE /v1/templates/nope", Answer::problem(404, "not_found", "There is no template `nope`."));
+    server.on("DELETE /v1/templates/hello", refused);
+    insta::assert_snapshot!("templates_rm", user.run(&["templates", "rm", "claw", "nope"]).await);
+    assert_eq!(user.run(&["templates", "rm", "hello"]).await.code, Some(3));
+}
+
+#[tokio::test]
 async fn users() {
     let server = Server::start().await;
     let mut disabled = samples::user("bob", false);
@@ -184,6 +222,10 @@ async fn events() {
     let first = json!({ "items": [event(1, "instance.created", "allowed")], "next": "1" });
     let second = json!({ "items": [event(2, "instance.deleted", "denied")] });
     server.on("GET /v1/events", Answer::json(&first)).on("GET /v1/events", Answer::json(&second));
+    // Without a number the newest are asked for, and told oldest first.
+    let newest =
+        json!({ "items": [event(2, "instance.deleted", "denied"), event(1, "instance.created", "allowed")] });
+    server.on("GET /v1/events", Answer::json(&newest));
     let user = User::of(&server);
     insta::assert_snapshot!("events", user.run(&["events", "--since-seq", "0", "--kind", "instance."]).await);
     assert_eq!(
@@ -194,6 +236,7 @@ async fn events() {
         ]
     );
     insta::assert_snapshot!("events_json", user.run(&["events", "--json"]).await);
+    assert_eq!(server.lines()[2], "GET /v1/events?limit=100&order=desc");
 }
 
 #[tokio::test]

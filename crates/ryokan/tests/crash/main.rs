@@ -13,3 +13,4 @@ mod invariants;
 mod points;
 mod rig;
 mod storm;
+mod updates;

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
-use ryokan_app::Error;
+use ryokan_app::{App, Error};
 use ryokan_gateway::Peer;
 use ryokan_model::permission::Caller;
 use ryokan_model::{Secret, SessionId};
@@ -28,11 +28,77 @@ impl FromRequestParts<Context> for Auth {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, ApiError> {
-        let mut caller =
-            authenticate(&parts.headers, &parts.method, address(parts).as_str(), secure(parts), context)
-                .await?;
+        let identity = match parts.extensions.get::<Identity>() {
+            Some(identity) => identity.clone(),
+            None => identify(&parts.headers, &parts.method, &address(parts), secure(parts), context),
+        };
+        let mut caller = match identity {
+            Identity::Known(caller) => *caller,
+            Identity::Token(token) => {
+                context.app.authenticate_bearer(token.expose(), &address(parts)).await?
+            }
+            Identity::ForeignPage => {
+                return Err(Error::Forbidden(
+                    "a page of another origin may not use your session; programs send a token".into(),
+                )
+                .into());
+            }
+            Identity::Nobody => return Err(Error::Unauthenticated.into()),
+        };
         caller.request_id = REQUEST_ID.try_with(Clone::clone).ok();
         Ok(Self(caller))
+    }
+}
+
+/// Who a request's credential says that it is, by the snapshot alone. Decided once a request: what counts against
+/// somebody's budget is what acts for them.
+#[derive(Clone)]
+pub(crate) enum Identity {
+    Known(Box<Caller>),
+    /// A bearer token that the snapshot does not know; it may be a moment old, or a guess.
+    Token(Secret),
+    /// A session's cookie, sent by a page that may not use it.
+    ForeignPage,
+    Nobody,
+}
+
+impl Identity {
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Known(caller) => Some(caller),
+            _ => None,
+        }
+    }
+
+    /// The caller behind a token that the snapshot did not know at first.
+    pub(crate) fn again(&self, app: &App, address: &str) -> Option<Caller> {
+        match self {
+            Self::Token(token) => app.bearer(token.expose(), address),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn identify(
+    headers: &HeaderMap,
+    method: &Method,
+    address: &str,
+    secure: bool,
+    context: &Context,
+) -> Identity {
+    if let Some(token) = bearer(headers) {
+        return match context.app.bearer(&token, address) {
+            Some(caller) => Identity::Known(Box::new(caller)),
+            None => Identity::Token(Secret::new(token)),
+        };
+    }
+    match session(headers, secure) {
+        Some(secret) if same_origin(headers, method) => context
+            .app
+            .authenticate_session(&secret, address)
+            .map_or(Identity::Nobody, |(caller, _)| Identity::Known(Box::new(caller))),
+        Some(_) => Identity::ForeignPage,
+        None => Identity::Nobody,
     }
 }
 
@@ -43,29 +109,6 @@ pub(crate) fn address(parts: &Parts) -> String {
 
 pub(crate) fn secure(parts: &Parts) -> bool {
     parts.extensions.get::<Peer>().is_some_and(|peer| peer.secure)
-}
-
-pub(crate) async fn authenticate(
-    headers: &HeaderMap,
-    method: &Method,
-    address: &str,
-    secure: bool,
-    context: &Context,
-) -> Result<Caller, Error> {
-    if let Some(token) = bearer(headers) {
-        return context.app.authenticate_bearer(&token, address).await;
-    }
-    match session(headers, secure) {
-        Some(secret) if same_origin(headers, method) => context
-            .app
-            .authenticate_session(&secret, address)
-            .map(|(caller, _)| caller)
-            .ok_or(Error::Unauthenticated),
-        Some(_) => Err(Error::Forbidden(
-            "a page of another origin may not use your session; programs send a token".into(),
-        )),
-        None => Err(Error::Unauthenticated),
-    }
 }
 
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {

@@ -22,8 +22,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::auth::Auth;
 use super::error::{ApiError, advise, classify, log};
-use super::extract::{Body, Query};
-use super::instances::manage::idempotency_key;
+use super::extract::{Body, Query, idempotency_key};
 use super::instances::url;
 use super::stream::{event, progress};
 
@@ -239,8 +238,8 @@ fn shape(row: &Row) -> Value {
 }
 
 async fn list(State(context): State<Context>, OldAuth(caller): OldAuth) -> Answer<Json<Value>> {
-    let (rows, _) = context.app.list_instances(&caller, None, None, None, 10_000).await?;
-    Ok(Json(Value::Array(rows.iter().map(shape).collect())))
+    let page = context.app.list_instances(&caller, None, None, None, 10_000).await?;
+    Ok(Json(Value::Array(page.items.iter().map(shape).collect())))
 }
 
 async fn details(
@@ -386,18 +385,17 @@ fn user_shape(user: &ryokan_store::users::User) -> Value {
 async fn create_user(
     State(context): State<Context>,
     OldAuth(caller): OldAuth,
+    headers: http::HeaderMap,
     OldBody(body): OldBody<NewOldUser>,
 ) -> Answer {
-    let user = context
-        .app
-        .create_user(&caller, NewUser { login: body.id, name: body.name, ..NewUser::default() })
-        .await?;
+    let new = NewUser { login: body.id, name: body.name, ..NewUser::default() };
+    let user = context.app.create_user(&caller, new, idempotency_key(&headers)?).await?;
     Ok((StatusCode::CREATED, Json(user_shape(&user))).into_response())
 }
 
 async fn list_users(State(context): State<Context>, OldAuth(caller): OldAuth) -> Answer<Json<Value>> {
-    let users = context.app.list_users(&caller, None, 500).await?;
-    Ok(Json(Value::Array(users.iter().map(user_shape).collect())))
+    let page = context.app.list_users(&caller, None, 500).await?;
+    Ok(Json(Value::Array(page.items.iter().map(user_shape).collect())))
 }
 
 async fn get_user(
@@ -418,6 +416,7 @@ struct NewOldToken {
 async fn create_token(
     State(context): State<Context>,
     OldAuth(caller): OldAuth,
+    headers: http::HeaderMap,
     OldBody(body): OldBody<NewOldToken>,
 ) -> Answer {
     if !caller.is_operator() {
@@ -430,7 +429,7 @@ async fn create_token(
         expires_in: None,
         user: Some(body.user_id.clone()),
     };
-    let (token, secret) = context.app.create_token(&caller, new).await?;
+    let (token, secret) = context.app.create_token(&caller, new, idempotency_key(&headers)?).await?;
     let answer =
         json!({"token": secret.expose(), "id": token.id, "user_id": body.user_id, "label": token.label});
     Ok((StatusCode::CREATED, Json(answer)).into_response())

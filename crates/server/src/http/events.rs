@@ -7,8 +7,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
 use ryokan_api::Page;
-use ryokan_api::event::{Event, EventQuery};
+use ryokan_api::event::{Event, EventQuery, Order};
 use ryokan_app::Error;
+use ryokan_app::events::Order::{Newest, Oldest};
 use ryokan_model::event::Outcome;
 use ryokan_store::{EVENTS, EventFilter, EventOutcome, LoggedEvent};
 
@@ -31,6 +32,7 @@ fn view(logged: LoggedEvent) -> Event {
         subject_name: Some(event.subject_name).filter(|s| !s.is_empty()),
         actor: event.actor,
         address: event.source_address,
+        request_id: event.request_id,
         outcome: match event.outcome {
             EventOutcome::Allowed => Outcome::Allowed,
             EventOutcome::Denied => Outcome::Denied,
@@ -41,8 +43,8 @@ fn view(logged: LoggedEvent) -> Event {
     }
 }
 
-/// Events of the caller's projects (an operator's: all), oldest first. As SSE when the client accepts it: from now on,
-/// or after `after` or `Last-Event-ID`.
+/// Events of the caller's projects (an operator's: all), oldest or newest first. As SSE when the client accepts it:
+/// from now on, or after `after` or `Last-Event-ID`.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(EventQuery), responses((status = 200, body = Page<Event>)))]
 pub(crate) async fn list(
     State(context): State<Context>,
@@ -62,25 +64,17 @@ pub(crate) async fn answer(
     query: EventQuery,
 ) -> ApiResult<Response> {
     let limit = limit(query.limit)?;
-    let prefix = query.kind.clone().filter(|k| k.ends_with('.'));
-    let kind = query.kind.filter(|k| !k.ends_with('.'));
-    let filter = context
-        .app
-        .event_filter(
-            caller,
-            ryokan_app::events::EventQuery { kind, instance: query.instance, project: query.project },
-        )
-        .await?;
+    let wanted =
+        ryokan_app::events::EventQuery { kind: query.kind, instance: query.instance, project: query.project };
+    let filter = context.app.event_filter(caller, wanted).await?;
     if !stream {
-        let page = context.app.events_after(filter, query.after.unwrap_or(0), limit).await?;
-        let full = page.events.len() >= limit as usize;
-        let items = page
-            .events
-            .into_iter()
-            .map(view)
-            .filter(|e| prefix.as_ref().is_none_or(|p| e.kind.starts_with(p)))
-            .collect();
-        return Ok(Json(Page { items, next: full.then(|| page.next.to_string()) }).into_response());
+        let order = if query.order == Some(Order::Desc) { Newest } else { Oldest };
+        let page = context.app.list_events(filter, order, query.after, limit).await?;
+        let items = page.items.into_iter().map(view).collect();
+        return Ok(Json(Page { items, next: page.next }).into_response());
+    }
+    if query.order == Some(Order::Desc) {
+        return Err(Error::invalid("order", "a stream tells events as they happen; leave this out").into());
     }
     let resumed = match headers
         .get("last-event-id")
@@ -94,7 +88,7 @@ pub(crate) async fn answer(
         Some(seq) => seq,
         None => context.app.latest_event().await?,
     };
-    Ok(sse(tail(context.clone(), filter, prefix, after)))
+    Ok(sse(tail(context.clone(), filter, after)))
 }
 
 struct Tail {
@@ -107,7 +101,6 @@ struct Tail {
 fn tail(
     context: Context,
     filter: EventFilter,
-    prefix: Option<String>,
     after: i64,
 ) -> impl futures_util::Stream<Item = axum::response::sse::Event> + Send + 'static {
     let stop = context.stop.clone();
@@ -130,13 +123,9 @@ fn tail(
             }
         }
     });
-    let events = batches
-        .flatten()
-        .map(view)
-        .filter(move |e| std::future::ready(prefix.as_ref().is_none_or(|p| e.kind.starts_with(p))))
-        .map(|e| {
-            let data = serde_json::to_string(&e).unwrap_or_else(|_| "{}".into());
-            axum::response::sse::Event::default().id(e.seq.to_string()).event(e.kind).data(data)
-        });
+    let events = batches.flatten().map(view).map(|e| {
+        let data = serde_json::to_string(&e).unwrap_or_else(|_| "{}".into());
+        axum::response::sse::Event::default().id(e.seq.to_string()).event(e.kind).data(data)
+    });
     crate::ports::until_stop(events, stop)
 }

@@ -1,9 +1,12 @@
-//! Extractors that refuse in our own words: JSON bodies with the path of the refused field, query strings, path parts.
+//! Extractors that refuse in our own words: JSON bodies with the path of the refused field, query strings, the
+//! `Idempotency-Key`.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ryokan_app::Error;
+use ryokan_app::idempotency::IdempotencyKey;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -40,8 +43,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let text = inner.to_string();
         // serde_json adds the place; the field's path says more.
         let text = text.split(" at line ").next().unwrap_or("is not valid").to_owned();
-        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        if let Some(name) = missing {
+        if let Some(name) = missing_field(&text) {
             let field = if path == "." { name.to_owned() } else { format!("{path}.{name}") };
             return Error::invalid(field, "is missing");
         }
@@ -58,6 +60,11 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })?;
     reader.end().map_err(|_| Error::invalid("", "the body holds more than one JSON value"))?;
     Ok(value)
+}
+
+/// The field that serde's message says is not there.
+fn missing_field(text: &str) -> Option<&str> {
+    text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
 }
 
 /// serde's list of what would have been right.
@@ -77,10 +84,45 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(reader).map(Self).map_err(|e| {
             let path = e.path().to_string();
-            let field = if path == "." { String::new() } else { path };
-            Error::invalid(field, e.into_inner().to_string()).into()
+            let text = e.into_inner().to_string();
+            if let Some(name) = missing_field(&text) {
+                return Error::invalid(name, "is missing").into();
+            }
+            Error::invalid(if path == "." { String::new() } else { path }, text).into()
         })
     }
+}
+
+/// The `Idempotency-Key` of a request that makes something.
+pub(crate) struct Idempotency(pub(crate) Option<IdempotencyKey>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(idempotency_key(&parts.headers)?))
+    }
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=200).contains(&key.len()) => {
+            Ok(Some(IdempotencyKey { key: key.to_owned(), asked: None }))
+        }
+        _ => Err(Error::invalid("Idempotency-Key", "must have 1 to 200 visible characters")),
+    }
+}
+
+/// How the header is described on every route that takes it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyHeader {
+    /// 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+    /// nothing new; the same key with another request is a `conflict`.
+    #[param(rename = "Idempotency-Key", required = false)]
+    #[expect(dead_code, reason = "it only describes")]
+    key: Option<String>,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use ryokan_app::Error;
-use ryokan_gateway::{Ticket, is_local_path, mint_ticket};
+use ryokan_gateway::{TICKET_LIFETIME, Ticket, is_local_path, mint_ticket};
 use ryokan_model::permission::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,8 @@ pub(crate) async fn authorize(
     };
     let now = std::time::SystemTime::UNIX_EPOCH
         + std::time::Duration::from_millis(u64::try_from(context.app.clock.now().0).unwrap_or(0));
-    let ticket = mint_ticket(&context.key, &ticket, context.app.nonce(), now);
+    let nonce = context.app.issue_ticket(&caller, TICKET_LIFETIME).await?;
+    let ticket = mint_ticket(&context.key, &ticket, nonce, now);
     let back: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
     let target = format!("{}.ryokan/session?ticket={ticket}&return={back}", host_url(&context, &label));
     Ok(Redirect::to(&target).into_response())

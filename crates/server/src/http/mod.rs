@@ -11,6 +11,7 @@ mod health;
 mod instances;
 pub mod openapi;
 mod projects;
+mod revocable;
 mod router;
 mod sessions;
 mod stream;
@@ -28,11 +29,8 @@ use ryokan_gateway::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use router::router;
-
-pub(crate) fn rate_limiter(per_second: std::num::NonZeroU32) -> router::RateLimiter {
-    router::RateLimiter::new(per_second)
-}
+use health::LastLook;
+pub(crate) use router::{RateLimiter, router};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -47,5 +45,6 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// Owns handlers that write, which run on when their client hangs up.
     pub(crate) writes: TaskTracker,
-    pub(crate) rate: Arc<router::RateLimiter>,
+    pub(crate) rate: Arc<RateLimiter>,
+    pub(crate) readiness: LastLook,
 }

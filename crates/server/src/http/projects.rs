@@ -11,7 +11,7 @@ use ryokan_model::permission::Scope;
 use super::Context;
 use super::auth::Auth;
 use super::error::ApiResult;
-use super::extract::Body;
+use super::extract::{Body, Idempotency, IdempotencyHeader};
 
 fn view(project: ryokan_store::users::Project) -> Project {
     Project {
@@ -24,13 +24,15 @@ fn view(project: ryokan_store::users::Project) -> Project {
 }
 
 /// Makes a project that the caller owns.
-#[utoipa::path(post, path = "/v1/projects", tag = "projects", request_body = CreateProject, responses((status = 201, body = Project)))]
+#[utoipa::path(post, path = "/v1/projects", tag = "projects", params(IdempotencyHeader), request_body = CreateProject, responses((status = 201, body = Project)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
+    Idempotency(key): Idempotency,
     Body(request): Body<CreateProject>,
 ) -> ApiResult<(StatusCode, Json<Project>)> {
-    Ok((StatusCode::CREATED, Json(view(context.app.create_project(&caller, request.name).await?))))
+    let project = context.app.create_project(&caller, request.name, key).await?;
+    Ok((StatusCode::CREATED, Json(view(project))))
 }
 
 /// Lists the caller's projects by name.

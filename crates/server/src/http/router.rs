@@ -3,8 +3,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -23,28 +25,43 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, sessions, system,
-    templates, tokens, ui, users,
+    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
+    system, templates, tokens, ui, users,
 };
 
-/// Requests by credential or address.
-pub(crate) struct RateLimiter(DefaultKeyedRateLimiter<String>);
+/// Requests by credential or address. A new rate begins with fresh budgets.
+pub(crate) struct RateLimiter {
+    per_second: AtomicU32,
+    limiter: ArcSwap<DefaultKeyedRateLimiter<String>>,
+}
 
 impl RateLimiter {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
-        Self(governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))
+        Self { per_second: per_second.get().into(), limiter: ArcSwap::from_pointee(keyed(per_second)) }
+    }
+
+    /// Takes effect with the next request. The same rate again changes nothing.
+    pub(crate) fn set(&self, per_second: NonZeroU32) {
+        if self.per_second.swap(per_second.get(), Ordering::Relaxed) != per_second.get() {
+            self.limiter.store(Arc::new(keyed(per_second)));
+        }
     }
 
     /// Seconds to wait, when there were too many.
     fn check(&self, key: String) -> Result<(), u64> {
-        if self.0.len() > 50_000 {
-            self.0.retain_recent();
+        let limiter = self.limiter.load();
+        if limiter.len() > 50_000 {
+            limiter.retain_recent();
         }
-        self.0.check_key(&key).map_err(|not_until| {
+        limiter.check_key(&key).map_err(|not_until| {
             not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
         })
     }
+}
+
+fn keyed(per_second: NonZeroU32) -> DefaultKeyedRateLimiter<String> {
+    let burst = per_second.saturating_mul(NonZeroU32::new(10).unwrap_or(per_second));
+    governor::RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
 }
 
 /// A page's size.
@@ -138,16 +155,19 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     response
 }
 
-async fn answer(context: Context, request: Request, next: Next, method: Method, path: String) -> Response {
+async fn answer(
+    context: Context,
+    mut request: Request,
+    next: Next,
+    method: Method,
+    path: String,
+) -> Response {
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
-    // A valid credential has a budget of its own; everything else shares its address's.
-    let caller = match auth::bearer(request.headers()) {
-        Some(token) => context.app.bearer(&token, &address),
-        None => auth::session(request.headers(), secure)
-            .and_then(|s| context.app.authenticate_session(&s, &address))
-            .map(|(c, _)| c),
-    };
+    // A credential that counts has a budget of its own; everything else shares its address's.
+    let identity = auth::identify(request.headers(), &method, &address, secure, &context);
+    let mut caller = identity.caller().cloned();
+    request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
         return ApiError(Error::TooManyRequests {
@@ -160,11 +180,15 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
+    let asked = caller.clone();
     let response = if read_only && !upgrade {
         next.run(request).await
     } else {
         // A client that hangs up must stop neither a write half-way nor the record of its refusal.
         let id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+        if let Some(caller) = &mut caller {
+            caller.request_id = Some(id.clone());
+        }
         let app = context.app.clone();
         let action = format!("{method} {path}");
         let work = async move {
@@ -178,6 +202,11 @@ async fn answer(context: Context, request: Request, next: Next, method: Method, 
             Ok(response) => response,
             Err(error) => ApiError(Error::internal(format!("a handler panicked: {error}"))).into_response(),
         }
+    };
+    // A token that was a moment old is known by now.
+    let response = match asked.or_else(|| identity.again(&context.app, &address)) {
+        Some(caller) => revocable::bind(response, &context.app, caller),
+        None => response,
     };
     let status = response.status();
     metrics::counter!("ryokan_api_requests_total", "method" => label(&method), "status" => status.as_u16().to_string()).increment(1);

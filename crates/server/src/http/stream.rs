@@ -13,6 +13,7 @@ use ryokan_app::instances::follow::{Goal, Step};
 use ryokan_store::instances::Instance;
 
 use super::Context;
+use super::revocable::LastWords;
 
 /// Whether the client asked for a stream.
 pub(crate) fn wants_stream(headers: &HeaderMap) -> bool {
@@ -48,6 +49,7 @@ pub(crate) fn progress(
     let stop = context.stop.clone();
     let steps = context.app.follow(row, goal);
     let context = context.clone();
+    let ended_name = name.clone();
     let ended = {
         let name = name.clone();
         stream::once(async move { stopping(&name) })
@@ -64,7 +66,17 @@ pub(crate) fn progress(
             std::future::ready(go_on)
         })
         .map(|(_, event)| event);
-    sse(stream::iter(first).chain(steps))
+    let mut response = sse(stream::iter(first).chain(steps));
+    response.extensions_mut().insert(revoked(&ended_name));
+    response
+}
+
+/// What a stream ends with whose credential is good no more.
+fn revoked(name: &str) -> LastWords {
+    let message = "the credential that opened this stream is no longer valid; the operation goes on";
+    let last = Progress { name: name.to_owned(), message: Some(message.into()), ..Progress::default() };
+    let data = serde_json::to_string(&last).unwrap_or_else(|_| "{}".into());
+    LastWords(format!("event: error\ndata: {data}\n\n").into())
 }
 
 fn stopping(name: &str) -> Event {

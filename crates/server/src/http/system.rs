@@ -77,9 +77,9 @@ pub(crate) async fn jobs(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<Page<Job>>> {
     let limit = limit(paging.limit)?;
-    let jobs = context.app.list_jobs(&caller, None, paging.after, limit).await?;
-    let next = (jobs.len() >= limit as usize).then(|| jobs.last().map(|j| j.id.clone())).flatten();
-    Ok(Json(Page { items: jobs.into_iter().map(view).collect::<Result<_, _>>()?, next }))
+    let page = context.app.list_jobs(&caller, None, paging.after, limit).await?;
+    let items = page.items.into_iter().map(view).collect::<Result<_, _>>()?;
+    Ok(Json(Page { items, next: page.next }))
 }
 
 /// Puts a dead job back into the queue. Operators only.

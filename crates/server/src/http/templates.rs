@@ -9,7 +9,7 @@ use ryokan_model::template::Template;
 use super::Context;
 use super::auth::Auth;
 use super::error::ApiResult;
-use super::extract::Body;
+use super::extract::{Body, Idempotency, IdempotencyHeader};
 
 /// Lists templates by name.
 #[utoipa::path(get, path = "/v1/templates", tag = "templates", responses((status = 200, body = Page<Template>)))]
@@ -28,13 +28,14 @@ pub(crate) async fn get(
 }
 
 /// Adds a template. Operators only.
-#[utoipa::path(post, path = "/v1/templates", tag = "templates", request_body = Template, responses((status = 201, body = Template)))]
+#[utoipa::path(post, path = "/v1/templates", tag = "templates", params(IdempotencyHeader), request_body = Template, responses((status = 201, body = Template)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
+    Idempotency(key): Idempotency,
     Body(template): Body<Template>,
 ) -> ApiResult<(StatusCode, Json<Template>)> {
-    Ok((StatusCode::CREATED, Json(context.app.create_template(&caller, template).await?)))
+    Ok((StatusCode::CREATED, Json(context.app.create_template(&caller, template, key).await?)))
 }
 
 /// Replaces a template; instances made from it stay as they are. Operators only.

@@ -14,7 +14,7 @@ use ryokan_model::permission::Scope;
 use super::Context;
 use super::auth::Auth;
 use super::error::ApiResult;
-use super::extract::{Body, Query};
+use super::extract::{Body, Idempotency, IdempotencyHeader, Query};
 use super::router::limit;
 
 async fn views(
@@ -46,11 +46,12 @@ async fn views(
         .collect())
 }
 
-/// Makes a token. The answer is the only one that holds its secret.
-#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = CreateToken, responses((status = 201, body = CreatedToken)))]
+/// Makes a token. The answer holds its secret, and so does its repetition by `Idempotency-Key`; no other does.
+#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", params(IdempotencyHeader), request_body = CreateToken, responses((status = 201, body = CreatedToken)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
+    Idempotency(key): Idempotency,
     Body(request): Body<CreateToken>,
 ) -> ApiResult<(StatusCode, Json<CreatedToken>)> {
     let new = NewToken {
@@ -60,7 +61,7 @@ pub(crate) async fn create(
         expires_in: request.expires_in,
         user: request.user,
     };
-    let (token, secret) = context.app.create_token(&caller, new).await?;
+    let (token, secret) = context.app.create_token(&caller, new, key).await?;
     let token =
         views(&context, vec![token]).await?.pop().ok_or_else(|| Error::internal("a token vanished"))?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token, secret: secret.expose().to_owned() })))
@@ -74,9 +75,8 @@ pub(crate) async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<Page<Token>>> {
     let limit = limit(paging.limit)?;
-    let tokens = context.app.list_tokens(&caller, true, paging.after, limit).await?;
-    let next = (tokens.len() >= limit as usize).then(|| tokens.last().map(|t| t.id.to_string())).flatten();
-    Ok(Json(Page { items: views(&context, tokens).await?, next }))
+    let page = context.app.list_tokens(&caller, paging.after, limit).await?;
+    Ok(Json(Page { items: views(&context, page.items).await?, next: page.next }))
 }
 
 /// Revokes a token: refused from the next request on.

@@ -12,7 +12,7 @@ use ryokan_model::Secret;
 use super::Context;
 use super::auth::Auth;
 use super::error::ApiResult;
-use super::extract::{Body, Query};
+use super::extract::{Body, Idempotency, IdempotencyHeader, Query};
 use super::router::limit;
 
 pub(crate) async fn view(context: &Context, user: ryokan_store::users::User) -> Result<User, Error> {
@@ -29,10 +29,11 @@ pub(crate) async fn view(context: &Context, user: ryokan_store::users::User) -> 
 }
 
 /// Makes an account with a personal project. Operators only.
-#[utoipa::path(post, path = "/v1/users", tag = "users", request_body = CreateUser, responses((status = 201, body = User)))]
+#[utoipa::path(post, path = "/v1/users", tag = "users", params(IdempotencyHeader), request_body = CreateUser, responses((status = 201, body = User)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
+    Idempotency(key): Idempotency,
     Body(request): Body<CreateUser>,
 ) -> ApiResult<(StatusCode, Json<User>)> {
     let new = NewUser {
@@ -41,7 +42,7 @@ pub(crate) async fn create(
         password: request.password.map(Secret::new),
         operator: request.operator,
     };
-    let user = context.app.create_user(&caller, new).await?;
+    let user = context.app.create_user(&caller, new, key).await?;
     Ok((StatusCode::CREATED, Json(view(&context, user).await?)))
 }
 
@@ -53,13 +54,12 @@ pub(crate) async fn list(
     Query(paging): Query<Paging>,
 ) -> ApiResult<Json<Page<User>>> {
     let limit = limit(paging.limit)?;
-    let users = context.app.list_users(&caller, paging.after, limit).await?;
-    let next = (users.len() >= limit as usize).then(|| users.last().map(|u| u.login.clone())).flatten();
-    let mut items = Vec::with_capacity(users.len());
-    for user in users {
+    let page = context.app.list_users(&caller, paging.after, limit).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for user in page.items {
         items.push(view(&context, user).await?);
     }
-    Ok(Json(Page { items, next }))
+    Ok(Json(Page { items, next: page.next }))
 }
 
 /// `me`, an id or a login. Others exist only for operators.
@@ -104,13 +104,14 @@ pub(crate) async fn delete(
 }
 
 /// A link that signs the user in once, within 15 minutes. Operators only.
-#[utoipa::path(post, path = "/v1/users/{user}/login-link", tag = "users", params(("user", description = "Id or login")), responses((status = 201, body = LoginLink)))]
+#[utoipa::path(post, path = "/v1/users/{user}/login-link", tag = "users", params(("user", description = "Id or login"), IdempotencyHeader), responses((status = 201, body = LoginLink)))]
 pub(crate) async fn login_link(
     State(context): State<Context>,
     Auth(caller): Auth,
     Path(user): Path<String>,
+    Idempotency(key): Idempotency,
 ) -> ApiResult<(StatusCode, Json<LoginLink>)> {
-    let (secret, expires_at) = context.app.login_link(&caller, &user).await?;
+    let (secret, expires_at) = context.app.login_link(&caller, &user, key).await?;
     let url = format!("{}/login?link={}", context.app.settings.public_url, secret.expose());
     Ok((StatusCode::CREATED, Json(LoginLink { url, expires_at: expires_at.0 })))
 }

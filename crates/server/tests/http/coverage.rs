@@ -139,6 +139,22 @@ fn every_documented_route_is_in_the_table() {
     assert!(missing.is_empty() && stale.is_empty(), "no entry for {missing:?}; no route for {stale:?}");
 }
 
+/// What makes something can be sent again without making two.
+#[test]
+fn every_route_that_creates_takes_an_idempotency_key() {
+    let description = serde_json::to_value(ryokan_server::openapi::description()).unwrap();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        let post = &methods["post"];
+        let creates = post["responses"].get("201").is_some() || path == "/v1/instances";
+        // Signing in has no caller yet whose key it could be.
+        let wanted = creates && path != "/v1/sessions";
+        let parameters = post["parameters"].as_array().cloned().unwrap_or_default();
+        let takes = parameters.iter().any(|p| p["name"] == "Idempotency-Key" && p["in"] == "header");
+        assert_eq!(takes, wanted, "POST {path}");
+        assert!(!takes || parameters.iter().all(|p| p["name"] != "Idempotency-Key" || p["required"] != true));
+    }
+}
+
 #[test]
 fn the_description_is_the_one_that_is_checked_in() {
     let made = ryokan_server::openapi::description().to_pretty_json().unwrap();

@@ -102,6 +102,43 @@ async fn the_admin_secret_is_an_operator_s_token() {
 }
 
 #[tokio::test]
+async fn the_admin_secret_is_guarded_at_agents_too() {
+    on_sqlite_with(
+        |config| config.server.admin_secret = Some(ryokan_model::Secret::new("correct horse battery")),
+        async |site| {
+            let admin = site.with_token("correct horse battery");
+            admin.ready("claw", json!({})).await;
+            admin.ready("open", json!({"gateway": {"access": "public"}})).await;
+            admin.get("/gateway/claw/").await.expect(200);
+            let reply = admin.get("/gateway/open/").await;
+            assert!(reply.status == 200 && !reply.text.contains("correct horse"), "{}", reply.text);
+            // Old tokens are no guesses at it.
+            let old = site.with_token("ryk_revoked");
+            while old.get("/gateway/claw/").await.status == 401 {}
+            old.get("/gateway/claw/").await.expect(429);
+            admin.get("/gateway/claw/").await.expect(200);
+            let guesser = site.with_token("correct horse batterz");
+            for _ in 0..3 {
+                guesser.get("/gateway/claw/").await.expect(401);
+                guesser.get("/users").await.expect(401);
+            }
+            // By now not even the right one is, at either door; a token is.
+            for client in [&guesser, &admin] {
+                let reply = client.get("/gateway/claw/").await;
+                reply.expect(429);
+                assert!(!reply.header("retry-after").is_empty());
+                client.get("/users").await.expect(429);
+            }
+            site.operator().get("/gateway/claw/").await.expect(200);
+            site.clock.forward(Duration::from_secs(5));
+            admin.get("/gateway/claw/").await.expect(200);
+            admin.get("/users").await.expect(200);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn missing_fields_are_listed_and_errors_have_the_old_shape() {
     on_sqlite(async |site| {
         let admin = site.operator();
@@ -395,6 +432,26 @@ async fn fault_15_requests_are_limited_counted_and_recorded() {
                 && e["address"] == "127.0.0.1"));
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_rate_of_requests() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let storm = async || {
+            let replies = futures_util::future::join_all((0..40).map(|_| operator.get("/v1/users/me"))).await;
+            replies.iter().filter(|r| r.status == 429).count()
+        };
+        assert_eq!(storm().await, 0);
+        site.reload(|config| config.limits.requests_per_second = 1);
+        assert!(storm().await >= 20);
+        // The same again is no way to a fresh budget.
+        site.reload(|config| config.limits.requests_per_second = 1);
+        operator.get("/v1/users/me").await.expect(429);
+        site.reload(|config| config.limits.requests_per_second = 1000);
+        assert_eq!(storm().await, 0);
+    })
     .await;
 }
 

@@ -45,12 +45,26 @@ async fn pages_go_on_where_the_last_one_ended() {
         assert_eq!(made.len(), 30);
         let users = operator.get("/v1/events?limit=500&kind=user.").await.items();
         assert!(!users.is_empty() && users.iter().all(|e| e["kind"].as_str().unwrap().starts_with("user.")));
-        // A page of a prefix that matches little goes on all the same.
-        let first = operator.get("/v1/events?limit=5&kind=project.").await.expect(200);
-        assert!(first["next"].is_string(), "{first}");
-        for (query, field) in [("limit=0", "limit"), ("after=x", "after"), ("kinds=a", "kinds")] {
+        // What does not match takes no room on a page.
+        let first = operator.get("/v1/events?limit=2&kind=user.").await.expect(200);
+        assert_eq!(first["items"].as_array().unwrap()[..], users[..2]);
+        let (mut after, mut newest_first) = (String::new(), Vec::new());
+        loop {
+            let page = operator.get(&format!("/v1/events?order=desc&limit=7{after}")).await.expect(200);
+            newest_first.extend(page["items"].as_array().unwrap().iter().map(|e| e["seq"].as_i64().unwrap()));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(newest_first, all.iter().rev().copied().collect::<Vec<_>>());
+        for (query, field) in
+            [("limit=0", "limit"), ("after=x", "after"), ("kinds=a", "kinds"), ("order=up", "order")]
+        {
             assert_eq!(operator.get(&format!("/v1/events?{query}")).await.expect(400)["field"], field);
         }
+        let backwards = operator.with("accept", "text/event-stream").get("/v1/events?order=desc").await;
+        assert_eq!(backwards.expect(400)["field"], "order");
         let odd = operator.with("last-event-id", "x").with("accept", "text/event-stream");
         assert_eq!(odd.get("/v1/events").await.expect(400)["field"], "Last-Event-ID");
     })
@@ -148,7 +162,8 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
     on_both(async |site| {
         let (operator, bob) = (site.operator(), site.user("bob").await);
         operator.ready("claw", json!({})).await;
-        bob.post("/v1/instances/claw/stop", json!({})).await.expect(404);
+        let refused = bob.post("/v1/instances/claw/stop", json!({})).await;
+        refused.expect(404);
         bob.delete("/v1/users/operator").await.expect(403);
         bob.delete("/instances/claw").await.expect(404);
         let socket = bob.with("connection", "upgrade").with("upgrade", "websocket");
@@ -167,7 +182,9 @@ async fn refused_writes_are_recorded_with_who_and_from_where() {
                 "GET /v1/instances/claw/exec"
             ]
         );
+        assert_eq!(denied[0]["request_id"], refused.header("x-request-id"));
         for event in &denied {
+            assert_eq!(event["request_id"].as_str().map(str::len), Some(16), "{event}");
             assert_eq!(
                 (&event["actor"], &event["outcome"], &event["address"]),
                 (&json!("bob"), &json!("denied"), &json!("127.0.0.1"))

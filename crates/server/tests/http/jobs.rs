@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ryokan_store::JobState;
 use serde_json::{Value, json};
 
 use crate::support::{Behaviour, Site, eventually, on_both, on_sqlite};
@@ -134,8 +135,10 @@ async fn reconcilers_show_their_last_run_and_backlog() {
         let run = eventually("it ran", async || find("instances").await.ok_or_else(|| "no".to_owned())).await;
         assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)));
         assert!(run["finished_at"].as_i64() >= run["started_at"].as_i64());
-        eventually("housekeeping ran", async || find("housekeeping").await.ok_or_else(|| "no".to_owned()))
-            .await;
+        for name in ["housekeeping", "identity", "routes"] {
+            let run = eventually(name, async || find(name).await.ok_or_else(|| "no".to_owned())).await;
+            assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)), "{run}");
+        }
         site.engine.set_down(true);
         eventually("its failure is shown", async || {
             let run = find("instances").await.unwrap();
@@ -149,6 +152,131 @@ async fn reconcilers_show_their_last_run_and_backlog() {
             site.engine.nudge();
             let run = find("instances").await.unwrap();
             if run["backlog"] == 1 && run["outcome"] == "ok" { Ok(()) } else { Err(run.to_string()) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happened_long_ago_is_forgotten() {
+    on_both(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        operator.delete("/v1/instances/claw").await.expect(202);
+        operator.until_gone("claw").await;
+        let given_up = async |name: &str, state: JobState| {
+            let now = ryokan_model::Clock::now(&*site.clock).0;
+            let job = ryokan_store::NewJob {
+                id: name.to_owned(),
+                kind: "test".into(),
+                key: None,
+                payload: json!({}),
+                priority: 0,
+                run_at: now,
+                max_attempts: 1,
+            };
+            let id = name.to_owned();
+            let write = site.app().store.clone();
+            write
+                .write(move |tx| {
+                    tx.enqueue_job(&job, now)?;
+                    let attempt = tx.claim_jobs(&["test"], "w", 1, now, 1000)?[0].attempt;
+                    match state {
+                        JobState::Dead => tx.dead_letter_job(&id, attempt, "broken", now),
+                        _ => tx.complete_job(&id, attempt, now),
+                    }
+                })
+                .await
+                .unwrap();
+        };
+        let job =
+            async |id: &'static str| site.app().store.read(move |tx| tx.job(id)).await.unwrap().is_some();
+        given_up("dead", JobState::Dead).await;
+        given_up("done", JobState::Done).await;
+        let last = site.events().await.last().unwrap()["seq"].as_i64().unwrap();
+        // Housekeeping runs at the start.
+        let later = async |days: u64| {
+            site.clock.forward(Duration::from_hours(24 * days));
+            site.restart().await;
+        };
+        later(2).await;
+        eventually("what is done is forgotten", async || {
+            if job("done").await { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        assert!(job("dead").await);
+        later(29).await;
+        eventually("what was given up is forgotten", async || {
+            if job("dead").await { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        assert!(site.events().await.iter().any(|e| e["seq"].as_i64() <= Some(last)));
+        operator_event(site).await;
+        later(60).await;
+        eventually("old events are forgotten", async || {
+            let events = site.events().await;
+            let old = events.iter().filter(|e| e["seq"].as_i64() <= Some(last)).count();
+            if old == 0 { Ok(()) } else { Err(format!("{old} are there")) }
+        })
+        .await;
+        assert!(!site.events().await.is_empty(), "younger ones stay");
+    })
+    .await;
+}
+
+/// Lets something happen that is told by an event.
+async fn operator_event(site: &Site) {
+    site.operator().post("/v1/users", json!({"login": "ada"})).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_routed_is_a_backlog() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let upstream = json!({"upstream_auth": {"mode": "bearer", "secret": "K"}});
+        let id = operator.ready("claw", json!({"secret_env": {"K": "x"}, "gateway": upstream})).await;
+        let scope = ryokan_store::Scope::new("instance", id.to_string());
+        site.app().store.write(move |tx| tx.delete_secrets(&scope)).await.unwrap();
+        site.restart().await;
+        let operator = site.operator();
+        eventually("the backlog is shown", async || {
+            let all = operator.get("/v1/system/reconcilers").await.items();
+            let run = all.into_iter().find(|r| r["name"] == "routes").unwrap_or_default();
+            if run["backlog"] == 1 { Ok(()) } else { Err(run.to_string()) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn asking_whether_it_is_ready_costs_one_write_a_second() {
+    on_both(async |site| {
+        let anonymous = site.anonymous();
+        let begin = std::time::Instant::now();
+        let mut looks = std::collections::BTreeSet::new();
+        for round in 0..20 {
+            // Each look would write another time.
+            site.clock.forward(Duration::from_millis(10));
+            let asked = (0..10).map(|_| anonymous.get("/readyz"));
+            for reply in futures_util::future::join_all(asked).await {
+                assert_eq!(reply.expect(200)["capabilities"].as_array().unwrap().len(), 3);
+            }
+            // Whoever hangs up at once makes nobody look again.
+            let hasty =
+                tokio::time::timeout(Duration::from_millis(round % 3), anonymous.get("/readyz")).await;
+            drop(hasty);
+            looks.insert(site.app().store.read(|tx| tx.setting("last-check")).await.unwrap());
+        }
+        let most = begin.elapsed().as_secs() + 1;
+        assert!(looks.len() as u64 <= most, "{} looks, at most {most} expected", looks.len());
+        // What was found is not kept for longer than that.
+        site.engine.set_down(true);
+        eventually("the engine's absence is told", async || {
+            let reply = anonymous.get("/readyz").await;
+            let told = reply.status == 503 && reply.text.contains("engine does not answer");
+            if told { Ok(()) } else { Err(reply.text) }
         })
         .await;
     })

@@ -4,7 +4,9 @@
 mod coverage;
 mod crabshack;
 mod events;
+mod idempotency;
 mod identity;
 mod instances;
 mod jobs;
+mod pages;
 mod support;

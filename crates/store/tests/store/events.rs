@@ -61,6 +61,12 @@ async fn events_come_back_filtered_and_in_order() {
         assert_eq!(subjects(of(&[]), 0, 10).await, (String::new(), 5));
         assert_eq!(subjects(EventFilter { kinds: Some(vec!["b".into()]), ..of(&["p"]) }, 0, 9).await.0, "2");
         assert_eq!(subjects(EventFilter { subject_id: Some("2".into()), ..all() }, 0, 9).await.0, "22");
+        let prefix = |prefix: &str| EventFilter { kind_prefix: Some(prefix.into()), ..all() };
+        assert_eq!(subjects(prefix("b"), 0, 1).await, ("2".into(), 2));
+        // Nothing in it is a pattern.
+        for nothing in ["%", "_", "bb"] {
+            assert_eq!(subjects(prefix(nothing), 0, 9).await, (String::new(), 5));
+        }
         let newest = store.read(move |tx| tx.events_before(i64::MAX, &all(), 2)).await.unwrap();
         assert_eq!(newest.iter().map(|e| e.seq).collect::<Vec<_>>(), [5, 4]);
         assert_eq!(newest[0].event, event("a", p, "2"));
@@ -119,6 +125,50 @@ async fn events_cannot_be_changed() {
             assert_eq!(refused, Err(StoreError::Refused("events are append-only".into())), "{statement}");
         }
         assert_eq!(store.read(|tx| tx.latest_event_seq()).await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_oldest_events_can_go() {
+    for_each_engine(|database| async move {
+        let store = database.open().await;
+        // The fourth was written by a clock that was put back since.
+        for at in [10, 20, 30, 99, 40, 50] {
+            append(&store, Event { at, ..event("a", None, "1") }).await;
+        }
+        let purge = |before: i64, limit: u32| {
+            let store = store.clone();
+            async move { store.write(move |tx| tx.purge_events(before, limit)).await.unwrap() }
+        };
+        let left = || {
+            let store = store.clone();
+            async move {
+                let page = store.read(|tx| tx.events_after(0, &EventFilter::default(), 10)).await.unwrap();
+                page.events.iter().map(|e| e.event.at).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(purge(10, 10).await, 0);
+        assert_eq!(purge(35, 2).await, 2);
+        assert_eq!(left().await, [30, 99, 40, 50]);
+        assert_eq!(purge(60, 10).await, 1);
+        assert_eq!(left().await, [99, 40, 50], "none goes before an older one");
+        for statement in
+            ["DELETE FROM events", "DELETE FROM events WHERE seq = 5", "UPDATE events SET at = 1"]
+        {
+            let refused = store.write(move |tx| tx.execute(statement, params![])).await;
+            assert_eq!(refused, Err(StoreError::Refused("events are append-only".into())), "{statement}");
+        }
+        for statement in ["UPDATE event_horizon SET seq = 0", "DELETE FROM event_horizon"] {
+            let refused = store.write(move |tx| tx.execute(statement, params![])).await;
+            let why = "the horizon of events never goes back";
+            assert_eq!(refused, Err(StoreError::Refused(why.into())), "{statement}");
+        }
+        // When all are gone, numbers go on, and so does who has read up to the last.
+        assert_eq!(purge(100, 10).await, 3);
+        append(&store, event("b", None, "1")).await;
+        let page = store.read(|tx| tx.events_after(6, &EventFilter::default(), 10)).await.unwrap();
+        assert_eq!((page.events.len(), page.events[0].seq, page.next), (1, 7, 7));
     })
     .await;
 }

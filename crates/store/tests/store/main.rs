@@ -4,6 +4,7 @@
 mod crash;
 mod engine;
 mod events;
+mod idempotency;
 mod jobs;
 mod postgres_server;
 mod schema;

@@ -2,7 +2,7 @@
 import { getContext, setContext } from 'svelte';
 import { call, Refused, words } from '$lib/api/client';
 import { live } from '$lib/api/stream';
-import type { Event, Instance } from '$lib/api/types';
+import type { Event, Instance, Page } from '$lib/api/types';
 import { merge } from '$lib/events/merge';
 import { moving } from './state';
 
@@ -23,10 +23,14 @@ export class Watched {
     return `/v1/instances/${encodeURIComponent(this.name)}`;
   }
 
-  start() {
+  async start() {
+    this.look(0);
+    // What happened until now, newest first; the stream goes on from there.
+    const page = await call<Page<Event>>(`${this.path}/events?order=desc&limit=200`).catch(() => undefined);
+    this.events = page?.items ?? [];
+    if (this.#stopped || this.gone) return;
     this.#stopStream = live({
-      // From the beginning: the instance's whole story is its events' tab.
-      path: () => `${this.path}/events?after=0`,
+      path: () => `${this.path}/events?after=${this.events[0]?.seq ?? 0}`,
       again: true,
       message: (message) => {
         const event = JSON.parse(message.data) as Event;

@@ -100,8 +100,8 @@ pub(crate) async fn attach(
     };
     let spec = ExecSpec { command: query.command, stdin: query.stdin, tty, env, workdir: None, user: None };
     let exec = context.app.exec_in_instance(&caller, &name, spec).await?;
-    let stop = context.stop.clone();
-    Ok(socket.max_message_size(1024 * 1024).on_upgrade(move |socket| serve(socket, exec, stop)))
+    let (stop, revoked) = (context.stop.clone(), context.app.clone().until_revoked(caller));
+    Ok(socket.max_message_size(1024 * 1024).on_upgrade(move |socket| serve(socket, exec, stop, revoked)))
 }
 
 /// `command` may be repeated, which the usual query parsers cannot do.
@@ -137,7 +137,7 @@ fn parse(text: &str) -> Result<ExecQuery, Error> {
     Ok(query)
 }
 
-async fn serve(socket: WebSocket, exec: Exec, stop: CancellationToken) {
+async fn serve(socket: WebSocket, exec: Exec, stop: CancellationToken, revoked: impl Future<Output = ()>) {
     let Exec { input, mut output, exit } = exec;
     let (mut to_client, mut from_client) = socket.split();
     let receive = async {
@@ -181,10 +181,18 @@ async fn serve(socket: WebSocket, exec: Exec, stop: CancellationToken) {
         };
         finish(&mut to_client, status).await;
     };
-    tokio::select! {
-        () = receive => {}
-        () = send => {}
-        () = stop.cancelled() => {}
+    let cut = tokio::select! {
+        () = receive => false,
+        () = send => false,
+        () = stop.cancelled() => false,
+        () = revoked => true,
+    };
+    if cut {
+        drop((input, output));
+        let message = "the credential that opened this is no longer valid".to_owned();
+        let last = finish(&mut to_client, ExecStatus::Error { message });
+        // Whoever does not read must not stay for that.
+        let _ = tokio::time::timeout(Duration::from_secs(1), last).await;
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use ryokan_api::Page;
-use ryokan_api::instance::{FileEntry, FileQuery};
+use ryokan_api::instance::{FileEntry, ReadFileQuery, WriteFileQuery};
 use ryokan_app::Error;
 use ryokan_ports::runtime::{FileInfo, FileKind};
 
@@ -33,13 +33,13 @@ fn view(info: FileInfo) -> FileEntry {
     }
 }
 
-/// A file's content, or with `list=true` what is in a directory.
-#[utoipa::path(get, path = "/v1/instances/{instance}/files", tag = "instances", params(("instance", description = "Id or name"), FileQuery), responses((status = 200, body = Page<FileEntry>)))]
+/// A file's content, or with `list=true` what is in a folder.
+#[utoipa::path(get, path = "/v1/instances/{instance}/files", tag = "instances", params(("instance", description = "Id or name"), ReadFileQuery), responses((status = 200, body = Page<FileEntry>)))]
 pub(crate) async fn read(
     State(context): State<Context>,
     Auth(caller): Auth,
     Path(name): Path<String>,
-    Query(query): Query<FileQuery>,
+    Query(query): Query<ReadFileQuery>,
 ) -> ApiResult<Response> {
     if query.list {
         let entries = context.app.list_instance_files(&caller, &name, &query.path).await?;
@@ -62,14 +62,14 @@ pub(crate) async fn read(
 }
 
 /// Writes a file; the old one is kept when the content ends early.
-#[utoipa::path(put, path = "/v1/instances/{instance}/files", tag = "instances", params(("instance", description = "Id or name"), FileQuery),
+#[utoipa::path(put, path = "/v1/instances/{instance}/files", tag = "instances", params(("instance", description = "Id or name"), WriteFileQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses((status = 204, description = "Written")))]
 pub(crate) async fn write(
     State(context): State<Context>,
     Auth(caller): Auth,
     headers: HeaderMap,
     Path(name): Path<String>,
-    Query(query): Query<FileQuery>,
+    Query(query): Query<WriteFileQuery>,
     body: Body,
 ) -> ApiResult<StatusCode> {
     let size =

@@ -7,8 +7,6 @@ use axum::response::{IntoResponse, Response};
 use ryokan_api::Page;
 use ryokan_api::event::EventQuery;
 use ryokan_api::instance::{DeleteQuery, Instance, InstanceQuery, InstanceRequest, PortInfo, Progress};
-use ryokan_app::Error;
-use ryokan_app::instances::create::IdempotencyKey;
 use ryokan_app::instances::delete::DeleteOptions;
 use ryokan_app::instances::follow::Goal;
 use ryokan_model::instance::Desired;
@@ -19,37 +17,27 @@ use super::{host_url, url, view};
 use crate::http::Context;
 use crate::http::auth::Auth;
 use crate::http::error::ApiResult;
-use crate::http::extract::{Body, Query};
+use crate::http::extract::{Body, Idempotency, IdempotencyHeader, Query};
 use crate::http::router::limit;
 use crate::http::stream::{event, progress, wants_stream};
 
 /// Accepts an instance; with `Accept: text/event-stream` follows it until it is ready or has failed.
 #[utoipa::path(post, path = "/v1/instances", tag = "instances", request_body = InstanceRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and request give the same instance again")),
+    params(IdempotencyHeader),
     responses((status = 202, body = Instance)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
     headers: HeaderMap,
+    Idempotency(key): Idempotency,
     Body(request): Body<InstanceRequest>,
 ) -> ApiResult<Response> {
-    let key = idempotency_key(&headers)?;
     let row = context.app.create_instance(&caller, request, key).await?;
     if wants_stream(&headers) {
         let first = event("created", &Progress { name: row.name.to_string(), ..Progress::default() });
         return Ok(progress(&context, &row, Goal::Ready, Some(first), url));
     }
     Ok((StatusCode::ACCEPTED, Json(view(&context, row))).into_response())
-}
-
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Error> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=200).contains(&key.len()) => {
-            Ok(Some(IdempotencyKey { key: key.to_owned(), asked: None }))
-        }
-        _ => Err(Error::invalid("Idempotency-Key", "must have 1 to 200 visible characters")),
-    }
 }
 
 /// Lists the caller's instances by name.
@@ -59,12 +47,13 @@ pub(crate) async fn list(
     Auth(caller): Auth,
     Query(query): Query<InstanceQuery>,
 ) -> ApiResult<Json<Page<Instance>>> {
-    let limit = limit(query.limit)? as usize;
-    let (rows, next) = context
+    let limit = limit(query.limit)?;
+    let page = context
         .app
         .list_instances(&caller, query.project.as_deref(), query.state, query.after, limit)
         .await?;
-    Ok(Json(Page { items: rows.into_iter().map(|row| view(&context, row)).collect(), next }))
+    let items = page.items.into_iter().map(|row| view(&context, row)).collect();
+    Ok(Json(Page { items, next: page.next }))
 }
 
 /// One instance.

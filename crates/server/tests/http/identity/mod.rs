@@ -1,5 +1,6 @@
 //! Users, tokens, sessions: what each credential opens, and what ends it.
 
+mod revocation;
 mod sessions;
 mod tokens;
 mod users;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ryokan_store::StoreUrl;
 use serde_json::json;
 
 use super::{PASSWORD, browser, signed_in, with_password};
-use crate::support::{Client, on_both, on_sqlite, on_sqlite_with};
+use crate::support::{Client, eventually, on_both, on_sqlite, on_sqlite_with};
 
 #[tokio::test]
 async fn passwords_sign_in_and_wrong_ones_look_like_unknown_logins() {
@@ -152,6 +153,26 @@ async fn cookies_are_host_only_and_only_our_own_pages_may_use_them() {
 }
 
 #[tokio::test]
+async fn a_foreign_page_cannot_use_up_its_visitor_s_requests() {
+    on_sqlite_with(
+        |config| config.limits.requests_per_second = 2,
+        async |site| {
+            with_password(site, "alice").await;
+            let own = signed_in(site, "alice").await;
+            let foreign = own.without("sec-fetch-site").with("sec-fetch-site", "same-site");
+            let mut refused = 0;
+            while foreign.get("/v1/users/me").await.status == 403 {
+                refused += 1;
+                assert!(refused < 100, "no limit holds");
+            }
+            foreign.get("/v1/users/me").await.expect(429);
+            own.get("/v1/users/me").await.expect(200);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn behind_tls_the_cookie_is_bound_to_it() {
     on_sqlite_with(
         |config| config.server.trusted_proxies = vec!["127.0.0.0/8".into()],
@@ -287,6 +308,55 @@ async fn the_dashboard_has_its_own_paths_and_loads_nothing_from_elsewhere() {
             assert!(!reply.text.contains("<html"), "{path}: {}", reply.text);
         }
         assert_eq!(anonymous.post("/login", json!({})).await.status, 405);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ticket_works_once_on_all_servers_and_over_restarts() {
+    on_both(async |site| {
+        with_password(site, "alice").await;
+        let alice = signed_in(site, "alice").await;
+        alice.ready("claw", json!({})).await;
+        let ticket = async |port: u16| {
+            let alice = signed_in(site, "alice").await;
+            let back = format!("http%3A%2F%2Fclaw.localhost%3A{port}%2F");
+            let reply = alice.get(&format!("/v1/gateway/authorize?instance=claw&return={back}")).await;
+            let path = reply.header("location").split_once("/.ryokan/").expect(&reply.text).1.to_owned();
+            format!("/.ryokan/{path}")
+        };
+        let redeem = async |client: Client, path: &str| {
+            let port = client.base.rsplit(':').next().unwrap().to_owned();
+            let at_host = client.with("host", &format!("claw.localhost:{port}"));
+            eventually("a server that has just started knows the agent", async || {
+                let reply = at_host.get("/").await;
+                if reply.status == 401 { Ok(()) } else { Err(reply.text) }
+            })
+            .await;
+            at_host.get(path).await
+        };
+        let path = ticket(site.address().port()).await;
+        assert!(redeem(site.anonymous(), &path).await.headers.contains_key("set-cookie"));
+        site.restart().await;
+        redeem(site.anonymous(), &path).await.expect(403);
+        // No ticket signs anybody in at the zone.
+        let path = ticket(site.address().port()).await;
+        let sealed = path.split_once("ticket=").unwrap().1.split('&').next().unwrap();
+        site.anonymous().post("/v1/sessions", json!({"link": sealed})).await.expect(403);
+        let caller = site.app().bearer(&site.first_token(), "").unwrap();
+        let nonce = site.app().issue_ticket(&caller, Duration::from_mins(1)).await.unwrap();
+        let name = format!("ticket:{:032x}", u128::from_be_bytes(nonce));
+        site.anonymous().post("/v1/sessions", json!({"link": name})).await.expect(403);
+        assert!(site.app().use_ticket(nonce).await.unwrap() && !site.app().use_ticket(nonce).await.unwrap());
+        if matches!(site.database.url(), StoreUrl::Postgres(_)) {
+            let beside = site.beside().await;
+            let other = Client::new(beside.address, None);
+            assert!(redeem(other, &path).await.headers.contains_key("set-cookie"));
+            redeem(site.anonymous(), &path).await.expect(403);
+            assert!(beside.stop().await);
+        } else {
+            assert!(redeem(site.anonymous(), &path).await.headers.contains_key("set-cookie"));
+        }
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ryokan_model::{InstanceId, Millis, ProjectId};
 use serde_json::json;
 
-use crate::support::{eventually, on_both, on_sqlite, within};
+use crate::support::{Behaviour, eventually, on_both, on_sqlite, within};
 
 #[tokio::test]
 async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
@@ -187,6 +187,85 @@ async fn orphans_go_and_volumes_without_a_tombstone_never() {
         site.restart().await;
         assert!(site.engine.has_volume(orphan) && site.engine.has_volume(volume), "a disk was removed");
         assert!(site.engine.running(id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
+    on_both(async |site| {
+        let operator = site.operator();
+        site.engine.image_does("img:2", Behaviour { vanishes: true, ..Behaviour::default() });
+        operator.create("claw", json!({"image": "img:2"})).await;
+        let row = eventually("it is given up", async || {
+            // Less than a lease at a time.
+            site.clock.forward(Duration::from_secs(2));
+            let jobs = site.app().store.clone();
+            jobs.write(|tx| {
+                let _: () = tx.notify(ryokan_store::JOBS);
+                Ok::<_, ryokan_store::StoreError>(())
+            })
+            .await
+            .unwrap();
+            site.engine.nudge();
+            let row = operator.show("claw").await;
+            if row["state"] == "failed" { Ok(row) } else { Err(row.to_string()) }
+        })
+        .await;
+        assert!(row["message"].as_str().unwrap().contains("vanishes from the engine"), "{row}");
+        assert_eq!((site.engine.calls("ensure claw"), site.engine.calls("image img:2")), (11, 11));
+        // It took its time: not all tries in a row.
+        assert!(row["since"].as_i64().unwrap() - row["created_at"].as_i64().unwrap() > 200_000, "{row}");
+        site.engine.image_does("img:2", Behaviour::default());
+        operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
+        operator.until("claw", "ready").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_lets_go_of_the_engine() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        let id = operator.ready("claw", json!({})).await;
+        assert_eq!(site.engine.calls("close"), 0);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 1);
+        assert!(site.engine.running(id), "its containers go on");
+        site.engine.set_hanging(true);
+        site.restart().await;
+        assert_eq!(site.engine.calls("close"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_that_lost_its_labels_goes_with_its_instance_and_no_other_does() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let (gone, kept) = (operator.ready("gone", json!({})).await, operator.ready("kept", json!({})).await);
+        let lives = operator.ready("lives", json!({})).await;
+        let foreign = InstanceId::from_parts(Millis(1), [9; 10]);
+        for id in [gone, kept, lives, foreign] {
+            site.engine.plant_torn_volume(id, Millis(1));
+        }
+        operator.delete("/v1/instances/kept?force=true&keep_volumes=true").await.expect(202);
+        operator.delete("/v1/instances/gone?force=true").await.expect(202);
+        eventually("the volume goes", async || {
+            if site.engine.has_torn_volume(gone) { Err("it is there".into()) } else { Ok(()) }
+        })
+        .await;
+        // Brought back under the old name.
+        site.engine.plant_torn_volume(gone, Millis(i64::MAX));
+        site.restart().await;
+        let operator = site.operator();
+        for id in [gone, kept, lives, foreign] {
+            assert!(site.engine.has_torn_volume(id), "{id}: a disk was removed");
+        }
+        for id in [gone, kept, foreign] {
+            site.keeps_volume(id);
+        }
+        operator.show("lives").await;
     })
     .await;
 }

@@ -96,6 +96,16 @@ async fn files_go_in_and_out_and_cannot_leave() {
         }
         let reply = operator.raw("PUT", "/v1/instances/claw/files?path=/x&mode=7777", "x").await;
         assert_eq!(reply.expect(400)["field"], "mode");
+        // Each way has its own parameters; one that would do nothing is refused.
+        for (method, query, field) in [
+            ("GET", "", "path"),
+            ("PUT", "", "path"),
+            ("GET", "?path=/x&mode=0644", "mode"),
+            ("PUT", "?path=/x&list=true", "list"),
+        ] {
+            let reply = operator.raw(method, &format!("/v1/instances/claw/files{query}"), "x").await;
+            assert_eq!(reply.expect(400)["field"], field, "{method} {query}");
+        }
     })
     .await;
 }

@@ -52,6 +52,42 @@ async fn what_only_we_read_needs_no_new_container() {
 }
 
 #[tokio::test]
+async fn null_removes_and_what_is_absent_stays() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let probe = json!({"check": {"tcp": {"port": "http"}}, "interval": "1s", "retries": 1, "start_period": "0s"});
+        let made = json!({
+            "command": ["agent"], "args": ["serve"], "user": "1000", "hostname": "inside",
+            "ports": [{"name": "http", "port": 80}], "startup": probe, "readiness": probe,
+            "restart": {"mode": "on_failure", "max_crashes": 3}, "gateway": {"origin": "remove"},
+        });
+        let id = operator.ready("claw", made).await;
+        site.engine.set_ill(id, Some("it says no"));
+        operator.until("claw", "unhealthy").await;
+        let patch = json!({"startup": null, "readiness": null, "restart": {"max_crashes": 5}, "gateway": {"access": "token"}});
+        let events = operator.stream("PATCH", "/v1/instances/claw", Some(patch)).await.all().await;
+        assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
+        let spec = operator.show("claw").await["spec"].clone();
+        assert!(spec.get("startup").is_none() && spec.get("readiness").is_none(), "{spec}");
+        assert_eq!((&spec["restart"]["mode"], &spec["restart"]["max_crashes"]), (&json!("on_failure"), &json!(5)));
+        assert_eq!((&spec["gateway"]["origin"], &spec["gateway"]["access"]), (&json!("remove"), &json!("token")));
+        let patch = json!({"command": null, "args": null, "user": null, "hostname": null});
+        operator.stream("PATCH", "/v1/instances/claw", Some(patch)).await.all().await;
+        let spec = site.engine.workload(id).unwrap().spec;
+        assert_eq!((spec.command, spec.args, spec.security.user, spec.hostname), (None, None, None, None));
+        for (patch, field) in [
+            (json!({"memory": null}), "memory"),
+            (json!({"restart": {"mode": null}}), "restart.mode"),
+            (json!({"readiness": {"check": null}}), "readiness.check"),
+        ] {
+            let refused = operator.patch("/v1/instances/claw", patch).await.expect(400);
+            assert_eq!(refused["field"], field, "{refused}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn secrets_change_and_go() {
     on_both(async |site| {
         let operator = site.operator();

@@ -17,7 +17,7 @@ use ryokan_ports::Runtime;
 use ryokan_ports::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecInput, ExecSpec, FileInfo, FileKind, Holdings, Image,
     ImageRequest, Io, LogLine, LogOptions, Observed, OnProgress, Output, Phase, PullProgress, Reach, Result,
-    RuntimeError, Stats, Volumes, Workload,
+    RuntimeError, Stats, TornVolume, Volumes, Workload,
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -37,6 +37,8 @@ pub(crate) struct Behaviour {
     pub credentials: Option<(String, String)>,
     /// The engine refuses to start it: the field and the reason.
     pub refused: Option<(String, String)>,
+    /// It is gone by the time of each start.
+    pub vanishes: bool,
     /// A pull stands still until it is let go.
     pub pull_waits: bool,
     /// The registry refuses for now, with this reason.
@@ -64,6 +66,8 @@ struct State {
     images: BTreeMap<String, Behaviour>,
     containers: BTreeMap<InstanceId, Container>,
     volumes: BTreeSet<InstanceId>,
+    /// Those that lost their labels.
+    torn: BTreeMap<InstanceId, Millis>,
     networks: BTreeSet<ProjectId>,
     calls: Vec<String>,
     most_at_once: usize,
@@ -208,6 +212,15 @@ impl Engine {
         self.state().volumes.insert(id);
     }
 
+    /// Somebody's volume, or one of ours that lost its labels when the engine died.
+    pub(crate) fn plant_torn_volume(&self, id: InstanceId, created_at: Millis) {
+        self.state().torn.insert(id, created_at);
+    }
+
+    pub(crate) fn has_torn_volume(&self, id: InstanceId) -> bool {
+        self.state().torn.contains_key(&id)
+    }
+
     /// Calls so far that begin with `prefix`, such as `stop` or `ensure`.
     pub(crate) fn calls(&self, prefix: &str) -> usize {
         self.state().calls.iter().filter(|c| c.starts_with(prefix)).count()
@@ -222,7 +235,7 @@ impl Engine {
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let state = self.state();
         let containers = state.containers.values().map(|c| format!("container {}", c.workload.name));
-        let volumes = state.volumes.iter().map(|v| format!("volume of {v}"));
+        let volumes = state.volumes.iter().chain(state.torn.keys()).map(|v| format!("volume of {v}"));
         let networks = state.networks.iter().map(|n| format!("network of {n}"));
         containers.chain(volumes).chain(networks).collect()
     }
@@ -308,12 +321,21 @@ impl Container {
     }
 }
 
+fn torn(id: InstanceId, created_at: Millis) -> TornVolume {
+    TornVolume { id_end: id.to_string().split_off(24), volume: "data".into(), created_at }
+}
+
 fn nothing(id: InstanceId) -> RuntimeError {
     RuntimeError::NotFound(format!("a container of {id}"))
 }
 
 #[async_trait]
 impl Runtime for Engine {
+    async fn close(&self) {
+        // However that ends: a server that stops asks once.
+        let _ = self.enter("close".into()).await;
+    }
+
     async fn info(&self) -> Result<EngineInfo> {
         self.enter("info".into()).await?;
         Ok(EngineInfo {
@@ -375,7 +397,7 @@ impl Runtime for Engine {
         }
         let mut state = self.state();
         let image = workload.spec.image.as_str();
-        let Some(behaviour) = state.images.get(image).cloned() else {
+        let Some(behaviour) = state.images.get(image).filter(|b| !b.vanishes).cloned() else {
             return Err(RuntimeError::Image {
                 image: image.to_owned(),
                 reason: "it is gone".into(),
@@ -431,6 +453,7 @@ impl Runtime for Engine {
             state.containers.remove(&instance);
             if volumes == Volumes::Remove {
                 state.volumes.remove(&instance);
+                state.torn.remove(&instance);
             }
         }
         self.tell(instance);
@@ -461,6 +484,7 @@ impl Runtime for Engine {
         let state = self.state();
         Ok(Holdings {
             volumes: state.volumes.iter().copied().collect(),
+            torn: state.torn.iter().map(|(id, at)| torn(*id, *at)).collect(),
             networks: state.networks.iter().copied().collect(),
         })
     }

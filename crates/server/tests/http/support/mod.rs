@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ryokan_app::App;
 use ryokan_app::entropy::SystemClock;
 use ryokan_model::{Clock, Millis, Secret};
-use ryokan_server::compose::{Overrides, Server};
+use ryokan_server::compose::{Adjustable, Overrides, Server};
 use ryokan_server::config::Config;
 use ryokan_server::lifecycle::Shutdown;
 use ryokan_store::test_util::{TestDatabase, for_each_engine, on_postgres, sqlite};
@@ -45,6 +45,7 @@ impl Clock for MovedClock {
 pub(crate) struct Running {
     pub app: Arc<App>,
     pub address: SocketAddr,
+    adjustable: Adjustable,
     shutdown: Shutdown,
     ended: tokio::sync::oneshot::Receiver<bool>,
 }
@@ -123,7 +124,7 @@ async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut 
     site.finish().await;
 }
 
-/// Answers every request with its own head, so that tests see what reaches an agent.
+/// Answers every request with its own head, so that tests see what reaches an agent; `/hold` with what never ends.
 async fn agent(tasks: &TaskTracker) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -138,6 +139,12 @@ async fn agent(tasks: &TaskTracker) -> SocketAddr {
                         Ok(n @ 1..) => head.extend_from_slice(&chunk[..n]),
                         _ => return,
                     }
+                }
+                if head.starts_with(b"GET /hold") {
+                    let begun = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+                    let _ = stream.write_all(begun.as_bytes()).await;
+                    let _ = stream.read(&mut chunk).await;
+                    return;
                 }
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -180,13 +187,14 @@ impl Site {
             *self.first.lock().unwrap() = Some((first.token, first.link));
         }
         let (address, app) = (server.address().unwrap(), server.app().clone());
+        let adjustable = server.adjustable();
         let shutdown = Shutdown::default();
         let (ending, ended) = tokio::sync::oneshot::channel();
         let running = server.run(shutdown.clone());
         self.tasks.spawn(async move {
             let _ = ending.send(running.await);
         });
-        Running { app, address, shutdown, ended }
+        Running { app, address, adjustable, shutdown, ended }
     }
 
     /// Starts the test's server.
@@ -204,6 +212,13 @@ impl Site {
     pub(crate) async fn restart(&self) {
         self.stop().await;
         self.start().await;
+    }
+
+    /// Another configuration for the running server, as SIGHUP reads it.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config();
+        change(&mut config);
+        self.server.lock().unwrap().as_ref().expect("a running server").adjustable.apply(&config);
     }
 
     pub(crate) fn app(&self) -> Arc<App> {

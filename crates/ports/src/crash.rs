@@ -1,5 +1,5 @@
 //! Named points at which the crash suite kills the process. Compiled to nothing without feature `crash-points`, which
-//! no release has.
+//! no release has. They stand here because both the heart and the adapters pass them.
 
 /// Dies here, as by `kill -9`, when the suite asked for it.
 #[cfg(feature = "crash-points")]

@@ -1,0 +1,285 @@
+//! What an instance should be: the engine-neutral description that a template and a user's request become, and that a
+//! `Runtime` is asked to make true. Secrets are not in it; only their names are.
+
+mod field;
+mod gateway;
+mod ports;
+mod resources;
+mod restart;
+mod security;
+mod storage;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use field::env_name;
+pub use gateway::{Access, GatewayPolicy, OriginPolicy, UpstreamAuth};
+pub use ports::{Port, Protocol};
+pub use resources::Resources;
+pub use restart::{RestartMode, RestartPolicy};
+pub use security::Security;
+pub use storage::{ConfigFile, FileOwnership, VolumeMount, is_volume_name};
+
+use self::field::text;
+use crate::Invalid;
+use crate::image::ImageRef;
+use crate::probe::Probe;
+use crate::quantity::Span;
+
+/// Everything about an instance that a change of needs a new container, and what the gateway must know about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InstanceSpec {
+    pub image: ImageRef,
+    #[serde(default)]
+    pub pull: PullPolicy,
+    /// Replaces the image's entrypoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's default arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Names of variables whose values are sealed in the store.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secret_env: BTreeSet<String>,
+    #[serde(default)]
+    pub resources: Resources,
+    /// The first is the gateway's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<Probe>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Probe>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ConfigFile>,
+    #[serde(default)]
+    pub security: Security,
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    #[serde(default = "InstanceSpec::default_grace")]
+    pub stop_grace: Span,
+    /// The container's host name; the instance's own name when absent. Fixed for its whole life either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Never two containers at a time on its volumes, not even during an update.
+    #[serde(default = "yes")]
+    pub single_writer: bool,
+    #[serde(default)]
+    pub gateway: GatewayPolicy,
+}
+
+/// Whether the registry is asked before a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PullPolicy {
+    Always,
+    #[default]
+    IfMissing,
+    Never,
+}
+
+pub(crate) fn yes() -> bool {
+    true
+}
+
+const MAX_ENV: usize = 256;
+const MAX_TEXT: usize = 32 * 1024;
+
+impl InstanceSpec {
+    fn default_grace() -> Span {
+        Span::seconds(10)
+    }
+
+    /// A spec with nothing but an image.
+    pub fn new(image: ImageRef) -> Self {
+        Self {
+            image,
+            pull: PullPolicy::default(),
+            command: None,
+            args: None,
+            env: BTreeMap::new(),
+            secret_env: BTreeSet::new(),
+            resources: Resources::default(),
+            ports: Vec::new(),
+            startup: None,
+            readiness: None,
+            volumes: Vec::new(),
+            files: Vec::new(),
+            security: Security::default(),
+            restart: RestartPolicy::default(),
+            stop_grace: Self::default_grace(),
+            hostname: None,
+            single_writer: true,
+            gateway: GatewayPolicy::default(),
+        }
+    }
+
+    /// Checks every field; the error names the first that is wrong by its path.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_process()?;
+        self.restart.validate()?;
+        self.resources.validate()?;
+        ports::validate(&self.ports)?;
+        if let Some(probe) = &self.startup {
+            probe.validate(&self.ports).map_err(|e| e.under("startup"))?;
+        }
+        if let Some(probe) = &self.readiness {
+            probe.validate(&self.ports).map_err(|e| e.under("readiness"))?;
+        }
+        storage::validate(&self.volumes, &self.files)?;
+        self.security.validate()?;
+        self.gateway.validate(&self.secret_env)
+    }
+
+    fn validate_process(&self) -> Result<(), Invalid> {
+        for (field, list) in [("command", &self.command), ("args", &self.args)] {
+            for (i, word) in list.iter().flatten().enumerate() {
+                text(&format!("{field}[{i}]"), word, MAX_TEXT)?;
+            }
+            if list.as_ref().is_some_and(|l| l.len() > MAX_ENV) {
+                return Err(Invalid::new(field, format!("at most {MAX_ENV} words")));
+            }
+        }
+        if self.env.len() + self.secret_env.len() > MAX_ENV {
+            return Err(Invalid::new("env", format!("at most {MAX_ENV} variables")));
+        }
+        for (name, value) in &self.env {
+            env_name("env", name)?;
+            text(&format!("env.{name}"), value, MAX_TEXT)?;
+            if self.secret_env.contains(name) {
+                return Err(Invalid::new(
+                    format!("env.{name}"),
+                    "is given as a secret as well; give it once",
+                ));
+            }
+        }
+        self.secret_env.iter().try_for_each(|name| env_name("secret_env", name))?;
+        if let Some(hostname) = &self.hostname {
+            let ok = !hostname.is_empty()
+                && hostname.len() <= 63
+                && hostname.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !hostname.starts_with('-')
+                && !hostname.ends_with('-');
+            if !ok {
+                return Err(Invalid::new(
+                    "hostname",
+                    "must be one DNS label: letters, digits and inner `-`, at most 63",
+                ));
+            }
+        }
+        if self.stop_grace > Span::seconds(3600) {
+            return Err(Invalid::new("stop_grace", "must be at most 1h"));
+        }
+        Ok(())
+    }
+
+    /// The port that the gateway talks to.
+    pub fn gateway_port(&self) -> Option<&Port> {
+        self.ports.first()
+    }
+
+    /// The probe that ends `starting`: the startup one, else the readiness one, else a connection to the first port.
+    pub fn startup_probe(&self) -> Option<Probe> {
+        self.startup
+            .clone()
+            .or_else(|| self.readiness.clone())
+            .or_else(|| self.ports.first().map(|p| Probe::tcp(&p.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantity::Bytes;
+
+    fn spec() -> InstanceSpec {
+        let mut spec = InstanceSpec::new("a/b:1".parse().unwrap());
+        spec.ports = vec![Port { name: "http".into(), port: 3000, protocol: Protocol::Http }];
+        spec
+    }
+
+    #[test]
+    fn a_bad_field_is_named_by_its_path() {
+        type Break = fn(&mut InstanceSpec);
+        let cases: &[(Break, &str)] = &[
+            (|s| s.ports.push(s.ports[0].clone()), "ports[1].name"),
+            (|s| s.ports[0].port = 0, "ports[0].port"),
+            (|s| s.ports[0].name = "a--b".into(), "ports[0].name"),
+            (|s| s.resources.memory = Bytes::new(1024), "resources.memory"),
+            (|s| s.resources.pids = 1, "resources.pids"),
+            (
+                |s| {
+                    s.env.insert("1X".into(), String::new());
+                },
+                "env",
+            ),
+            (
+                |s| {
+                    s.env.insert("X".into(), "\0".into());
+                },
+                "env.X",
+            ),
+            (
+                |s| {
+                    s.volumes.push(VolumeMount {
+                        name: "data".into(),
+                        path: "/a/../b".into(),
+                        read_only: false,
+                    });
+                },
+                "volumes[0].path",
+            ),
+            (
+                |s| s.volumes.push(VolumeMount { name: "data".into(), path: "/".into(), read_only: false }),
+                "volumes[0].path",
+            ),
+            (
+                |s| {
+                    s.files.push(ConfigFile {
+                        path: "/x".into(),
+                        content: String::new(),
+                        mode: "9".into(),
+                        ownership: FileOwnership::Seed,
+                    });
+                },
+                "files[0].mode",
+            ),
+            (|s| s.security.user = Some("root".into()), "security.user"),
+            (
+                |s| {
+                    s.security.capabilities.insert("SYS_ADMIN".into());
+                },
+                "security.capabilities",
+            ),
+            (|s| s.security.isolation = "../x".into(), "security.isolation"),
+            (|s| s.hostname = Some("a.b".into()), "hostname"),
+            (|s| s.readiness = Some(Probe::tcp("nope")), "readiness.check.port"),
+            (
+                |s| s.gateway.upstream_auth = UpstreamAuth::Bearer { secret: "NOPE".into() },
+                "gateway.upstream_auth.secret",
+            ),
+            (|s| s.restart.max_crashes = 0, "restart.max_crashes"),
+        ];
+        spec().validate().unwrap();
+        for (break_it, field) in cases {
+            let mut bad = spec();
+            break_it(&mut bad);
+            assert_eq!(bad.validate().unwrap_err().field, *field);
+        }
+    }
+
+    #[test]
+    fn json_round_trips_and_refuses_the_unknown() {
+        let json = serde_json::to_string(&spec()).unwrap();
+        assert_eq!(serde_json::from_str::<InstanceSpec>(&json).unwrap(), spec());
+        assert!(serde_json::from_str::<InstanceSpec>(r#"{"image":"a","privileged":true}"#).is_err());
+    }
+}

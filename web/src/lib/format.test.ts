@@ -18,6 +18,7 @@ test('times from now', () => {
   expect(ago(now - 2000, now)).toBe('just now');
   expect(ago(now - 59_000, now)).toBe('59 seconds ago');
   expect(ago(now - 119_000, now)).toBe('1 minute ago');
+  expect(ago(now + 90 * 86_400_000 - 2000, now)).toBe('in 90 days');
   expect(ago(now + 3 * 86_400_000, now)).toBe('in 3 days');
 });
 

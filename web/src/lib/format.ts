@@ -30,7 +30,9 @@ export function ago(at: number, now: number): string {
   const seconds = Math.round((at - now) / 1000);
   if (Math.abs(seconds) < 5) return 'just now';
   const [unit, size] = STEPS.find(([, size]) => Math.abs(seconds) >= size) ?? ['second', 1];
-  return relative.format(Math.trunc(seconds / size), unit);
+  // What has passed counts when it is whole; what is to come is said as it was asked for.
+  const count = seconds / size;
+  return relative.format(count < 0 ? Math.trunc(count) : Math.round(count), unit);
 }
 
 export function moment(at: number): string {

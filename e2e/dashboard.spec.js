@@ -211,6 +211,21 @@ test('an operator runs an agent from the first click to the last', async ({ page
     await look(page, info, 'stats');
   });
 
+  await test.step('is told why one has failed', async () => {
+    const headers = { authorization: `Bearer ${E2E_TOKEN}` };
+    const command = ['/bin/sh', '-c', 'echo the kettle is broken >&2; exit 3'];
+    const data = { name: 'broken', image: E2E_SHELL_IMAGE, command, restart: { mode: 'never' } };
+    expect((await request.post(`${E2E_URL}/v1/instances`, { headers, data })).status()).toBe(202);
+    await page.goto(`${E2E_URL}/agents/broken`);
+    await expect(state(page, 'failed')).toBeVisible();
+    await expect(page.getByRole('alert')).toBeVisible();
+    await expect(page.getByText('the kettle is broken').last()).toBeVisible();
+    await look(page, info, 'failed');
+    await request.delete(`${E2E_URL}/v1/instances/broken`, { headers });
+    await expect(page.getByText('There is no agent of this name any more')).toBeVisible();
+    expect(seen.splice(0).filter((one) => !one.includes('404'))).toEqual([]);
+  });
+
   await test.step('sees all agents, live', async () => {
     await page.goto(E2E_URL);
     const row = page.getByRole('listitem').filter({ hasText: 'shell' });
@@ -288,7 +303,7 @@ test('tokens and users, and what another user sees', async ({ page, browser, req
 
   await test.step('another user sees nothing of the first', async () => {
     await page.getByRole('link', { name: 'Users' }).click();
-    await page.getByLabel('Login', { exact: true }).fill('mika');
+    await page.getByRole('textbox', { name: 'Login', exact: true }).fill('mika');
     await page.getByRole('button', { name: 'Make the account' }).click();
     const invitation = await page.getByLabel('The one-time link').inputValue();
     await look(page, info, 'users');
@@ -340,6 +355,7 @@ test('tokens and users, and what another user sees', async ({ page, browser, req
 test('the keyboard is enough', async ({ page, request }) => {
   needs('E2E_URL', 'E2E_TOKEN');
   await page.goto(await link('operator', request));
+  await expect(page.getByRole('button', { name: 'Sign in' })).toBeFocused();
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Your agents');
   await page.keyboard.press('Tab');

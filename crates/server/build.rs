@@ -38,13 +38,15 @@ fn has_extension(path: &str, wanted: &[&str]) -> bool {
 }
 
 /// Files below `folder` by their path as a URL has it.
-fn collect(site: &Path, folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
+fn collect(site: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
             collect(site, &path, files)?;
         } else if let Some(relative) = path.strip_prefix(site).ok().and_then(Path::to_str) {
-            files.insert(format!("/{relative}"), path.canonicalize()?);
+            let file = path.canonicalize()?;
+            let file = file.to_str().ok_or_else(|| io::Error::other("the repository's path is no UTF-8"))?;
+            files.insert(format!("/{relative}"), file.to_owned());
         }
     }
     Ok(())

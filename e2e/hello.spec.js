@@ -4,14 +4,9 @@
 //   E2E_LOGIN_URL   the one-time login link (optional: without it the agent is visited as it is)
 //   E2E_AGENT_NAME  what the agent should call itself (optional)
 import { expect, test } from '@playwright/test';
+import { needs } from './needs.js';
 
 const { E2E_AGENT_URL, E2E_AGENT_PATH, E2E_LOGIN_URL, E2E_AGENT_NAME } = process.env;
-
-/** Skips a journey that lacks what it needs; where skips are refused, fails it. */
-function needs(name) {
-  if (!process.env[name] && process.env.RYOKAN_REFUSE_SKIPS) throw new Error(`${name} is not set`);
-  test.skip(!process.env[name], `${name} is not set`);
-}
 
 /** Everything that the page shows must work, and nothing may be said on its console. */
 async function meetTheAgent(page, url) {
@@ -72,6 +67,7 @@ test('the one-time link opens once', async ({ browser }) => {
   await page.goto(E2E_LOGIN_URL);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await expect(page.getByRole('alert')).toContainText('used already');
+  await expect(page.getByLabel('Password')).toBeVisible();
   expect(await context.cookies()).toEqual([]);
   await context.close();
 });

@@ -94,3 +94,14 @@ cargo_tool() {
         env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$tools" "$name@$version"
     fi
 }
+
+# The packages of a folder with a package-lock.json, exactly as locked; nothing when they are there.
+npm_packages() {
+    local lock
+    lock="$(sha256sum "$1/package-lock.json" | cut -d' ' -f1)"
+    if [ "$(cat "$1/node_modules/.ryokan-lock" 2>/dev/null)" != "$lock" ]; then
+        say "installing the packages of $1"
+        (cd "$1" && npm ci --silent --no-audit --no-fund)
+        echo "$lock" >"$1/node_modules/.ryokan-lock"
+    fi
+}

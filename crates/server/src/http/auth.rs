@@ -128,6 +128,12 @@ pub(crate) fn navigating_session(parts: &Parts, context: &Context) -> Option<(Ca
     context.app.authenticate_session(&secret, &address(parts))
 }
 
+/// Whether a browser says that a page of another origin asks. Programs say nothing.
+pub(crate) fn foreign(headers: &HeaderMap) -> bool {
+    let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+    says && !same_origin(headers, &Method::GET)
+}
+
 /// Whether the browser says that the request comes from a page of this very origin, or was typed by its user.
 fn same_origin(headers: &HeaderMap, method: &Method) -> bool {
     let text = |name| headers.get(name).and_then(|v: &http::HeaderValue| v.to_str().ok());

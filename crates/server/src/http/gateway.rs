@@ -14,7 +14,7 @@ use super::auth;
 use super::error::ApiResult;
 use super::extract::Query;
 use super::instances::host_url;
-use super::pages;
+use super::ui;
 
 #[derive(Debug, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +38,7 @@ pub(crate) async fn authorize(
         split(&query.back).ok_or_else(|| Error::invalid("return", "must be a URL of the instance"))?;
     let Some((caller, session)) = auth::navigating_session(&parts, &context) else {
         let here = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-        return Ok(pages::to_login(here).into_response());
+        return Ok(ui::to_login(here).into_response());
     };
     let row = context.app.find_instance(&caller, Scope::Read, &query.instance).await?;
     // The ticket goes only to a host of this instance: its name, `frontend-NAME`, or `PORT--NAME`, under the zone.

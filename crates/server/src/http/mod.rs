@@ -10,7 +10,6 @@ mod gateway;
 mod health;
 mod instances;
 pub mod openapi;
-mod pages;
 mod projects;
 mod revocable;
 mod router;
@@ -19,6 +18,7 @@ mod stream;
 mod system;
 mod templates;
 mod tokens;
+mod ui;
 mod users;
 
 use std::sync::Arc;

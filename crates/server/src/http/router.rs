@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, pages, projects, revocable,
-    sessions, system, templates, tokens, users,
+    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
+    system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -125,8 +125,7 @@ pub(crate) fn router(context: Context) -> Router {
     router
         .route("/v1/openapi.json", serve_description)
         .merge(crabshack::router())
-        .route("/login", get(pages::login).post(pages::sign_in))
-        .route("/", get(pages::home))
+        .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(1024 * 1024))

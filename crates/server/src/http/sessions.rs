@@ -16,7 +16,8 @@ use super::error::ApiResult;
 use super::extract::Body;
 use super::users::view;
 
-/// Signs in by password or one-time link. The session's secret is only in the cookie.
+/// Signs in by password or one-time link. The session's secret is only in the cookie. A page elsewhere is refused: it
+/// must not sign a browser in as somebody else.
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = CreateSession, responses((status = 201, body = Session)), security(()))]
 pub(crate) async fn create(
     State(context): State<Context>,
@@ -24,6 +25,9 @@ pub(crate) async fn create(
     jar: CookieJar,
     Body(request): Body<CreateSession>,
 ) -> ApiResult<(StatusCode, CookieJar, Json<Session>)> {
+    if auth::foreign(&parts.headers) {
+        return Err(Error::Forbidden("sign in from our own page, not from another site".into()).into());
+    }
     let session = sign_in(&context, &parts, request).await?;
     let cookie = auth::session_cookie(&session.secret, auth::secure(&parts));
     let expires_at = session.expires_at.0;
@@ -31,11 +35,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, jar.add(cookie), Json(Session { user, expires_at })))
 }
 
-pub(crate) async fn sign_in(
-    context: &Context,
-    parts: &Parts,
-    request: CreateSession,
-) -> Result<NewSession, Error> {
+async fn sign_in(context: &Context, parts: &Parts, request: CreateSession) -> Result<NewSession, Error> {
     let address = auth::address(parts);
     match (request.login, request.password, request.link) {
         (Some(login), Some(password), None) => {

@@ -1,0 +1,30 @@
+// The wire types, by the names that they have in `openapi.json`.
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Instance = Schemas['Instance'];
+export type InstanceRequest = Partial<Schemas['InstanceRequest']>;
+export type State = Schemas['State'];
+export type Progress = Schemas['Progress'];
+export type Template = Schemas['Template'];
+export type Variable = Schemas['Variable'];
+export type LogLine = Schemas['LogLine'];
+export type FileEntry = Schemas['FileEntry'];
+export type Stats = Schemas['Stats'];
+export type PortInfo = Schemas['PortInfo'];
+export type Event = Schemas['Event'];
+export type User = Schemas['User'];
+export type Session = Schemas['Session'];
+export type Token = Schemas['Token'];
+export type CreatedToken = Schemas['CreatedToken'];
+export type LoginLink = Schemas['LoginLink'];
+export type Project = Schemas['Project'];
+export type System = Schemas['System'];
+export type Problem = Schemas['Problem'];
+export type Scope = Schemas['Scope'];
+
+export interface Page<T> {
+  items: T[];
+  next?: string | null;
+}

@@ -1,0 +1,17 @@
+// An upload that says how far it is, which `fetch` cannot.
+import { refusal } from '$lib/api/client';
+
+export function upload(path: string, file: Blob, progress: (share: number) => void): Promise<void> {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open('PUT', path);
+    request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status < 300) return done();
+      const init = { status: request.status, statusText: request.statusText };
+      void refusal(new Response(request.responseText, init)).then(failed);
+    };
+    request.onerror = () => failed(new TypeError('no answer'));
+    request.send(file);
+  });
+}

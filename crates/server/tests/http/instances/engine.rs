@@ -179,10 +179,11 @@ async fn orphans_go_and_volumes_without_a_tombstone_never() {
         let (orphan, volume) = (workload.instance, InstanceId::from_parts(Millis(2), [8; 10]));
         site.keeps_volume(orphan);
         site.keeps_volume(volume);
+        site.stop().await;
         site.engine.ensure(&workload).await.unwrap();
         site.engine.add_volume(orphan);
         site.engine.add_volume(volume);
-        site.engine.nudge();
+        site.start().await;
         eventually("the orphan goes", async || {
             if site.engine.exists(orphan) { Err("it is there".into()) } else { Ok(()) }
         })

@@ -76,6 +76,36 @@ async fn commands_run_once_and_over_a_web_socket() {
 }
 
 #[tokio::test]
+async fn a_command_s_end_is_told_whatever_input_it_left() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        // More than fits on the way, so that the end waits behind it.
+        let stdout = "x".repeat(700_000);
+        site.engine.add_program("flood", Outcome { stdout, code: 3, ..Outcome::default() });
+        let url = format!("ws://{}/v1/instances/claw/exec?command=flood&stdin=true", site.address());
+        let mut request = url.into_client_request().unwrap();
+        let bearer = format!("Bearer {}", site.first_token());
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        for _ in 0..50 {
+            socket.send(Message::binary(&b"unwanted"[..])).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut last = String::new();
+        while let Some(message) = socket.next().await {
+            match message.unwrap() {
+                Message::Text(text) => last = text.to_string(),
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(last, r#"{"exit":{"code":3}}"#);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn files_go_in_and_out_and_cannot_leave() {
     on_sqlite(async |site| {
         let operator = site.operator();

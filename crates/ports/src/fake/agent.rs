@@ -1,17 +1,14 @@
 //! The conformance suite's agent, played: what its words do to logs, exit codes and ports, without a process.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use ryokan_model::probe::Check;
 use ryokan_model::spec::InstanceSpec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::runtime::{Exec, ExecInput, ExecSpec, Output, Result, RuntimeError, Workload};
+use super::exec;
+use crate::runtime::{Output, Workload};
 
 const TERMINATED: i64 = 143;
 
@@ -85,7 +82,7 @@ impl Play {
         }
     }
 
-    pub(super) fn answer(&self, workload: &Workload, check: &Check) -> std::result::Result<(), String> {
+    pub(super) fn answer(&self, workload: &Workload, check: &Check) -> Result<(), String> {
         let port = |name: &str| {
             let found = workload.spec.ports.iter().find(|p| p.name == name).map(|p| p.port);
             match found {
@@ -106,13 +103,10 @@ impl Play {
                     _ => Ok(()),
                 }
             }
-            Check::Command { command } => {
-                let spec = ExecSpec { command: command.clone(), ..ExecSpec::default() };
-                match outcome(&HashMap::new(), workload, &spec).map_err(|e| e.to_string())?.code {
-                    0 => Ok(()),
-                    code => Err(format!("its command ended with {code}")),
-                }
-            }
+            Check::Command { command } => match exec::code(workload, command).map_err(|e| e.to_string())? {
+                0 => Ok(()),
+                code => Err(format!("its command ended with {code}")),
+            },
         }
     }
 }
@@ -125,77 +119,10 @@ fn page(path: &str, port: u16) -> (u16, String) {
     }
 }
 
-fn environment(workload: &Workload) -> String {
+pub(super) fn environment(workload: &Workload) -> String {
     let plain = workload.spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
     let secret = workload.secret_env.iter().map(|(n, v)| format!("{n}={}\n", v.expose()));
     plain.chain(secret).collect()
-}
-
-/// What a command writes, and how it ends.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    pub stdout: String,
-    pub stderr: String,
-    pub code: i64,
-}
-
-fn outcome(programs: &HashMap<String, Outcome>, workload: &Workload, spec: &ExecSpec) -> Result<Outcome> {
-    let words: Vec<&str> = spec.command.iter().map(String::as_str).collect();
-    let refuse = |reason: String| Err(RuntimeError::Refused { field: "command".to_owned(), reason });
-    let (program, words) = match words.split_first() {
-        None => return refuse("must not be empty".to_owned()),
-        Some((program, words)) => (*program, words),
-    };
-    if let Some(outcome) = programs.get(program) {
-        return Ok(outcome.clone());
-    }
-    if !program.ends_with("/agent") {
-        return refuse(format!("the container has no program `{program}`"));
-    }
-    Ok(match words {
-        ["echo", words @ ..] => Outcome { stdout: words.join(" ") + "\n", ..Outcome::default() },
-        ["err", words @ ..] => Outcome { stderr: words.join(" ") + "\n", ..Outcome::default() },
-        ["env"] => {
-            let extra = spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
-            Outcome { stdout: extra.fold(environment(workload), |all, one| all + &one), ..Outcome::default() }
-        }
-        ["exit", code] => Outcome { code: code.parse().unwrap_or(2), ..Outcome::default() },
-        ["cat"] => Outcome::default(),
-        _ => Outcome { stderr: "agent: unknown word\n".to_owned(), code: 2, ..Outcome::default() },
-    })
-}
-
-pub(super) fn exec(
-    programs: &HashMap<String, Outcome>,
-    workload: &Workload,
-    spec: &ExecSpec,
-) -> Result<Exec> {
-    let outcome = outcome(programs, workload, spec)?;
-    let (input, inputs) = mpsc::channel(16);
-    let (ended, has_ended) = oneshot::channel::<()>();
-    let err = if spec.tty.is_some() { Output::Stdout } else { Output::Stderr };
-    let said = [(Output::Stdout, outcome.stdout), (err, outcome.stderr)];
-    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
-    let said: Vec<_> = said.map(|(output, text)| Ok((output, Bytes::from(text)))).collect();
-    let echoes = spec.stdin && spec.command.get(1).is_some_and(|w| w == "cat");
-    // What is dropped when the output ends tells `exit` that it may.
-    let echo = stream::unfold((inputs, ended), move |(mut inputs, ended)| async move {
-        if !echoes {
-            return None;
-        }
-        loop {
-            match inputs.recv().await? {
-                ExecInput::Data(bytes) => return Some((Ok((Output::Stdout, bytes)), (inputs, ended))),
-                ExecInput::Resize(..) => {}
-                ExecInput::Eof => return None,
-            }
-        }
-    });
-    let exit = async move {
-        let _ = has_ended.await;
-        Ok(outcome.code)
-    };
-    Ok(Exec { input, output: Box::pin(stream::iter(said).chain(echo)), exit: Box::pin(exit) })
 }
 
 /// The played agent's web server, on one connection.

@@ -1,5 +1,5 @@
-//! What goes wrong, when a test says so: calls that fail or hang, an engine that is down, containers that crash or
-//! vanish. And what was called.
+//! What goes wrong when a test says so: calls that fail or hang, an engine that is away, containers that crash, fall
+//! ill or vanish. Every call is counted.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use ryokan_model::InstanceId;
 
 use super::FakeRuntime;
 use super::state::State;
-use crate::runtime::{Result, RuntimeError};
+use crate::runtime::{Change, Result, RuntimeError};
 
 /// A method of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,59 +30,41 @@ pub enum Call {
     ListFiles,
     ReadFile,
     WriteFile,
-}
-
-/// A call that was made, and about what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recorded {
-    pub call: Call,
-    pub instance: Option<InstanceId>,
-}
-
-pub(super) struct Fault {
-    /// Of one instance only.
-    instance: Option<InstanceId>,
-    error: RuntimeError,
-    /// How many more times; forever when absent.
-    times: Option<usize>,
+    Close,
 }
 
 impl FakeRuntime {
-    /// Every call passes here first.
-    pub(super) async fn enter(&self, call: Call, instance: Option<InstanceId>) -> Result<()> {
+    /// Every call passes here first. `about` is the id or the name of what it is about.
+    pub(super) async fn enter(&self, call: Call, about: impl ToString) -> Result<()> {
+        let about = about.to_string();
         let mut versions = self.engine.version.subscribe();
-        self.state().calls.push(Recorded { call, instance });
-        loop {
-            {
-                let mut state = self.state();
-                if !state.hanging.contains(&call) {
-                    return state.pass(call, instance);
-                }
+        let patience = {
+            let mut state = self.state();
+            state.calls.push((call, about.clone()));
+            state.patience
+        };
+        let free = async {
+            while self.state().hangs(call, &about) {
+                // The engine outlives its users, so this ends only with a change.
+                let _ = versions.changed().await;
             }
-            // The engine outlives its users, so this ends only with a change.
-            if versions.changed().await.is_err() {
-                return Ok(());
-            }
+        };
+        match patience {
+            None => free.await,
+            Some(patience) => tokio::time::timeout(patience, free)
+                .await
+                .map_err(|_| RuntimeError::Unavailable("the fake engine hangs".to_owned()))?,
         }
+        let state = self.state();
+        if state.down {
+            return Err(gone());
+        }
+        state.faults.get(&call).map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// The next call fails.
+    /// Calls fail until [`Self::heal`].
     pub fn fail(&self, call: Call, error: RuntimeError) {
-        self.add_fault(call, Fault { instance: None, error, times: Some(1) });
-    }
-
-    /// The next so many calls about an instance fail.
-    pub fn fail_for(&self, call: Call, instance: InstanceId, times: usize, error: RuntimeError) {
-        self.add_fault(call, Fault { instance: Some(instance), error, times: Some(times) });
-    }
-
-    /// All calls fail until [`Self::heal`].
-    pub fn fail_always(&self, call: Call, error: RuntimeError) {
-        self.add_fault(call, Fault { instance: None, error, times: None });
-    }
-
-    fn add_fault(&self, call: Call, fault: Fault) {
-        self.state().faults.entry(call).or_default().push_back(fault);
+        self.state().faults.insert(call, error);
     }
 
     /// Calls give no answer until [`Self::heal`]; those that were made before go on then.
@@ -90,11 +72,31 @@ impl FakeRuntime {
         self.state().hanging.insert(call);
     }
 
-    /// Takes back all faults and hangs; not [`Self::down`].
+    /// No call about anything gives an answer, and watchers are cut off.
+    pub fn hang_all(&self) {
+        let mut state = self.state();
+        state.all_hang = true;
+        state.cut_watchers();
+    }
+
+    /// This one container can be neither stopped nor removed until [`Self::heal`].
+    pub fn stick(&self, instance: InstanceId) {
+        self.state().stuck.insert(instance.to_string());
+    }
+
+    /// What hangs is given up after this long, as adapters do; without it never.
+    pub fn set_patience(&self, patience: Duration) {
+        self.state().patience = Some(patience);
+    }
+
+    /// Takes back all failures and hangs, and lets waiting pulls go on; not [`Self::down`].
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
         state.hanging.clear();
+        state.stuck.clear();
+        state.all_hang = false;
+        state.release_pulls();
         self.engine.version.send_modify(|v| *v += 1);
     }
 
@@ -102,9 +104,7 @@ impl FakeRuntime {
     pub fn down(&self) {
         let mut state = self.state();
         state.down = true;
-        for (_, tell) in state.watchers.drain(..) {
-            let _ = tell.send(Err(gone()));
-        }
+        state.cut_watchers();
     }
 
     pub fn up(&self) {
@@ -113,51 +113,40 @@ impl FakeRuntime {
 
     /// The container's process ends by itself.
     pub fn crash(&self, instance: InstanceId, code: i64) {
-        self.end_by_itself(instance, code, false);
-    }
-
-    /// The kernel kills it for its memory.
-    pub fn out_of_memory(&self, instance: InstanceId) {
-        self.end_by_itself(instance, 137, true);
-    }
-
-    fn end_by_itself(&self, instance: InstanceId, code: i64, out_of_memory: bool) {
         let mut state = self.state();
-        let ids: Vec<u64> = state.of(self.server, instance).map(|c| c.id).collect();
-        for id in ids {
-            self.exit(&mut state, id, code, out_of_memory);
+        for id in state.ids(self.server, instance) {
+            self.exit(&mut state, id, code);
         }
     }
 
     /// As `docker rm -f`.
     pub fn lose(&self, instance: InstanceId) {
         let mut state = self.state();
-        let ids: Vec<u64> = state.of(self.server, instance).map(|c| c.id).collect();
-        for id in ids {
+        for id in state.ids(self.server, instance) {
             self.drop_container(&mut state, id);
         }
     }
 
-    /// What probes of an instance find, until told otherwise; without it they find what its agent would answer.
-    pub fn set_probe(&self, instance: InstanceId, answer: std::result::Result<(), String>) {
-        self.state().probes.insert(instance, answer);
+    /// Probes of a container find this, until [`Self::recover`] or its next start.
+    pub fn sicken(&self, instance: InstanceId, answer: &str) {
+        self.set_ill(instance, Some(answer));
     }
 
-    /// Every call so far.
-    pub fn calls(&self) -> Vec<Recorded> {
-        self.state().calls.clone()
+    pub fn recover(&self, instance: InstanceId) {
+        self.set_ill(instance, None);
     }
 
-    /// How often something was called, and forgets all calls.
-    pub fn take_calls(&self, call: Call) -> usize {
-        let calls = std::mem::take(&mut self.state().calls);
-        calls.iter().filter(|c| c.call == call).count()
+    fn set_ill(&self, instance: InstanceId, answer: Option<&str>) {
+        let server = self.server;
+        for container in self.state().of_mut(server, instance) {
+            container.ill = answer.map(str::to_owned);
+        }
     }
 
-    /// Waits until something has been called.
-    pub async fn called(&self, call: Call) {
-        while !self.state().calls.iter().any(|c| c.call == call) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    /// Tells watchers to look at everything, as after lost events.
+    pub fn nudge(&self) {
+        for (_, tell) in &self.state().watchers {
+            let _ = tell.send(Ok(Change::Resync));
         }
     }
 }
@@ -167,21 +156,14 @@ fn gone() -> RuntimeError {
 }
 
 impl State {
-    fn pass(&mut self, call: Call, instance: Option<InstanceId>) -> Result<()> {
-        if self.down {
-            return Err(gone());
+    fn hangs(&self, call: Call, about: &str) -> bool {
+        let stuck = matches!(call, Call::Stop | Call::Remove) && self.stuck.contains(about);
+        self.all_hang || stuck || self.hanging.contains(&call)
+    }
+
+    fn cut_watchers(&mut self) {
+        for (_, tell) in self.watchers.drain(..) {
+            let _ = tell.send(Err(gone()));
         }
-        let Some(faults) = self.faults.get_mut(&call) else { return Ok(()) };
-        let index = faults.iter().position(|f| f.instance.is_none() || f.instance == instance);
-        let Some(index) = index else { return Ok(()) };
-        let fault = &mut faults[index];
-        let error = fault.error.clone();
-        if let Some(times) = &mut fault.times {
-            *times = times.saturating_sub(1);
-            if *times == 0 {
-                faults.remove(index);
-            }
-        }
-        Err(error)
     }
 }

@@ -1,28 +1,28 @@
 //! The port, on an engine in memory.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use ryokan_model::probe::Check;
-use ryokan_model::spec::PullPolicy;
 use ryokan_model::{InstanceId, ProjectId};
 use tokio::sync::mpsc;
 
-use super::agent::{self, Play};
-use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, files, state};
+use super::agent::{Play, Server};
+use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, exec, files};
 use crate::Runtime;
 use crate::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, ImageRequest, Io, LogLine,
-    LogOptions, Observed, OnProgress, PullProgress, Reach, Result, RuntimeError, Stats, Volumes, Workload,
+    LogOptions, Observed, OnProgress, Reach, Result, RuntimeError, Stats, TornVolume, Volumes, Workload,
 };
 
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn info(&self) -> Result<EngineInfo> {
-        self.enter(Call::Info, None).await?;
+        self.enter(Call::Info, "").await?;
         Ok(EngineInfo {
             engine: "fake".to_owned(),
             version: "1".to_owned(),
@@ -35,60 +35,23 @@ impl Runtime for FakeRuntime {
     }
 
     async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
-        self.enter(Call::Image, None).await?;
-        let text = request.image.as_str();
-        let failure = |reason: &str| {
-            let (image, reason) = (text.to_owned(), reason.to_owned());
-            Err(RuntimeError::Image { image, reason, retry: false })
-        };
-        if request.policy != PullPolicy::Always
-            && let Some(image) = self.state().images.get(text)
-        {
-            return Ok(image.clone());
-        }
-        if request.policy == PullPolicy::Never {
-            return failure("is not in the engine, and its pull policy is `never`");
-        }
-        for done in [0, 500, 1000] {
-            progress(PullProgress { message: "Downloading".to_owned(), done, total: 1000 });
-            tokio::task::yield_now().await;
-        }
-        let image = state::image_of(&request.image);
-        self.state().images.insert(text.to_owned(), image.clone());
-        Ok(image)
+        self.enter(Call::Image, request.image.as_str()).await?;
+        self.fetch(request, progress).await
     }
 
     async fn ensure(&self, workload: &Workload) -> Result<Observed> {
-        self.enter(Call::Ensure, Some(workload.instance)).await?;
+        self.enter(Call::Ensure, workload.instance).await?;
         Self::refuse_impossible(workload)?;
         let _lock = self.lock(workload.instance).await;
-        let (id, older) = {
-            let mut state = self.state();
+        {
+            let state = self.state();
             if let Ok(newest) = self.newest(&state, workload.instance)
                 && newest.workload.generation > workload.generation
             {
-                return Ok(Self::observed(newest));
+                return Ok(state.observed(newest));
             }
-            state.networks.insert((self.server, workload.project));
-            for volume in &workload.spec.volumes {
-                state.volumes.entry((self.server, workload.instance, volume.name.clone())).or_default();
-            }
-            let same = state
-                .of(self.server, workload.instance)
-                .find(|c| c.workload.generation == workload.generation)
-                .map(|c| c.id);
-            let id = match same {
-                Some(id) => id,
-                None => {
-                    let id = state.create(self.server, workload);
-                    self.changed(&mut state, workload.instance);
-                    id
-                }
-            };
-            let older: Vec<u64> =
-                state.of(self.server, workload.instance).map(|c| c.id).filter(|other| *other != id).collect();
-            (id, older)
-        };
+        }
+        let (id, older) = self.create(workload)?;
         for stale in older {
             self.end(stale, workload.spec.stop_grace.duration()).await;
             self.drop_container(&mut self.state(), stale);
@@ -97,18 +60,24 @@ impl Runtime for FakeRuntime {
         if delay.is_zero() {
             tokio::task::yield_now().await;
         } else {
+            let starting = self.engine.starting.clone();
+            {
+                let mut state = self.state();
+                state.most_starts_at_once = state.most_starts_at_once.max(Arc::strong_count(&starting) - 1);
+            }
             tokio::time::sleep(delay).await;
         }
         let mut state = self.state();
         self.start(&mut state, id)?;
-        self.newest(&state, workload.instance).map(Self::observed)
+        self.newest(&state, workload.instance).map(|c| state.observed(c))
     }
 
     async fn stop(&self, instance: InstanceId, grace: Duration) -> Result<()> {
-        self.enter(Call::Stop, Some(instance)).await?;
+        self.enter(Call::Stop, instance).await?;
         let ids: Vec<u64> = {
             let _lock = self.lock(instance).await;
-            self.state().of(self.server, instance).filter(|c| c.phase.is_running()).map(|c| c.id).collect()
+            let state = self.state();
+            state.of(self.server, instance).filter(|c| c.phase.is_running()).map(|c| c.id).collect()
         };
         for id in ids {
             self.end(id, grace).await;
@@ -117,25 +86,25 @@ impl Runtime for FakeRuntime {
     }
 
     async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()> {
-        self.enter(Call::Remove, Some(instance)).await?;
+        self.enter(Call::Remove, instance).await?;
         for wait in [false, true] {
             // First without the lock: a replacement may be waiting for an agent that does not end.
             let _lock = if wait { Some(self.lock(instance).await) } else { None };
             let mut state = self.state();
-            let ids: Vec<u64> = state.of(self.server, instance).map(|c| c.id).collect();
-            for id in ids {
+            for id in state.ids(self.server, instance) {
                 self.drop_container(&mut state, id);
             }
         }
         if volumes == Volumes::Remove {
-            let server = self.server;
-            self.state().volumes.retain(|(s, i, _), _| *s != server || *i != instance);
+            let mut state = self.state();
+            state.volumes.retain(|(s, i, _), _| *s != self.server || *i != instance);
+            state.torn.remove(&instance);
         }
         Ok(())
     }
 
     async fn remove_network(&self, project: ProjectId) -> Result<()> {
-        self.enter(Call::RemoveNetwork, None).await?;
+        self.enter(Call::RemoveNetwork, project).await?;
         let mut state = self.state();
         if state.containers.iter().any(|c| c.server == self.server && c.workload.project == project) {
             return Err(RuntimeError::Other(format!("the network of project {project} is in use")));
@@ -145,12 +114,13 @@ impl Runtime for FakeRuntime {
     }
 
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
-        self.enter(Call::Observe, Some(instance)).await?;
-        Ok(self.newest(&self.state(), instance).ok().map(Self::observed))
+        self.enter(Call::Observe, instance).await?;
+        let state = self.state();
+        Ok(self.newest(&state, instance).ok().map(|c| state.observed(c)))
     }
 
     async fn list(&self) -> Result<Vec<Observed>> {
-        self.enter(Call::List, None).await?;
+        self.enter(Call::List, "").await?;
         let state = self.state();
         let instances: BTreeSet<InstanceId> = state
             .containers
@@ -158,21 +128,32 @@ impl Runtime for FakeRuntime {
             .filter(|c| c.server == self.server)
             .map(|c| c.workload.instance)
             .collect();
-        Ok(instances.into_iter().filter_map(|i| self.newest(&state, i).ok().map(Self::observed)).collect())
+        Ok(instances
+            .into_iter()
+            .filter_map(|i| self.newest(&state, i).ok().map(|c| state.observed(c)))
+            .collect())
     }
 
     async fn holdings(&self) -> Result<Holdings> {
-        self.enter(Call::Holdings, None).await?;
+        self.enter(Call::Holdings, "").await?;
         let state = self.state();
         let volumes: BTreeSet<InstanceId> =
             state.volumes.keys().filter(|(s, ..)| *s == self.server).map(|(_, i, _)| *i).collect();
         let networks = state.networks.iter().filter(|(s, _)| *s == self.server).map(|(_, p)| *p);
-        let torn = Vec::new();
-        Ok(Holdings { volumes: volumes.into_iter().collect(), torn, networks: networks.collect() })
+        let torn = state.torn.iter().map(|(instance, created_at)| TornVolume {
+            id_end: instance.to_string().split_off(24),
+            volume: "data".to_owned(),
+            created_at: *created_at,
+        });
+        Ok(Holdings {
+            volumes: volumes.into_iter().collect(),
+            torn: torn.collect(),
+            networks: networks.collect(),
+        })
     }
 
     async fn watch(&self) -> Result<BoxStream<Result<Change>>> {
-        self.enter(Call::Watch, None).await?;
+        self.enter(Call::Watch, "").await?;
         let (tell, changes) = mpsc::unbounded_channel();
         // There is a receiver, so this cannot fail.
         let _ = tell.send(Ok(Change::Resync));
@@ -188,107 +169,45 @@ impl Runtime for FakeRuntime {
         check: &Check,
         _timeout: Duration,
     ) -> Result<std::result::Result<(), String>> {
-        self.enter(Call::Probe, Some(observed.instance)).await?;
+        self.enter(Call::Probe, observed.instance).await?;
         let state = self.state();
-        let Ok(container) = self.running(&state, observed.instance) else {
+        let Ok(container) = self.live(&state, observed.instance) else {
             return Ok(Err("is not running".to_owned()));
         };
-        match state.probes.get(&observed.instance) {
-            Some(answer) => Ok(answer.clone()),
+        match &container.ill {
+            Some(answer) => Ok(Err(answer.clone())),
             None => Ok(container.play.answer(&container.workload, check)),
         }
     }
 
     async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
-        self.enter(Call::Logs, Some(instance)).await?;
-        let (id, lines) = {
-            let state = self.state();
-            let container = self.newest(&state, instance)?;
-            (container.id, container.logs.clone())
-        };
-        let seen = lines.len();
-        let wanted = move |line: &LogLine| {
-            options.since.is_none_or(|t| line.at >= t) && options.until.is_none_or(|t| line.at <= t)
-        };
-        let mut lines: Vec<LogLine> = lines.into_iter().filter(|l| wanted(l)).collect();
-        if let Some(tail) = options.tail {
-            lines.drain(..lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
-        }
-        let history = stream::iter(lines);
-        if !options.follow {
-            return Ok(Box::pin(history.map(Ok)));
-        }
-        let state = (self.clone(), self.engine.version.subscribe(), seen);
-        let rest = stream::unfold(state, move |(fake, mut versions, seen)| async move {
-            loop {
-                {
-                    let state = fake.state();
-                    let container = state.containers.iter().find(|c| c.id == id)?;
-                    if let Some(line) = container.logs.get(seen) {
-                        let line = line.clone();
-                        drop(state);
-                        return Some((line, (fake, versions, seen + 1)));
-                    }
-                    if !container.phase.is_running() {
-                        return None;
-                    }
-                }
-                versions.changed().await.ok()?;
-            }
-        });
-        Ok(Box::pin(history.chain(rest).filter(move |l| std::future::ready(wanted(l))).map(Ok)))
+        self.enter(Call::Logs, instance).await?;
+        self.log_lines(instance, options)
     }
 
     async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
-        self.enter(Call::Exec, Some(instance)).await?;
+        self.enter(Call::Exec, instance).await?;
         let state = self.state();
-        let container = self.running(&state, instance)?;
-        agent::exec(&state.programs, &container.workload, &spec)
+        let container = self.live(&state, instance)?;
+        exec::exec(&state.programs, &container.workload, &spec)
     }
 
     async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        self.enter(Call::Stats, Some(instance)).await?;
-        let id = self.running(&self.state(), instance)?.id;
-        let state = (self.clone(), self.engine.version.subscribe(), 0_u64);
-        Ok(Box::pin(stream::unfold(state, move |(fake, mut versions, count)| async move {
-            let runs = || fake.state().containers.iter().any(|c| c.id == id && c.phase.is_running());
-            let second = tokio::time::sleep(Duration::from_secs(u64::from(count > 0)));
-            let ended = async { while runs() && versions.changed().await.is_ok() {} };
-            tokio::select! {
-                biased;
-                () = ended => return None,
-                () = second => {}
-            }
-            let sample = {
-                let mut state = fake.state();
-                let at = fake.now(&mut state);
-                let limit =
-                    state.containers.iter().find(|c| c.id == id)?.workload.spec.resources.memory.get();
-                Stats {
-                    at,
-                    cpu_nanos: count * 10_000_000,
-                    cpu_centipercent: 100,
-                    memory_bytes: limit / 4,
-                    memory_limit_bytes: limit,
-                    pids: 2,
-                    ..Stats::default()
-                }
-            };
-            Some((Ok(sample), (fake, versions, count + 1)))
-        })))
+        self.enter(Call::Stats, instance).await?;
+        self.samples(instance)
     }
 
     async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
-        self.enter(Call::Dial, Some(instance)).await?;
+        self.enter(Call::Dial, instance).await?;
         let address = {
             let state = self.state();
-            let container = self.running(&state, instance)?;
+            let container = self.live(&state, instance)?;
             let number = container.workload.spec.ports.iter().find(|p| p.name == port).map(|p| p.port);
             let number =
                 number.ok_or_else(|| RuntimeError::NotFound(format!("port {port} of {instance}")))?;
-            match container.endpoints.get(port) {
-                Some(address) => *address,
-                None if container.play == Play::Serve => return Ok(Box::new(agent::Server::new(number))),
+            match state.listener {
+                Some(address) => address,
+                None if container.play == Play::Serve => return Ok(Box::new(Server::new(number))),
                 None => return Err(RuntimeError::Other(format!("port {port} refuses connections"))),
             }
         };
@@ -299,7 +218,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
-        self.enter(Call::ListFiles, Some(instance)).await?;
+        self.enter(Call::ListFiles, instance).await?;
         let path = crate::files::normal(path)?;
         let state = self.state();
         state.list(self.newest(&state, instance)?, &path)
@@ -310,7 +229,7 @@ impl Runtime for FakeRuntime {
         instance: InstanceId,
         path: &str,
     ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
-        self.enter(Call::ReadFile, Some(instance)).await?;
+        self.enter(Call::ReadFile, instance).await?;
         let path = crate::files::normal(path)?;
         let state = self.state();
         let (info, content) = state.read(self.newest(&state, instance)?, &path)?;
@@ -327,7 +246,7 @@ impl Runtime for FakeRuntime {
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()> {
-        self.enter(Call::WriteFile, Some(instance)).await?;
+        self.enter(Call::WriteFile, instance).await?;
         let path = crate::files::normal(path)?;
         self.newest(&self.state(), instance)?;
         let content = files::whole(&path, size, content).await?;
@@ -335,5 +254,10 @@ impl Runtime for FakeRuntime {
         let at = self.now(&mut state);
         let id = self.newest(&state, instance)?.id;
         state.write(id, &path, files::File { content, mode: mode & 0o777, modified: at })
+    }
+
+    async fn close(&self) {
+        // However that ends: a server that stops asks once.
+        let _ = self.enter(Call::Close, "").await;
     }
 }

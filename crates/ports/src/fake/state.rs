@@ -1,17 +1,18 @@
 //! What the engine in memory holds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ryokan_model::image::ImageRef;
-use ryokan_model::{InstanceId, ProjectId, ServerId};
+use ryokan_model::{InstanceId, Millis, ProjectId, ServerId};
 use tokio::sync::mpsc;
 
-use super::agent::{Outcome, Play};
-use super::fault::{Call, Fault, Recorded};
+use super::agent::Play;
+use super::exec::Outcome;
+use super::fault::Call;
 use super::files::Tree;
-use crate::runtime::{Change, Image, LogLine, Phase, Result, Workload};
+use super::image::Orders;
+use crate::runtime::{Change, LogLine, Phase, Result, RuntimeError, Workload};
 
 pub(super) struct Container {
     pub(super) id: u64,
@@ -21,7 +22,9 @@ pub(super) struct Container {
     pub(super) play: Play,
     pub(super) root: Tree,
     pub(super) logs: Vec<LogLine>,
-    pub(super) endpoints: BTreeMap<String, SocketAddr>,
+    pub(super) starts: u32,
+    /// What probes find, if not what its agent would answer.
+    pub(super) ill: Option<String>,
 }
 
 #[derive(Default)]
@@ -30,16 +33,29 @@ pub(super) struct State {
     next_id: u64,
     pub(super) containers: Vec<Container>,
     pub(super) volumes: BTreeMap<(ServerId, InstanceId, String), Tree>,
+    /// Volumes without a label are no server's.
+    pub(super) torn: BTreeMap<InstanceId, Millis>,
     pub(super) networks: BTreeSet<(ServerId, ProjectId)>,
-    pub(super) images: BTreeMap<String, Image>,
+    pub(super) images: HashMap<String, Orders>,
     pub(super) watchers: Vec<(ServerId, mpsc::UnboundedSender<Result<Change>>)>,
-    pub(super) probes: HashMap<InstanceId, std::result::Result<(), String>>,
     pub(super) programs: HashMap<String, Outcome>,
+    /// Where all ports are.
+    pub(super) listener: Option<SocketAddr>,
     pub(super) start_delay: Duration,
+    pub(super) most_starts_at_once: usize,
     pub(super) down: bool,
-    pub(super) faults: HashMap<Call, VecDeque<Fault>>,
-    pub(super) hanging: BTreeSet<Call>,
-    pub(super) calls: Vec<Recorded>,
+    pub(super) faults: HashMap<Call, RuntimeError>,
+    pub(super) hanging: HashSet<Call>,
+    pub(super) all_hang: bool,
+    pub(super) stuck: HashSet<String>,
+    pub(super) patience: Option<Duration>,
+    pub(super) calls: Vec<(Call, String)>,
+}
+
+impl Container {
+    pub(super) fn engine_id(&self) -> String {
+        format!("fake-{}", self.id)
+    }
 }
 
 impl State {
@@ -55,6 +71,19 @@ impl State {
         self.containers.iter_mut().filter(move |c| c.server == server && c.workload.instance == instance)
     }
 
+    pub(super) fn ids(&self, server: ServerId, instance: InstanceId) -> Vec<u64> {
+        self.of(server, instance).map(|c| c.id).collect()
+    }
+
+    pub(super) fn container(&mut self, id: u64) -> Result<&mut Container> {
+        let found = self.containers.iter_mut().find(|c| c.id == id);
+        found.ok_or_else(|| RuntimeError::NotFound("the container".to_owned()))
+    }
+
+    pub(super) fn runs(&self, id: u64) -> bool {
+        self.containers.iter().any(|c| c.id == id && c.phase.is_running())
+    }
+
     pub(super) fn create(&mut self, server: ServerId, workload: &Workload) -> u64 {
         self.next_id += 1;
         self.containers.push(Container {
@@ -65,17 +94,9 @@ impl State {
             phase: Phase::Created,
             root: Tree::default(),
             logs: Vec::new(),
-            endpoints: BTreeMap::new(),
+            starts: 0,
+            ill: None,
         });
         self.next_id
     }
-}
-
-/// An image made from its own name.
-pub(super) fn image_of(image: &ImageRef) -> Image {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    image.as_str().hash(&mut hasher);
-    let digest = format!("sha256:{:016x}{}", hasher.finish(), "0".repeat(48));
-    Image { id: digest.clone(), digest: Some(digest) }
 }

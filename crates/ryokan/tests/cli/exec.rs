@@ -18,6 +18,8 @@ pub(crate) async fn exit(socket: &mut Socket, code: i64) {
     let status = json!({ "exit": { "code": code } }).to_string();
     socket.send(Message::Text(status.into())).await.unwrap();
     let _ = socket.close(None).await;
+    // What lies unread when a connection is closed resets it, and takes the status along.
+    while let Some(Ok(_)) = socket.next().await {}
 }
 
 #[tokio::test]

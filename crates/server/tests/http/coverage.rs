@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use ryokan_ports::fake::Call;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Reply, Site, on_both, on_sqlite};
@@ -264,7 +265,7 @@ async fn somebody_else_s_things_do_not_exist() {
         let things = things(site).await;
         let bob = site.user("bob").await;
         let before = owned(site).await;
-        let calls_before = site.engine.calls("exec") + site.engine.calls("stop");
+        let calls_before = site.engine.calls(Call::Exec) + site.engine.calls(Call::Stop);
         for entry in NATIVE.iter().chain(CRABSHACK) {
             let reply = call(&bob, &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
@@ -280,7 +281,7 @@ async fn somebody_else_s_things_do_not_exist() {
             }
         }
         assert_eq!(owned(site).await, before);
-        assert_eq!(site.engine.calls("exec") + site.engine.calls("stop"), calls_before);
+        assert_eq!(site.engine.calls(Call::Exec) + site.engine.calls(Call::Stop), calls_before);
         // What was refused looks like what does not exist, to the letter.
         for path in ["/v1/instances/claw", "/instances/claw", "/v1/projects/operator", "/gateway/claw/"] {
             let (real, none) = (path, path.replace("claw", "nope").replace("operator", "nope"));

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use ryokan_ports::fake::Call;
 use serde_json::json;
 
 use crate::support::client::names;
-use crate::support::{Behaviour, Client, Site, eventually, on_both, on_sqlite, on_sqlite_with};
+use crate::support::{Client, Site, eventually, on_both, on_sqlite, on_sqlite_with};
 
 /// The README's body, letter by letter but for the key.
 const README: &str = r#"{
@@ -30,7 +31,7 @@ fn body(name: &str) -> serde_json::Value {
 
 /// An instance made by Crabshack's call, ready.
 async fn made(site: &Site, client: &Client, name: &str) -> ryokan_model::InstanceId {
-    site.engine.image_does(IMAGE, Behaviour::default());
+    site.engine.image(IMAGE);
     let events = client.stream("POST", "/instances", Some(body(name))).await.all().await;
     assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
     client.show(name).await["id"].as_str().unwrap().parse().unwrap()
@@ -39,8 +40,7 @@ async fn made(site: &Site, client: &Client, name: &str) -> ryokan_model::Instanc
 #[tokio::test]
 async fn the_readme_s_calls_work_verbatim() {
     on_both(async |site| {
-        site.engine
-            .image_does(IMAGE, Behaviour { log: vec!["one".into(), "two".into()], ..Behaviour::default() });
+        site.engine.image(IMAGE).logs(["one", "two"]);
         let admin = site.operator();
         assert_eq!(site.anonymous().get("/health").await.expect(200), json!({"status": "ok"}));
         // No `Accept`: curl sends `*/*`, and the answer is a stream all the same.
@@ -188,14 +188,14 @@ async fn what_an_agent_expects_is_in_its_environment() {
 async fn a_client_that_hangs_up_cancels_nothing() {
     on_sqlite(async |site| {
         let admin = site.operator();
-        site.engine.image_does(IMAGE, Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image(IMAGE).pull_waits();
         let mut stream = admin.stream("POST", "/instances", Some(body("claw"))).await;
         stream.next().await.unwrap();
         let begin = std::time::Instant::now();
         while stream.any().await.unwrap().name != ":" {}
         assert!(begin.elapsed() < Duration::from_millis(4500));
         drop(stream);
-        site.engine.release_pulls();
+        site.engine.heal();
         admin.until("claw", "ready").await;
     })
     .await;
@@ -263,7 +263,7 @@ async fn fault_08_stopped_instances_are_never_garbage_collected() {
         let id = made(site, &admin, "claw").await;
         admin.stream("POST", "/instances/claw/stop", None).await.all().await;
         // Even the engine has lost it, and a year has passed.
-        site.engine.vanish(id);
+        site.engine.lose(id);
         site.clock.forward(Duration::from_hours(8784));
         site.restart().await;
         site.engine.nudge();
@@ -282,7 +282,7 @@ async fn fault_09_every_type_has_logs_and_tail_counts_lines() {
     on_sqlite(async |site| {
         let admin = site.operator();
         let log: Vec<String> = (0..200).map(|i| format!("{i} {}", "x".repeat(600))).collect();
-        site.engine.image_does(IMAGE, Behaviour { log, ..Behaviour::default() });
+        site.engine.image(IMAGE).logs(log);
         for kind in ["openclaw", "ironclaw"] {
             let mut wanted = body(kind);
             wanted["service_type"] = kind.into();
@@ -374,21 +374,21 @@ async fn fault_12_types_that_are_no_services_and_unbounded_sizes_are_refused_bef
 async fn fault_14_the_row_comes_first_and_a_key_makes_one_agent() {
     on_both(async |site| {
         let admin = site.operator();
-        site.engine.image_does(IMAGE, Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image(IMAGE).pull_waits();
         let keyed = admin.with("idempotency-key", "once");
         let mut streams = Vec::new();
         for _ in 0..3 {
             let mut stream = keyed.stream("POST", "/instances", Some(body("claw"))).await;
             assert_eq!(stream.next().await.unwrap().data["name"], "claw");
             // The row is there before the engine has heard of it.
-            assert_eq!(site.engine.calls("ensure"), 0);
+            assert_eq!(site.engine.calls(Call::Ensure), 0);
             streams.push(stream);
         }
         drop(streams);
         assert_eq!(admin.get("/instances").await.expect(200).as_array().unwrap().len(), 1);
         // Dying in between leaks nothing: the next server goes on with the row.
         site.stop().await;
-        site.engine.release_pulls();
+        site.engine.heal();
         site.start().await;
         site.operator().until("claw", "ready").await;
         eventually("one container", async || {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use ryokan_ports::fake::Call;
+use ryokan_ports::runtime::RuntimeError;
 use ryokan_store::JobState;
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, Site, eventually, on_both, on_sqlite};
+use crate::support::{Site, eventually, on_both, on_sqlite};
 
 async fn wake_workers(site: &Site) {
     let store = site.app().store.clone();
@@ -32,8 +34,8 @@ async fn job_in(site: &Site, state: &str) -> Value {
 async fn jobs_are_visible_retried_given_up_and_put_back() {
     on_both(async |site| {
         let operator = site.operator();
-        let behaviour = Behaviour { pull_fails: Some("toomanyrequests".into()), ..Behaviour::default() };
-        site.engine.image_does("busy", behaviour);
+        let (image, reason) = ("busy".to_owned(), "toomanyrequests".to_owned());
+        site.engine.image("busy").pull_fails(RuntimeError::Image { image, reason, retry: true });
         operator.create("claw", json!({"image": "busy"})).await;
         for attempt in 1..8 {
             let job = eventually("a try has failed", async || {
@@ -66,8 +68,7 @@ async fn a_dead_job_keeps_its_error_and_can_be_tried_again() {
     on_both(async |site| {
         let operator = site.operator();
         // Not an image's fault: somebody should look at it.
-        let behaviour = Behaviour { pull_breaks: true, ..Behaviour::default() };
-        site.engine.image_does("odd", behaviour);
+        site.engine.image("odd").pull_fails(RuntimeError::Exhausted("disk".into()));
         operator.create("claw", json!({"image": "odd"})).await;
         for attempt in 1..8 {
             eventually("a try has failed", async || {
@@ -82,7 +83,7 @@ async fn a_dead_job_keeps_its_error_and_can_be_tried_again() {
         assert!(job["error"].as_str().unwrap().contains("out of disk"), "{job}");
         operator.until("claw", "failed").await;
         let retry = format!("/v1/system/jobs/{}/retry", job["id"].as_str().unwrap());
-        site.engine.image_does("odd", Behaviour::default());
+        site.engine.image("odd");
         let back = operator.post(&retry, json!({})).await.expect(200);
         assert_eq!(back["state"], "ready");
         job_in(site, "done").await;
@@ -99,23 +100,23 @@ async fn a_dead_job_keeps_its_error_and_can_be_tried_again() {
 async fn many_jobs_at_once_are_all_done_and_once_each() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         for i in 0..30 {
             operator.create(&format!("a{i}"), json!({"image": "slow"})).await;
         }
         eventually("as many as may run do", async || {
-            let running = site.engine.calls("image slow");
+            let running = site.engine.calls_about(Call::Image, "slow");
             if running == 8 { Ok(()) } else { Err(running.to_string()) }
         })
         .await;
         let jobs = operator.get("/v1/system/jobs?limit=100").await.items();
         let running = jobs.iter().filter(|j| j["state"] == "running").count();
         assert_eq!(running, 8, "what is claimed is worked on");
-        site.engine.release_pulls();
+        site.engine.heal();
         for i in 0..30 {
             operator.until(&format!("a{i}"), "ready").await;
         }
-        assert_eq!(site.engine.calls("image slow"), 30);
+        assert_eq!(site.engine.calls_about(Call::Image, "slow"), 30);
         let page = operator.get("/v1/system/jobs?limit=10").await.expect(200);
         let next = page["next"].as_str().unwrap();
         let second = operator.get(&format!("/v1/system/jobs?limit=10&after={next}")).await.items();
@@ -139,14 +140,14 @@ async fn reconcilers_show_their_last_run_and_backlog() {
             let run = eventually(name, async || find(name).await.ok_or_else(|| "no".to_owned())).await;
             assert_eq!((&run["outcome"], &run["backlog"]), (&json!("ok"), &json!(0)), "{run}");
         }
-        site.engine.set_down(true);
+        site.engine.down();
         eventually("its failure is shown", async || {
             let run = find("instances").await.unwrap();
             if run["outcome"] == "failed" { Ok(()) } else { Err(run.to_string()) }
         })
         .await;
-        site.engine.set_down(false);
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.up();
+        site.engine.image("slow").pull_waits();
         operator.create("claw", json!({"image": "slow"})).await;
         eventually("the backlog is shown", async || {
             site.engine.nudge();
@@ -272,7 +273,7 @@ async fn asking_whether_it_is_ready_costs_one_write_a_second() {
         let most = begin.elapsed().as_secs() + 1;
         assert!(looks.len() as u64 <= most, "{} looks, at most {most} expected", looks.len());
         // What was found is not kept for longer than that.
-        site.engine.set_down(true);
+        site.engine.down();
         eventually("the engine's absence is told", async || {
             let reply = anonymous.get("/readyz").await;
             let told = reply.status == 503 && reply.text.contains("engine does not answer");

@@ -182,9 +182,9 @@ async fn serve(socket: WebSocket, exec: Exec, stop: CancellationToken, revoked: 
         finish(&mut to_client, status).await;
     };
     let cut = tokio::select! {
-        () = receive => false,
+        () = receive => return,
         () = send => false,
-        () = stop.cancelled() => false,
+        () = stop.cancelled() => return,
         () = revoked => true,
     };
     if cut {
@@ -194,6 +194,9 @@ async fn serve(socket: WebSocket, exec: Exec, stop: CancellationToken, revoked: 
         // Whoever does not read must not stay for that.
         let _ = tokio::time::timeout(Duration::from_secs(1), last).await;
     }
+    // A connection that is closed while input lies unread is reset, and the end of the command with it.
+    let rest = async { while let Some(Ok(_)) = from_client.next().await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
 }
 
 fn frame(which: Output, bytes: &Bytes) -> Message {

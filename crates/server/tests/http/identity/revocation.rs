@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::{signed_in, with_password};
-use crate::support::{Behaviour, Client, Site, on_both, on_postgres_only};
+use crate::support::{Client, Site, on_both, on_postgres_only};
 
 /// Two looks, a second apart, and some air.
 const SOON: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ async fn a_cut_creation_says_so_and_goes_on() {
         let operator = site.operator();
         let alice = site.user("alice").await;
         let tokens = alice.get("/v1/tokens").await.items();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let body = json!({"name": "claw", "image": "slow", "ports": [{"name": "http", "port": 3000}]});
         let mut stream = alice.stream("POST", "/v1/instances", Some(body)).await;
         assert_eq!(stream.next().await.unwrap().name, "created");
@@ -147,7 +147,7 @@ async fn a_cut_creation_says_so_and_goes_on() {
         let last = events.last().unwrap();
         assert_eq!((last.name.as_str(), &last.data["name"]), ("error", &json!("claw")));
         assert!(last.data["message"].as_str().unwrap().contains("goes on"), "{last:?}");
-        site.engine.release_pulls();
+        site.engine.heal();
         operator.until("claw", "ready").await;
     })
     .await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::names;
-use crate::support::{Behaviour, eventually, on_both, on_both_with, on_sqlite};
+use crate::support::{eventually, on_both, on_both_with, on_sqlite};
 
 #[tokio::test]
 async fn create_follows_to_ready_and_delete_to_the_end() {
@@ -36,7 +36,7 @@ async fn create_follows_to_ready_and_delete_to_the_end() {
 async fn hanging_up_cancels_nothing_and_keep_alives_come_every_three_seconds() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let body = json!({"name": "claw", "image": "slow"});
         let mut stream = operator.stream("POST", "/v1/instances", Some(body)).await;
         assert_eq!(stream.next().await.unwrap().name, "created");
@@ -44,7 +44,7 @@ async fn hanging_up_cancels_nothing_and_keep_alives_come_every_three_seconds() {
         while stream.any().await.unwrap().name != ":" {}
         assert!(begin.elapsed().as_secs_f32() < 4.5, "{:?}", begin.elapsed());
         drop(stream);
-        site.engine.release_pulls();
+        site.engine.heal();
         operator.until("claw", "ready").await;
     })
     .await;
@@ -54,7 +54,7 @@ async fn hanging_up_cancels_nothing_and_keep_alives_come_every_three_seconds() {
 async fn progress_of_a_pull_is_in_the_stream() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let body = json!({"name": "claw", "image": "slow"});
         let mut stream = operator.stream("POST", "/v1/instances", Some(body)).await;
         loop {
@@ -65,7 +65,7 @@ async fn progress_of_a_pull_is_in_the_stream() {
             }
         }
         assert_eq!(operator.show("claw").await["state"], "building");
-        site.engine.release_pulls();
+        site.engine.heal();
         assert_eq!(stream.all().await.last().unwrap().name, "ready");
     })
     .await;
@@ -171,7 +171,7 @@ async fn a_missing_image_fails_with_its_reason_and_a_start_tries_again() {
         let text = last.data["message"].as_str().unwrap();
         assert!(text.contains("reg.example/none:1") && text.contains("no such image"), "{text}");
         assert_eq!(operator.show("claw").await["state"], "failed");
-        site.engine.image_does("reg.example/none:1", Behaviour::default());
+        site.engine.image("reg.example/none:1");
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         operator.until("claw", "ready").await;
     })
@@ -185,12 +185,14 @@ async fn an_image_that_the_engine_lost_is_fetched_again() {
         let id = operator.ready("claw", json!({})).await;
         operator.post("/v1/instances/claw/stop", json!({})).await.expect(202);
         operator.until("claw", "stopped").await;
+        // A cleanup takes stopped containers, and then what nobody uses.
+        site.engine.lose(id);
         site.engine.forget_image("img");
-        site.engine.image_does("img2", Behaviour::default());
+        site.engine.image("img2");
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         let row = operator.until("claw", "failed").await;
         assert!(row["message"].as_str().unwrap().contains("img"), "{row}");
-        site.engine.image_does("img", Behaviour::default());
+        site.engine.image("img");
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         operator.until("claw", "ready").await;
         assert!(site.engine.running(id));
@@ -202,20 +204,21 @@ async fn an_image_that_the_engine_lost_is_fetched_again() {
 async fn private_registries_get_the_project_s_credentials_and_no_other_s() {
     on_both(async |site| {
         let (operator, alice) = (site.operator(), site.user("alice").await);
-        let credentials = Some(("robot".to_owned(), "hunter2hunter2".to_owned()));
-        site.engine.image_does("reg.example:5000/a/b", Behaviour { credentials, ..Behaviour::default() });
+        site.engine.image("reg.example:5000/a/b").wants("robot", "hunter2hunter2");
         let body = json!({"username": "robot", "password": "hunter2hunter2"});
         alice.put("/v1/projects/alice/registries/reg.example:5000", body).await.expect(204);
         let listed = alice.get("/v1/projects/alice/registries").await;
         assert!(!listed.text.contains("hunter2") && listed.text.contains("robot"), "{}", listed.text);
         alice.create("hers", json!({"image": "reg.example:5000/a/b"})).await;
         alice.until("hers", "ready").await;
-        operator.create("mine", json!({"image": "reg.example:5000/a/b"})).await;
+        // What the engine has is everybody's, so this asks the registry.
+        let fresh = json!({"image": "reg.example:5000/a/b", "pull": "always"});
+        operator.create("mine", fresh.clone()).await;
         let row = operator.until("mine", "failed").await;
         assert!(row["message"].as_str().unwrap().contains("other credentials"), "{row}");
         alice.delete("/v1/projects/alice/registries/reg.example:5000").await.expect(204);
         alice.delete("/v1/projects/alice/registries/reg.example:5000").await.expect(404);
-        alice.create("again", json!({"image": "reg.example:5000/a/b"})).await;
+        alice.create("again", fresh.clone()).await;
         alice.until("again", "failed").await;
     })
     .await;
@@ -225,8 +228,7 @@ async fn private_registries_get_the_project_s_credentials_and_no_other_s() {
 async fn what_the_engine_refuses_fails_with_the_field() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        let refused = Some(("volumes[0].path".to_owned(), "is not writable".to_owned()));
-        site.engine.image_does("odd", Behaviour { refused, ..Behaviour::default() });
+        site.engine.image("odd").refuses("volumes[0].path", "is not writable");
         operator.create("claw", json!({"image": "odd"})).await;
         let row = operator.until("claw", "failed").await;
         assert_eq!(row["message"], "volumes[0].path: is not writable");
@@ -238,7 +240,7 @@ async fn what_the_engine_refuses_fails_with_the_field() {
 async fn more_starts_than_the_machine_can_do_wait_and_say_so() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.set_start_takes(std::time::Duration::from_millis(300));
+        site.engine.set_start_delay(std::time::Duration::from_millis(300));
         let cores = std::thread::available_parallelism().unwrap().get();
         for i in 0..cores * 2 + 4 {
             operator.create(&format!("a{i}"), json!({})).await;
@@ -251,7 +253,7 @@ async fn more_starts_than_the_machine_can_do_wait_and_say_so() {
         for i in 0..cores * 2 + 4 {
             operator.until(&format!("a{i}"), "ready").await;
         }
-        assert!(site.engine.most_at_once() <= cores * 2, "{}", site.engine.most_at_once());
+        assert!(site.engine.most_starts_at_once() <= cores * 2, "{}", site.engine.most_starts_at_once());
     })
     .await;
 }

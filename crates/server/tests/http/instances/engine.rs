@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use ryokan_model::{InstanceId, Millis, ProjectId};
+use ryokan_ports::Runtime as _;
+use ryokan_ports::fake::Call;
 use serde_json::json;
 
-use crate::support::{Behaviour, eventually, on_both, on_sqlite, within};
+use crate::support::{eventually, on_both, on_sqlite, within};
 
 #[tokio::test]
 async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
     on_both(async |site| {
         let operator = site.operator();
-        site.engine.set_down(true);
+        site.engine.down();
         let body = json!({"name": "claw", "image": "img"});
         let mut stream = operator.stream("POST", "/v1/instances", Some(body)).await;
         assert_eq!(stream.next().await.unwrap().name, "created");
@@ -28,7 +30,7 @@ async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
         for _ in 0..12 {
             // Less than a lease: one that ran out would be a worker that fell silent.
             site.clock.forward(Duration::from_secs(20));
-            let before = site.engine.calls("image");
+            let before = site.engine.calls(Call::Image);
             let jobs = site.app().store.clone();
             // A change of the queue wakes the worker, whose sleep the moved clock does not shorten.
             jobs.write(|tx| {
@@ -38,12 +40,12 @@ async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
             .await
             .unwrap();
             eventually("the image is asked for again", async || {
-                if site.engine.calls("image") > before { Ok(()) } else { Err("not yet".into()) }
+                if site.engine.calls(Call::Image) > before { Ok(()) } else { Err("not yet".into()) }
             })
             .await;
         }
         assert_ne!(operator.show("claw").await["state"], "failed");
-        site.engine.set_down(false);
+        site.engine.up();
         assert_eq!(stream.all().await.last().unwrap().name, "ready");
         eventually("ready again", async || {
             let reply = site.anonymous().get("/readyz").await;
@@ -59,7 +61,7 @@ async fn an_engine_that_goes_and_comes_back_finds_everything_as_it_was() {
     on_both(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
-        site.engine.set_down(true);
+        site.engine.down();
         eventually("its absence is noticed", async || {
             let reply = site.anonymous().get("/readyz").await;
             if reply.status == 503 { Ok(()) } else { Err(reply.text) }
@@ -69,7 +71,7 @@ async fn an_engine_that_goes_and_comes_back_finds_everything_as_it_was() {
         site.restart().await;
         let operator = site.operator();
         assert_eq!(operator.show("claw").await["state"], "ready");
-        site.engine.set_down(false);
+        site.engine.up();
         eventually("its return is noticed", async || {
             let reply = site.anonymous().get("/readyz").await;
             if reply.status == 200 { Ok(()) } else { Err(reply.text) }
@@ -91,10 +93,10 @@ async fn orders_given_while_it_is_down_are_carried_out_when_it_is_back() {
         let operator = site.operator();
         let stopped = operator.ready("stopped", json!({})).await;
         let deleted = operator.ready("deleted", json!({})).await;
-        site.engine.set_down(true);
+        site.engine.down();
         operator.post("/v1/instances/stopped/stop", json!({})).await.expect(202);
         operator.delete("/v1/instances/deleted").await.expect(202);
-        site.engine.set_down(false);
+        site.engine.up();
         operator.until("stopped", "stopped").await;
         operator.until_gone("deleted").await;
         assert!(!site.engine.running(stopped) && !site.engine.exists(deleted));
@@ -109,9 +111,9 @@ async fn forced_deletion_works_with_a_dead_and_with_a_hanging_engine() {
         for hanging in [false, true] {
             let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
             if hanging {
-                site.engine.set_hanging(true);
+                site.engine.hang_all();
             } else {
-                site.engine.set_down(true);
+                site.engine.down();
             }
             let begin = std::time::Instant::now();
             let events = operator.stream("DELETE", "/v1/instances/claw?force=true", None).await.all().await;
@@ -125,8 +127,8 @@ async fn forced_deletion_works_with_a_dead_and_with_a_hanging_engine() {
             assert!(site.engine.exists(id));
             // The name is free at once.
             let again = operator.create("claw", json!({})).await;
-            site.engine.set_hanging(false);
-            site.engine.set_down(false);
+            site.engine.heal();
+            site.engine.up();
             within(Duration::from_secs(10), "what was left is removed", async || {
                 if site.engine.exists(id) || site.engine.has_volume(id) {
                     Err("it is there".into())
@@ -149,12 +151,12 @@ async fn a_forced_deletion_overtakes_one_that_hangs() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
-        site.engine.set_stuck(id, true);
+        site.engine.stick(id);
         operator.delete("/v1/instances/claw").await.expect(202);
         operator.until("claw", "deleting").await;
         operator.delete("/v1/instances/claw?force=true").await.expect(202);
         operator.get("/v1/instances/claw").await.expect(404);
-        site.engine.set_stuck(id, false);
+        site.engine.heal();
         within(Duration::from_secs(20), "the container goes", async || {
             if site.engine.exists(id) { Err("it is there".into()) } else { Ok(()) }
         })
@@ -177,9 +179,11 @@ async fn orphans_go_and_volumes_without_a_tombstone_never() {
         let (orphan, volume) = (workload.instance, InstanceId::from_parts(Millis(2), [8; 10]));
         site.keeps_volume(orphan);
         site.keeps_volume(volume);
-        site.engine.plant(workload);
-        site.engine.plant_volume(volume);
-        site.engine.nudge();
+        site.stop().await;
+        site.engine.ensure(&workload).await.unwrap();
+        site.engine.add_volume(orphan);
+        site.engine.add_volume(volume);
+        site.start().await;
         eventually("the orphan goes", async || {
             if site.engine.exists(orphan) { Err("it is there".into()) } else { Ok(()) }
         })
@@ -195,8 +199,8 @@ async fn orphans_go_and_volumes_without_a_tombstone_never() {
 async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
     on_both(async |site| {
         let operator = site.operator();
-        site.engine.image_does("img:2", Behaviour { vanishes: true, ..Behaviour::default() });
-        operator.create("claw", json!({"image": "img:2"})).await;
+        site.engine.image("img:2").vanishes();
+        let id = operator.create("claw", json!({"image": "img:2"})).await;
         let row = eventually("it is given up", async || {
             // Less than a lease at a time.
             site.clock.forward(Duration::from_secs(2));
@@ -213,10 +217,13 @@ async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
         })
         .await;
         assert!(row["message"].as_str().unwrap().contains("vanishes from the engine"), "{row}");
-        assert_eq!((site.engine.calls("ensure claw"), site.engine.calls("image img:2")), (11, 11));
+        assert_eq!(
+            (site.engine.calls_about(Call::Ensure, id), site.engine.calls_about(Call::Image, "img:2")),
+            (11, 11)
+        );
         // It took its time: not all tries in a row.
         assert!(row["since"].as_i64().unwrap() - row["created_at"].as_i64().unwrap() > 200_000, "{row}");
-        site.engine.image_does("img:2", Behaviour::default());
+        site.engine.image("img:2");
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         operator.until("claw", "ready").await;
     })
@@ -228,13 +235,13 @@ async fn a_server_that_stops_lets_go_of_the_engine() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
-        assert_eq!(site.engine.calls("close"), 0);
+        assert_eq!(site.engine.calls(Call::Close), 0);
         site.restart().await;
-        assert_eq!(site.engine.calls("close"), 1);
+        assert_eq!(site.engine.calls(Call::Close), 1);
         assert!(site.engine.running(id), "its containers go on");
-        site.engine.set_hanging(true);
+        site.engine.hang_all();
         site.restart().await;
-        assert_eq!(site.engine.calls("close"), 2);
+        assert_eq!(site.engine.calls(Call::Close), 2);
     })
     .await;
 }
@@ -247,7 +254,7 @@ async fn a_volume_that_lost_its_labels_goes_with_its_instance_and_no_other_does(
         let lives = operator.ready("lives", json!({})).await;
         let foreign = InstanceId::from_parts(Millis(1), [9; 10]);
         for id in [gone, kept, lives, foreign] {
-            site.engine.plant_torn_volume(id, Millis(1));
+            site.engine.add_torn_volume(id, Millis(1));
         }
         operator.delete("/v1/instances/kept?force=true&keep_volumes=true").await.expect(202);
         operator.delete("/v1/instances/gone?force=true").await.expect(202);
@@ -256,7 +263,7 @@ async fn a_volume_that_lost_its_labels_goes_with_its_instance_and_no_other_does(
         })
         .await;
         // Brought back under the old name.
-        site.engine.plant_torn_volume(gone, Millis(i64::MAX));
+        site.engine.add_torn_volume(gone, Millis(i64::MAX));
         site.restart().await;
         let operator = site.operator();
         for id in [gone, kept, lives, foreign] {
@@ -275,14 +282,14 @@ async fn every_state_has_an_end_when_the_engine_hangs() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({"stop_grace": "1s"})).await;
-        site.engine.set_stuck(id, true);
+        site.engine.stick(id);
         operator.post("/v1/instances/claw/stop", json!({})).await.expect(202);
         operator.until("claw", "stopping").await;
         site.clock.forward(Duration::from_secs(40));
         site.engine.nudge();
         let row = operator.until("claw", "failed").await;
         assert!(row["message"].as_str().unwrap().contains("stopped as soon as the engine answers"), "{row}");
-        site.engine.set_stuck(id, false);
+        site.engine.heal();
         site.clock.forward(Duration::from_secs(40));
         site.engine.nudge();
         operator.until("claw", "stopped").await;

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, eventually, on_both, on_sqlite, within};
-
-fn exits(code: i64, log: &[&str]) -> Behaviour {
-    let log = log.iter().map(|l| (*l).to_owned()).collect();
-    Behaviour { exits: Some(code), log, ..Behaviour::default() }
-}
+use crate::support::{eventually, on_both, on_sqlite, within};
 
 /// A restart policy that gives up soon.
 fn hasty(max_crashes: u32) -> Value {
@@ -20,14 +15,14 @@ fn hasty(max_crashes: u32) -> Value {
 async fn a_crash_loop_fails_with_the_last_lines_of_the_log() {
     on_both(async |site| {
         let operator = site.operator();
-        site.engine.image_does("bad", exits(3, &["reading config", "fatal: no key"]));
+        site.engine.image("bad").exits(3).logs(["reading config", "fatal: no key"]);
         let id = operator.create("claw", json!({"image": "bad", "restart": hasty(4)})).await;
         let row = operator.until("claw", "failed").await;
         let text = row["message"].as_str().unwrap();
         assert!(text.contains("crash loop") && text.contains("fatal: no key"), "{text}");
         assert_eq!((&row["exit_code"], site.engine.starts(id)), (&json!(3), 4));
         // Repaired and started again it has a fresh set of tries.
-        site.engine.image_does("bad", Behaviour::default());
+        site.engine.image("bad");
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         let row = operator.until("claw", "ready").await;
         assert_eq!((&row["crashes"], row.get("message")), (&json!(0), None), "{row}");
@@ -39,9 +34,9 @@ async fn a_crash_loop_fails_with_the_last_lines_of_the_log() {
 async fn exit_codes_have_classes() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("done", exits(0, &[]));
-        site.engine.image_does("fatal", exits(78, &["bad config"]));
-        site.engine.image_does("one", exits(1, &[]));
+        site.engine.image("done").exits(0);
+        site.engine.image("fatal").exits(78).logs(["bad config"]);
+        site.engine.image("one").exits(1);
         for (name, image, restart, state, words) in [
             ("a", "done", json!({"mode": "on_failure"}), "stopped", "its work is done"),
             ("b", "done", json!({"mode": "never"}), "stopped", "its work is done"),
@@ -68,7 +63,7 @@ async fn a_container_that_is_taken_away_is_back_within_two_seconds() {
         let operator = site.operator();
         let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
         let first = site.engine.engine_id(id);
-        site.engine.vanish(id);
+        site.engine.lose(id);
         within(Duration::from_secs(2), "it runs again", async || {
             if site.engine.running(id) { Ok(()) } else { Err("gone".into()) }
         })
@@ -78,12 +73,12 @@ async fn a_container_that_is_taken_away_is_back_within_two_seconds() {
         assert_eq!(row["desired"], "running");
         // One whose policy is `never` is reported instead.
         let never = operator.ready("never", json!({"restart": {"mode": "never"}})).await;
-        site.engine.vanish(never);
+        site.engine.lose(never);
         let row = operator.until_within(Duration::from_secs(2), "never", "failed").await;
         assert!(row["message"].as_str().unwrap().contains("removed by somebody else"), "{row}");
         // A stopped one needs no container.
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
-        site.engine.vanish(id);
+        site.engine.lose(id);
         site.engine.nudge();
         operator.stream("POST", "/v1/instances/claw/start", None).await.all().await;
         assert!(site.engine.running(id));
@@ -116,14 +111,14 @@ async fn a_failing_readiness_probe_makes_it_unhealthy_and_back() {
         let operator = site.operator();
         let readiness = json!({"check": {"tcp": {"port": "http"}}, "interval": "100ms", "timeout": "100ms", "start_period": "0s", "retries": 2});
         let id = operator.ready("claw", json!({"readiness": readiness})).await;
-        site.engine.set_ill(id, Some("503 overloaded"));
+        site.engine.sicken(id, "503 overloaded");
         let row = operator.until("claw", "unhealthy").await;
         assert!(row["message"].as_str().unwrap().contains("503 overloaded"), "{row}");
-        site.engine.set_ill(id, None);
+        site.engine.recover(id);
         let row = operator.until("claw", "ready").await;
         assert_eq!((row.get("message"), site.engine.starts(id)), (None, 1));
         // Unhealthy for too long counts as a crash.
-        site.engine.set_ill(id, Some("dead"));
+        site.engine.sicken(id, "dead");
         operator.until("claw", "unhealthy").await;
         site.clock.forward(Duration::from_secs(601));
         eventually("it is started again", async || {
@@ -139,8 +134,7 @@ async fn a_failing_readiness_probe_makes_it_unhealthy_and_back() {
 async fn a_start_that_never_gets_ready_fails_in_time_and_says_why() {
     on_both(async |site| {
         let operator = site.operator();
-        let behaviour = Behaviour { ill: Some("404 not found".into()), log: vec!["listening on 8080".into()], ..Behaviour::default() };
-        site.engine.image_does("wrong", behaviour);
+        site.engine.image("wrong").ill("404 not found").logs(["listening on 8080"]);
         let startup = json!({"check": {"http": {"port": "http", "path": "/health"}}, "interval": "100ms", "timeout": "100ms", "start_period": "1s", "retries": 1});
         let restart = hasty(2);
         let id = operator.create("claw", json!({"image": "wrong", "startup": startup, "restart": restart})).await;

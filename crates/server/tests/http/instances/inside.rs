@@ -1,18 +1,18 @@
 //! Logs, commands, files, figures, ports.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use ryokan_ports::fake::Outcome;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::{Behaviour, on_sqlite};
+use crate::support::on_sqlite;
 
 #[tokio::test]
 async fn logs_are_whole_lines() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        let log = (0..10).map(|i| format!("line {i}")).collect();
-        site.engine.image_does("chatty", Behaviour { log, ..Behaviour::default() });
+        site.engine.image("chatty").logs((0..10).map(|i| format!("line {i}")));
         operator.ready("claw", json!({"image": "chatty"})).await;
         let reply = operator.get("/v1/instances/claw/logs?tail=2").await;
         assert_eq!(reply.header("content-type"), "application/x-ndjson");
@@ -39,6 +39,9 @@ async fn commands_run_once_and_over_a_web_socket() {
     on_sqlite(async |site| {
         let operator = site.operator();
         operator.ready("claw", json!({})).await;
+        let outcome = Outcome { stdout: "hi\n".into(), stderr: "warned\n".into(), code: 0 };
+        site.engine.add_program("echo", outcome);
+        site.engine.add_program("curl", Outcome::default());
         let run = |body| operator.post("/v1/instances/claw/exec", body);
         let result = run(json!({"command": ["echo", "hi"]})).await.expect(200);
         assert_eq!(
@@ -68,6 +71,36 @@ async fn commands_run_once_and_over_a_web_socket() {
         assert!(events.contains("instance.exec") && !events.contains("hunter2"));
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
         run(json!({"command": ["echo"]})).await.expect(409);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_s_end_is_told_whatever_input_it_left() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        operator.ready("claw", json!({})).await;
+        // More than fits on the way, so that the end waits behind it.
+        let stdout = "x".repeat(700_000);
+        site.engine.add_program("flood", Outcome { stdout, code: 3, ..Outcome::default() });
+        let url = format!("ws://{}/v1/instances/claw/exec?command=flood&stdin=true", site.address());
+        let mut request = url.into_client_request().unwrap();
+        let bearer = format!("Bearer {}", site.first_token());
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        for _ in 0..50 {
+            socket.send(Message::binary(&b"unwanted"[..])).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut last = String::new();
+        while let Some(message) = socket.next().await {
+            match message.unwrap() {
+                Message::Text(text) => last = text.to_string(),
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(last, r#"{"exit":{"code":3}}"#);
     })
     .await;
 }
@@ -117,13 +150,16 @@ async fn figures_and_ports() {
         let ports = json!([{"name": "http", "port": 3000}, {"name": "admin", "port": 3001}]);
         operator.ready("claw", json!({"ports": ports})).await;
         assert_eq!(operator.get("/v1/instances/claw/stats").await.expect(200)["cpu_nanos"], 2);
-        let events = operator.stream("GET", "/v1/instances/claw/stats", None).await.all().await;
-        assert_eq!(events.len(), 2);
+        let mut samples = operator.stream("GET", "/v1/instances/claw/stats", None).await;
+        for number in 1..3 {
+            assert_eq!(samples.next().await.unwrap().data["cpu_nanos"], number);
+        }
         let port = site.address().port();
         let listed = operator.get("/v1/instances/claw/ports").await.expect(200);
         assert_eq!(listed[0]["url"], format!("http://claw.localhost:{port}/"));
         assert_eq!(listed[1]["url"], format!("http://admin--claw.localhost:{port}/"));
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
+        assert_eq!(samples.all().await, [], "samples end with the container");
         operator.get("/v1/instances/claw/stats").await.expect(409);
     })
     .await;

@@ -1,9 +1,10 @@
 //! Stop, start, restart, delete: idempotent, and never stuck.
 
+use ryokan_ports::fake::Call;
 use serde_json::json;
 
 use crate::support::client::names;
-use crate::support::{Behaviour, eventually, on_both, on_sqlite};
+use crate::support::{eventually, on_both, on_sqlite};
 
 #[tokio::test]
 async fn stop_start_and_restart_are_idempotent_and_keep_the_container() {
@@ -65,19 +66,19 @@ async fn contradicting_orders_end_with_the_last_one() {
 async fn a_stop_during_the_pull_and_during_the_start_wins() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let id = operator.create("claw", json!({"image": "slow"})).await;
         operator.until("claw", "building").await;
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
         assert_eq!(operator.show("claw").await["state"], "stopped");
-        site.engine.release_pulls();
+        site.engine.heal();
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         operator.until("claw", "ready").await;
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
-        site.engine.set_start_takes(std::time::Duration::from_millis(300));
+        site.engine.set_start_delay(std::time::Duration::from_millis(300));
         operator.post("/v1/instances/claw/start", json!({})).await.expect(202);
         eventually("a start is under way", async || {
-            if site.engine.calls("ensure") >= 2 { Ok(()) } else { Err("not yet".into()) }
+            if site.engine.calls(Call::Ensure) >= 2 { Ok(()) } else { Err("not yet".into()) }
         })
         .await;
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
@@ -94,7 +95,7 @@ async fn a_stop_during_the_pull_and_during_the_start_wins() {
 async fn a_follower_of_a_start_learns_that_it_was_stopped_or_deleted() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let body = json!({"name": "a", "image": "slow"});
         let following = operator.stream("POST", "/v1/instances", Some(body)).await;
         operator.post("/v1/instances/a/stop", json!({})).await.expect(202);
@@ -125,11 +126,11 @@ async fn deleting_removes_volumes_unless_they_are_kept_and_forcing_does_not_chan
         site.keeps_volume(forced);
         operator.delete("/v1/instances/gone").await.expect(202);
         operator.delete("/v1/instances/kept?keep_volumes=true").await.expect(202);
-        site.engine.set_stuck(forced, true);
+        site.engine.stick(forced);
         operator.delete("/v1/instances/forced?keep_volumes=true").await.expect(202);
         operator.delete("/v1/instances/forced").await.expect(202);
         operator.delete("/v1/instances/forced?force=true").await.expect(202);
-        site.engine.set_stuck(forced, false);
+        site.engine.heal();
         for name in ["gone", "kept", "forced"] {
             operator.until_gone(name).await;
         }
@@ -152,14 +153,14 @@ async fn what_is_being_deleted_takes_no_orders() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
-        site.engine.set_stuck(id, true);
+        site.engine.stick(id);
         operator.delete("/v1/instances/claw").await.expect(202);
         operator.delete("/v1/instances/claw").await.expect(202);
         for verb in ["stop", "start", "restart"] {
             operator.post(&format!("/v1/instances/claw/{verb}"), json!({})).await.expect(409);
         }
         operator.patch("/v1/instances/claw", json!({"cpus": "2"})).await.expect(409);
-        site.engine.set_stuck(id, false);
+        site.engine.heal();
         operator.until_gone("claw").await;
     })
     .await;
@@ -170,13 +171,13 @@ async fn one_container_that_hangs_holds_up_nobody_else() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let stuck = operator.ready("stuck", json!({})).await;
-        site.engine.set_stuck(stuck, true);
+        site.engine.stick(stuck);
         operator.delete("/v1/instances/stuck?force=true").await.expect(202);
         operator.until_gone("stuck").await;
         let other = operator.ready("stuck", json!({})).await;
         operator.until_within(std::time::Duration::from_secs(3), "stuck", "ready").await;
         assert!(site.engine.running(other));
-        site.engine.set_stuck(stuck, false);
+        site.engine.heal();
         eventually("the orphan goes", async || {
             if site.engine.exists(stuck) { Err("it is there".into()) } else { Ok(()) }
         })

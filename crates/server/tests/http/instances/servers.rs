@@ -1,8 +1,9 @@
 //! Servers that stop, start again, and share a database.
 
+use ryokan_ports::fake::Call;
 use serde_json::json;
 
-use crate::support::{Behaviour, Client, eventually, on_both, on_postgres_only, on_sqlite};
+use crate::support::{Client, eventually, on_both, on_postgres_only, on_sqlite};
 
 #[tokio::test]
 async fn a_new_server_adopts_what_runs_and_touches_nothing() {
@@ -15,7 +16,7 @@ async fn a_new_server_adopts_what_runs_and_touches_nothing() {
         operator.stream("POST", "/v1/instances/c/stop", None).await.all().await;
         let before: Vec<_> =
             ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
-        let (stops, events) = (site.engine.calls("stop"), site.events().await.len());
+        let (stops, events) = (site.engine.calls(Call::Stop), site.events().await.len());
         for _ in 0..3 {
             site.restart().await;
             eventually("the engine was looked at", async || {
@@ -31,7 +32,7 @@ async fn a_new_server_adopts_what_runs_and_touches_nothing() {
         }
         let after: Vec<_> =
             ids.iter().map(|id| (site.engine.engine_id(*id), site.engine.starts(*id))).collect();
-        assert_eq!((after, site.engine.calls("stop")), (before, stops));
+        assert_eq!((after, site.engine.calls(Call::Stop)), (before, stops));
         assert_eq!(site.events().await.len(), events, "{:?}", site.events().await.last());
     })
     .await;
@@ -41,14 +42,14 @@ async fn a_new_server_adopts_what_runs_and_touches_nothing() {
 async fn what_was_under_way_goes_on_after_a_restart() {
     on_both(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let pulling = operator.create("pulling", json!({"image": "slow"})).await;
         operator.until("pulling", "building").await;
         let changed = operator.ready("changed", json!({})).await;
         site.stop().await;
         // While no server runs: one container ends, one appears that nobody recorded.
         site.engine.crash(changed, 1);
-        site.engine.release_pulls();
+        site.engine.heal();
         site.start().await;
         let operator = site.operator();
         operator.until("pulling", "ready").await;
@@ -70,7 +71,7 @@ async fn what_was_under_way_goes_on_after_a_restart() {
 async fn a_stream_ends_with_a_word_when_the_server_stops() {
     on_sqlite(async |site| {
         let operator = site.operator();
-        site.engine.image_does("slow", Behaviour { pull_waits: true, ..Behaviour::default() });
+        site.engine.image("slow").pull_waits();
         let body = json!({"name": "claw", "image": "slow"});
         let stream = operator.stream("POST", "/v1/instances", Some(body)).await;
         operator.until("claw", "building").await;
@@ -78,7 +79,7 @@ async fn a_stream_ends_with_a_word_when_the_server_stops() {
         let last = events.last().unwrap();
         assert_eq!(last.name, "error");
         assert!(last.data["message"].as_str().unwrap().contains("goes on"), "{last:?}");
-        site.engine.release_pulls();
+        site.engine.heal();
         site.start().await;
         site.operator().until("claw", "ready").await;
     })
@@ -116,7 +117,7 @@ async fn two_servers_on_one_database_have_one_leader_and_both_serve() {
         .await;
         // The leader goes; the other takes over without touching anything.
         site.stop().await;
-        site.engine.vanish(ids[0]);
+        site.engine.lose(ids[0]);
         eventually("the follower leads now", async || {
             if site.engine.running(ids[0]) { Ok(()) } else { Err("not yet".into()) }
         })

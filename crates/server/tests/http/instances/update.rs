@@ -1,8 +1,9 @@
 //! Changes in place.
 
+use ryokan_ports::fake::Call;
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, eventually, on_both, on_sqlite};
+use crate::support::{eventually, on_both, on_sqlite};
 
 #[tokio::test]
 async fn a_new_image_replaces_the_container_and_keeps_the_volume() {
@@ -10,7 +11,7 @@ async fn a_new_image_replaces_the_container_and_keeps_the_volume() {
         let operator = site.operator();
         let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
         let container = site.engine.engine_id(id);
-        site.engine.image_does("img:2", Behaviour::default());
+        site.engine.image("img:2");
         let events =
             operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:2"}))).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
@@ -62,7 +63,7 @@ async fn null_removes_and_what_is_absent_stays() {
             "restart": {"mode": "on_failure", "max_crashes": 3}, "gateway": {"origin": "remove"},
         });
         let id = operator.ready("claw", made).await;
-        site.engine.set_ill(id, Some("it says no"));
+        site.engine.sicken(id, "it says no");
         operator.until("claw", "unhealthy").await;
         let patch = json!({"startup": null, "readiness": null, "restart": {"max_crashes": 5}, "gateway": {"access": "token"}});
         let events = operator.stream("PATCH", "/v1/instances/claw", Some(patch)).await.all().await;
@@ -114,7 +115,7 @@ async fn a_stopped_instance_stays_stopped_and_starts_with_the_change() {
         let operator = site.operator();
         let id = operator.ready("claw", json!({})).await;
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
-        site.engine.image_does("img:2", Behaviour::default());
+        site.engine.image("img:2");
         let events =
             operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:2"}))).await.all().await;
         assert_eq!(events.last().unwrap().name, "stopped", "{events:?}");
@@ -152,7 +153,7 @@ async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
         assert_eq!((&row["state"], &row["spec"]["image"]), (&json!("ready"), &json!("img")), "{row}");
         assert_eq!((site.engine.engine_id(id), site.engine.starts(id)), (container, starts), "it ran on");
         // It comes back as it was, also after a loss.
-        site.engine.vanish(id);
+        site.engine.lose(id);
         eventually("it runs again", async || {
             if site.engine.running(id) { Ok(()) } else { Err(operator.show("claw").await.to_string()) }
         })
@@ -162,7 +163,7 @@ async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
         assert_eq!(secrets, [("K", "old"), ("L", "old")]);
         operator.until("claw", "ready").await;
         // The next update is given the same generation, and is not taken for the one that failed.
-        site.engine.image_does("img:2", Behaviour::default());
+        site.engine.image("img:2");
         let change = json!({"image": "img:2"});
         let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
@@ -197,8 +198,7 @@ async fn an_update_that_the_engine_refuses_half_way_brings_back_what_ran() {
     on_both(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", json!({"volumes": [{"name": "d", "path": "/d"}]})).await;
-        let refused = Some(("args".to_owned(), "no such program".to_owned()));
-        site.engine.image_does("odd", Behaviour { refused, ..Behaviour::default() });
+        site.engine.image("odd").refuses("args", "no such program");
         let events =
             operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "odd"}))).await.all().await;
         let last = events.last().unwrap();
@@ -209,12 +209,16 @@ async fn an_update_that_the_engine_refuses_half_way_brings_back_what_ran() {
         assert!(row["update_error"].as_str().unwrap().contains("no such program"), "{row}");
         assert!(site.engine.running(id) && site.engine.workload(id).unwrap().spec.image.as_str() == "img");
         // The next update is a new one, and gets none of the remains.
-        site.engine.image_does("img:3", Behaviour::default());
+        site.engine.image("img:3");
         let events =
             operator.stream("PATCH", "/v1/instances/claw", Some(json!({"image": "img:3"}))).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
         assert_eq!(site.engine.workload(id).unwrap().spec.image.as_str(), "img:3");
-        assert!(site.engine.calls("ensure") < 10, "{} starts were tried", site.engine.calls("ensure"));
+        assert!(
+            site.engine.calls(Call::Ensure) < 10,
+            "{} starts were tried",
+            site.engine.calls(Call::Ensure)
+        );
     })
     .await;
 }

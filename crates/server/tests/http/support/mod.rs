@@ -2,7 +2,6 @@
 //! test deletes what it left and fails when something cannot be deleted: a job, a container, a volume, a network.
 
 pub(crate) mod client;
-pub(crate) mod engine;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,17 +12,17 @@ use std::time::{Duration, Instant};
 use ryokan_app::App;
 use ryokan_app::entropy::SystemClock;
 use ryokan_model::{Clock, Millis, Secret};
+use ryokan_ports::conformance::test_server;
+use ryokan_ports::fake::FakeRuntime;
 use ryokan_server::compose::{Adjustable, Overrides, Server};
 use ryokan_server::config::Config;
 use ryokan_server::lifecycle::Shutdown;
 use ryokan_store::test_util::{TestDatabase, for_each_engine, on_postgres, sqlite};
 use ryokan_store::{JobState, StoreUrl};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use client::{Client, Reply, Sse};
-pub(crate) use engine::{Behaviour, Engine};
 
 /// The system's time, put forward by a test.
 #[derive(Default)]
@@ -70,7 +69,7 @@ impl Drop for Running {
 /// What one test has: a database, an engine, a clock, and the servers on them.
 pub(crate) struct Site {
     pub database: Arc<TestDatabase>,
-    pub engine: Arc<Engine>,
+    pub engine: FakeRuntime,
     pub clock: Arc<MovedClock>,
     data: tempfile::TempDir,
     tasks: TaskTracker,
@@ -107,11 +106,17 @@ pub(crate) async fn on_postgres_only<F: AsyncFn(&Site)>(test: F) {
 
 async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut Config), test: &F) {
     let tasks = TaskTracker::new();
-    let agent = agent(&tasks).await;
+    let clock = Arc::new(MovedClock::default());
+    let engine = FakeRuntime::with_clock(test_server(), clock.clone());
+    engine.image("ryokan/hello:0.1.0");
+    engine.image("img");
+    // As adapters do, and sooner.
+    engine.set_patience(Duration::from_millis(400));
+    tasks.spawn(engine.listen().await.unwrap());
     let site = Site {
         database,
-        engine: Engine::new(agent),
-        clock: Arc::default(),
+        engine,
+        clock,
         data: tempfile::TempDir::new().unwrap(),
         tasks,
         server: Mutex::default(),
@@ -122,40 +127,6 @@ async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut 
     site.start().await;
     test(&site).await;
     site.finish().await;
-}
-
-/// Answers every request with its own head, so that tests see what reaches an agent; `/hold` with what never ends.
-async fn agent(tasks: &TaskTracker) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let inner = tasks.clone();
-    tasks.spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            inner.spawn(async move {
-                let mut head = Vec::new();
-                let mut chunk = [0; 4096];
-                while !head.windows(4).any(|w| w == b"\r\n\r\n") {
-                    match stream.read(&mut chunk).await {
-                        Ok(n @ 1..) => head.extend_from_slice(&chunk[..n]),
-                        _ => return,
-                    }
-                }
-                if head.starts_with(b"GET /hold") {
-                    let begun = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
-                    let _ = stream.write_all(begun.as_bytes()).await;
-                    let _ = stream.read(&mut chunk).await;
-                    return;
-                }
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    head.len()
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.write_all(&head).await;
-            });
-        }
-    });
-    address
 }
 
 impl Site {
@@ -181,7 +152,8 @@ impl Site {
     }
 
     async fn launch(&self, config: Config) -> Running {
-        let overrides = Overrides { runtime: Some(self.engine.clone()), clock: Some(self.clock.clone()) };
+        let overrides =
+            Overrides { runtime: Some(Arc::new(self.engine.clone())), clock: Some(self.clock.clone()) };
         let mut server = Server::build(&config, overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));
@@ -288,9 +260,8 @@ impl Site {
     }
 
     async fn finish(&self) {
-        self.engine.set_down(false);
-        self.engine.set_hanging(false);
-        self.engine.release_pulls();
+        self.engine.up();
+        self.engine.heal();
         let operator = self.operator();
         for row in operator.get("/v1/instances?limit=500").await.items() {
             operator.delete(&format!("/v1/instances/{}", row["name"].as_str().unwrap())).await.expect(202);

@@ -6,14 +6,28 @@ use serde_json::json;
 
 use crate::{App, Error, Result, events};
 
+macro_rules! builtin {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../templates/", $name, ".toml")))),*]
+    };
+}
+
 /// The templates that come with the binary.
-const BUILTIN: &[(&str, &str)] = &[
-    ("hello", include_str!("../../../../templates/hello.toml")),
-    ("custom", include_str!("../../../../templates/custom.toml")),
-    ("openclaw", include_str!("../../../../templates/openclaw.toml")),
-    ("ironclaw", include_str!("../../../../templates/ironclaw.toml")),
-    ("ironclaw-dind", include_str!("../../../../templates/ironclaw-dind.toml")),
-];
+const BUILTIN: &[(&str, &str)] = builtin! {
+    "hello",
+    "custom",
+    "openclaw",
+    "hermes",
+    "nanobot",
+    "opencode",
+    "ironclaw",
+    "ironclaw-classic",
+    "ironclaw-dind",
+    "agidentity",
+    "crabshack-openclaw",
+    "crabshack-ironclaw",
+    "crabshack-ironclaw-dind",
+};
 
 pub(crate) fn builtin() -> Result<Vec<Template>> {
     BUILTIN

@@ -17,7 +17,8 @@ function text(message) {
 
 function answer(messages) {
   const asked = messages.filter((message) => message.role === 'user').map(text);
-  const pings = asked.at(-1)?.match(/ping-[a-z0-9]+/g);
+  // The last of all: some agents say more after what their user said.
+  const pings = asked.join('\n').match(/ping-[a-z0-9]+/g);
   if (!pings) return 'I am a fake model. Say ping-WORD.';
   return `pong-${[...pings.at(-1).slice('ping-'.length)].reverse().join('')}`;
 }

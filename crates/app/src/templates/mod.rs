@@ -1,5 +1,7 @@
 //! Templates: seeded from the TOML files of the repository, kept in the store, edited by operators.
 
+pub mod check;
+
 use ryokan_model::permission::Caller;
 use ryokan_model::template::Template;
 use serde_json::json;

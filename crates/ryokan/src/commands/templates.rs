@@ -1,7 +1,9 @@
 //! `ryokan templates`.
 
 use clap::Subcommand;
+use ryokan_api::client::Client;
 use ryokan_api::model::template::{ImageChoice, Template};
+use ryokan_api::template::TemplateCheck;
 
 use crate::Context;
 use crate::failure::{Failure, Outcome};
@@ -34,7 +36,7 @@ impl Templates {
                 if cx.out.json {
                     return cx.out.json_list(templates);
                 }
-                let checks = client.template_checks().await?;
+                let checks = checks(&client).await?;
                 let mut table = Table::new(&cx.out, &["NAME", "RUNS", ">MEMORY", "NEEDS", "SUMMARY"]);
                 for template in templates {
                     let check = checks.iter().find(|check| check.template == template.name);
@@ -69,7 +71,7 @@ impl Templates {
                 if !needs.is_empty() {
                     cx.out.note(format!("To be given: {needs}."));
                 }
-                let checks = client.template_checks().await?;
+                let checks = checks(&client).await?;
                 for problem in checks.iter().filter(|c| c.template == template.name).flat_map(|c| &c.problems)
                 {
                     cx.out.note(format!("It cannot run here: {problem}."));
@@ -77,6 +79,14 @@ impl Templates {
                 Ok(())
             }
         }
+    }
+}
+
+/// Which templates can run; nothing of an older server, which does not know.
+async fn checks(client: &Client) -> Outcome<Vec<TemplateCheck>> {
+    match client.template_checks().await {
+        Err(error) if error.status() == Some(404) => Ok(Vec::new()),
+        checks => Ok(checks?),
     }
 }
 

@@ -8,3 +8,4 @@ mod identity;
 mod instances;
 mod jobs;
 mod support;
+mod templates;

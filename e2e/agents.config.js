@@ -2,4 +2,4 @@
 import { defineConfig } from '@playwright/test';
 import config from './playwright.config.js';
 
-export default defineConfig(config, { testDir: './agents', testIgnore: [], timeout: 300_000 });
+export default defineConfig(config, { testDir: './agents', testIgnore: [], timeout: 900_000 });

@@ -11,7 +11,7 @@ const { E2E_LOGIN_URL, E2E_AGENT_URL, E2E_CRASH } = process.env;
 const TURN = 240_000;
 
 /** The box in which one writes, once the page is connected. */
-const composer = (page) => page.getByRole('textbox', { name: /message/i }).last();
+const composer = (page) => page.getByRole('textbox', { name: 'Chat composer' });
 
 /** Says `ping-WORD` in the chat and waits for the model's answer, which has the word backwards. */
 async function talk(page, word) {

@@ -1,6 +1,6 @@
 # Type `make` to see what there is. Each target is a script, so that it also works by itself.
 .DEFAULT_GOAL := help
-.PHONY: help run dev test e2e ci fmt lint hello-image clean-dev
+.PHONY: help run dev test test-agents e2e ci fmt lint hello-image agent-images clean-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: ## all tests: Rust on SQLite and PostgreSQL, real Docker, real browser
 e2e: ## only the journeys in a real browser, against a fresh server
 	@e2e/run
 
+test-agents: ## real agents (OpenClaw, Hermes, nanobot, opencode) with a fake model; builds their images
+	@scripts/test-agents
+
 ci: ## exactly what CI runs: all checks, then all tests, none skipped
 	@scripts/ci
 
@@ -29,6 +32,10 @@ lint: ## formatting, clippy, documentation, dependencies, layers, sizes, links, 
 hello-image: ## build the image of our tiny agent
 	@scripts/ensure-docker
 	@scripts/hello-image
+
+agent-images: ## build the images of the agents that have templates, from npm and PyPI
+	@scripts/ensure-docker
+	@scripts/agent-images
 
 clean-dev: ## remove what `make run` and `make dev` made: their data and their containers
 	@scripts/clean-dev

@@ -3,6 +3,8 @@ import { defineConfig } from '@playwright/test';
 
 export default defineConfig({
   testDir: '.',
+  // Real agents have images of their own: see agents.config.js.
+  testIgnore: 'agents/**',
   outputDir: 'test-results',
   // One machine, one server: journeys do not race each other.
   workers: 1,

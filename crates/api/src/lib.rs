@@ -10,6 +10,7 @@ pub mod problem;
 pub mod project;
 pub mod session;
 pub mod system;
+pub mod template;
 pub mod token;
 pub mod user;
 

@@ -53,6 +53,15 @@ pub struct Settings {
     pub worker: String,
 }
 
+impl Settings {
+    /// `scheme://LABEL.ZONE[:port]`, where an agent answers; what a browser calls its origin.
+    pub fn agent_origin(&self, label: &str) -> String {
+        let (scheme, authority) = self.public_url.split_once("://").unwrap_or(("http", &self.public_url));
+        let port = authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
+        format!("{scheme}://{label}.{}{port}", self.zone)
+    }
+}
+
 /// Bounds for what one project may ask for.
 #[derive(Debug, Clone)]
 pub struct Limits {

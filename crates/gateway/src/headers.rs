@@ -3,7 +3,7 @@
 //! An agent is hostile: it gets no credential of ours and nothing that a client made up about itself; its
 //! answers cannot touch our cookies, other agents, or (on the path route) the dashboard whose origin they share.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -195,8 +195,14 @@ fn apply_origin(headers: &mut HeaderMap, context: &Context<'_>) {
     }
 }
 
+/// In place of a loopback address, which would be the agent itself where the agent is, and so be trusted by it: the
+/// dummy address of RFC 7600, which belongs to nobody.
+const THIS_MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+
 fn insert_forwarding(headers: &mut HeaderMap, context: &Context<'_>) {
-    if let Ok(address) = HeaderValue::try_from(context.peer.ip.to_string()) {
+    let ip = context.peer.ip.to_canonical();
+    let ip = if ip.is_loopback() { THIS_MACHINE } else { ip };
+    if let Ok(address) = HeaderValue::try_from(ip.to_string()) {
         headers.insert("x-real-ip", address.clone());
         headers.insert("x-forwarded-for", address);
     }

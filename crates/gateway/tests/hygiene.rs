@@ -41,8 +41,9 @@ async fn credentials_and_claims_do_not_reach_agents() {
     assert_eq!(header(&head, "other").as_deref(), Some("kept"));
     assert_eq!(header(&head, "x-agent-scope").as_deref(), Some("admin"));
     assert!(header(&head, "x-forwarded-user").is_none(), "nobody has no identity");
-    assert_eq!(headers(&head, "x-forwarded-for"), ["127.0.0.1"]);
-    assert_eq!(headers(&head, "x-real-ip"), ["127.0.0.1"]);
+    // Not 127.0.0.1, which an agent would take for itself.
+    assert_eq!(headers(&head, "x-forwarded-for"), ["192.0.0.8"]);
+    assert_eq!(headers(&head, "x-real-ip"), ["192.0.0.8"]);
     assert_eq!(headers(&head, "x-forwarded-proto"), ["http"]);
     assert_eq!(headers(&head, "x-forwarded-host"), ["claw.localhost"]);
     assert_eq!(headers(&head, "x-forwarded-port"), ["80"]);

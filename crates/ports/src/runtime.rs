@@ -71,7 +71,13 @@ pub struct Workload {
     pub image_id: String,
     /// Values of the spec's `secret_env`.
     pub secret_env: BTreeMap<String, Secret>,
+    /// Variables by which the agent learns where it lives. The engine adds [`PROXY`]; the spec's own variables of the
+    /// same name go before. They belong to no generation: a running container keeps those that it was made with.
+    pub facts: BTreeMap<String, String>,
 }
+
+/// The address from which the gateway's connections reach the agent, as the agent sees it.
+pub const PROXY: &str = "RYOKAN_PROXY";
 
 /// What an engine holds for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]

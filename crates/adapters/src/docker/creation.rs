@@ -1,6 +1,6 @@
 //! From a workload to the engine's create call. Pure: everything that fences a container in is decided here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
@@ -8,10 +8,11 @@ use bollard::models::{
 };
 use ryokan_model::ServerId;
 use ryokan_model::spec::Resources;
-use ryokan_ports::runtime::{Reach, Result, Workload};
+use ryokan_ports::runtime::{PROXY, Reach, Result, Workload};
 
 use super::engine::Facts;
 use super::label;
+use super::network::Bridge;
 
 const LOG_FILE_SIZE: &str = "10m";
 const LOG_FILES: &str = "3";
@@ -21,14 +22,12 @@ pub(super) fn body(
     server: ServerId,
     workload: &Workload,
     facts: &Facts,
-    network: &str,
+    network: &Bridge,
 ) -> Result<ContainerCreateBody> {
     let spec = &workload.spec;
     let reach = facts.info.reach;
-    let env = spec
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
+    let env = known(workload, network)
+        .chain(spec.env.iter().map(|(name, value)| format!("{name}={value}")))
         .chain(workload.secret_env.iter().map(|(name, value)| format!("{name}={}", value.expose())))
         .collect();
     Ok(ContainerCreateBody {
@@ -38,15 +37,15 @@ pub(super) fn body(
         entrypoint: spec.command.clone(),
         cmd: spec.args.clone(),
         image: Some(workload.image_id.clone()),
-        labels: Some(labels(server, workload, reach)),
+        labels: Some(labels(server, workload, reach, network)),
         exposed_ports: Some(spec.ports.iter().map(|p| format!("{}/tcp", p.port)).collect()),
         // We ask ourselves, by the spec's probes.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         // What the engine grants when it is shut down itself.
         stop_timeout: i64::try_from(spec.stop_grace.duration().as_secs()).ok(),
-        host_config: Some(host(server, workload, facts, network)?),
+        host_config: Some(host(server, workload, facts, &network.name)?),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint(workload))])),
+            endpoints_config: Some(HashMap::from([(network.name.clone(), endpoint(workload))])),
         }),
         ..ContainerCreateBody::default()
     })
@@ -57,10 +56,24 @@ pub(super) fn endpoint(workload: &Workload) -> EndpointSettings {
     EndpointSettings { aliases: Some(vec![workload.name.to_string()]), ..EndpointSettings::default() }
 }
 
-fn labels(server: ServerId, workload: &Workload, reach: Reach) -> label::Labels {
+/// The facts and the address of our end of the network, as `NAME=VALUE`, but for names that the spec gives itself.
+fn known(workload: &Workload, network: &Bridge) -> impl Iterator<Item = String> {
+    let proxy = network.host.iter().map(|host| (PROXY.to_owned(), host.clone()));
+    let own = |name: &str| workload.spec.env.contains_key(name) || workload.spec.secret_env.contains(name);
+    let facts: BTreeMap<String, String> = workload.facts.clone().into_iter().chain(proxy).collect();
+    facts.into_iter().filter(move |(name, _)| !own(name)).map(|(name, value)| format!("{name}={value}"))
+}
+
+/// What a container was told of its surroundings when it was made: another text, other surroundings.
+pub(super) fn surroundings(workload: &Workload, network: &Bridge) -> String {
+    known(workload, network).collect::<Vec<_>>().join("\n")
+}
+
+fn labels(server: ServerId, workload: &Workload, reach: Reach, network: &Bridge) -> label::Labels {
     let mut labels = label::of_instance(server, workload.project, workload.instance);
     labels.insert(label::GENERATION.to_owned(), workload.generation.to_string());
     labels.insert(label::NAME.to_owned(), workload.name.to_string());
+    labels.insert(label::FACTS.to_owned(), surroundings(workload, network));
     labels.insert(label::REACH.to_owned(), label::reach_text(reach).to_owned());
     for port in &workload.spec.ports {
         labels.insert(format!("{}{}", label::PORT, port.name), port.port.to_string());

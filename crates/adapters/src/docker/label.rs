@@ -13,6 +13,8 @@ pub(super) const GENERATION: &str = "ryokan.generation";
 pub(super) const NAME: &str = "ryokan.name";
 /// Name of the volume within its instance.
 pub(super) const VOLUME: &str = "ryokan.volume";
+/// What a container was told of its surroundings.
+pub(super) const FACTS: &str = "ryokan.facts";
 /// How a container was made to be reached.
 pub(super) const REACH: &str = "ryokan.reach";
 /// `ryokan.port.NAME` holds the port's number.
@@ -84,6 +86,7 @@ pub(super) struct Tag {
     pub(super) generation: i64,
     pub(super) reach: Reach,
     pub(super) ports: Vec<(String, u16)>,
+    pub(super) facts: String,
 }
 
 impl Tag {
@@ -100,6 +103,7 @@ impl Tag {
                 Some("loopback") => Reach::Loopback,
                 _ => Reach::Bridge,
             },
+            facts: labels.get(FACTS).cloned().unwrap_or_default(),
             ports: labels
                 .iter()
                 .filter_map(|(key, value)| Some((key.strip_prefix(PORT)?.to_owned(), value.parse().ok()?)))

@@ -15,31 +15,52 @@ use super::{Inner, creation, label};
 const BLOCKS: u32 = 1 << 13;
 const TRIES: u32 = 64;
 
+/// A project's network, as its containers see it.
+pub(super) struct Bridge {
+    pub(super) name: String,
+    /// This machine's address in it: the gateway's connections come from there. Absent if the engine does not say.
+    pub(super) host: Option<String>,
+}
+
+/// One of ours.
+struct Found {
+    id: String,
+    project: ProjectId,
+    host: Option<String>,
+}
+
 fn block(n: u32) -> String {
     let address = std::net::Ipv4Addr::from((10 << 24) + (128 << 16) + ((n % BLOCKS) << 10));
     format!("{address}/22")
 }
 
 impl Inner {
-    /// Makes the project's network and returns its name.
-    pub(super) async fn ensure_network(&self, project: ProjectId) -> Result<String> {
+    /// Makes the project's network.
+    pub(super) async fn ensure_network(&self, project: ProjectId) -> Result<Bridge> {
         let name = label::network_name(self.server, project);
         // An engine may make two networks of one name when asked at the same time.
         let _lock = self.locks.lock(project.0).await;
-        if !self.networks(Some(project)).await?.is_empty() {
-            return Ok(name);
+        if let Some(found) = self.networks(Some(project)).await?.into_iter().next() {
+            return Ok(Bridge { name, host: found.host });
         }
-        match self.create_network(&name, project, None).await {
+        self.make_network(&name, project).await?;
+        // The engine chose the addresses.
+        let found = self.networks(Some(project)).await?.into_iter().next();
+        Ok(Bridge { name, host: found.and_then(|found| found.host) })
+    }
+
+    async fn make_network(&self, name: &str, project: ProjectId) -> Result<()> {
+        match self.create_network(name, project, None).await {
             Err(RuntimeError::Exhausted(_)) => {}
-            other => return other.map(|()| name),
+            other => return other,
         }
         let start = project.0.as_u128();
         for offset in 0..TRIES {
             let number = u32::try_from(start % u128::from(BLOCKS)).unwrap_or(0) + offset;
-            match self.create_network(&name, project, Some(block(number))).await {
+            match self.create_network(name, project, Some(block(number))).await {
                 // Taken by another network, of ours or not.
                 Err(RuntimeError::Other(why)) if why.to_ascii_lowercase().contains("overlap") => {}
-                other => return other.map(|()| name),
+                other => return other,
             }
         }
         Err(RuntimeError::Exhausted("network addresses".to_owned()))
@@ -82,8 +103,7 @@ impl Inner {
         self.link.call(&name, api.connect_network(&name, request)).await
     }
 
-    /// Ids and projects of our networks.
-    async fn networks(&self, project: Option<ProjectId>) -> Result<Vec<(String, ProjectId)>> {
+    async fn networks(&self, project: Option<ProjectId>) -> Result<Vec<Found>> {
         let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
         wanted.push((label::PROJECT, project.map(|p| p.to_string())));
         let options = ListNetworksOptions { filters: Some(label::filter(&wanted)) };
@@ -93,14 +113,18 @@ impl Inner {
             .into_iter()
             .filter_map(|network| {
                 let project = network.labels?.get(label::PROJECT)?.parse().ok()?;
-                Some((network.id?, project))
+                let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+                // `172.18.0.1`; some engines write it with the width of its net.
+                let host = pools.into_iter().find_map(|pool| pool.gateway);
+                let host = host.map(|host| host.split('/').next().unwrap_or_default().to_owned());
+                Some(Found { id: network.id?, project, host })
             })
             .collect())
     }
 
     pub(super) async fn projects_with_networks(&self) -> Result<Vec<ProjectId>> {
         let projects: BTreeSet<_> =
-            self.networks(None).await?.into_iter().map(|(_, project)| project).collect();
+            self.networks(None).await?.into_iter().map(|found| found.project).collect();
         Ok(projects.into_iter().collect())
     }
 
@@ -119,8 +143,8 @@ impl Inner {
             )));
         }
         let api = self.link.api().await?;
-        for (id, _) in networks {
-            match self.link.call("network", api.remove_network(&id)).await {
+        for network in networks {
+            match self.link.call("network", api.remove_network(&network.id)).await {
                 Ok(()) | Err(RuntimeError::NotFound(_)) => {}
                 Err(e) => return Err(e),
             }

@@ -142,7 +142,15 @@ impl Inner {
             return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));
         };
         // Gone with the last container that was attached to it, or by somebody's hand.
-        self.ensure_network(workload.project).await?;
+        let network = self.ensure_network(workload.project).await?;
+        if workload.spec.security.read_only_root
+            && container.tag.facts != creation::surroundings(workload, &network)
+        {
+            // It was made under another name or in another network, and has nothing of its own to lose: made anew, it
+            // knows where it is. One with a writable root keeps its disk and what it was told.
+            self.remove_container(&container.id).await?;
+            return Ok(None);
+        }
         let prepared = self.prepare(workload, &container.id, observed.phase == Phase::Created).await;
         match prepared {
             Ok(()) => {}

@@ -12,6 +12,7 @@ use super::sse::SseStream;
 use crate::instance::{
     DeleteQuery, ExecRequest, ExecResult, Instance, InstanceQuery, InstanceRequest, PortInfo, Stats,
 };
+use crate::template::TemplateCheck;
 
 /// Samples of one instance, until it stops.
 #[derive(Debug)]
@@ -118,6 +119,11 @@ impl Client {
 
     pub async fn templates(&self) -> Result<Vec<Template>, ClientError> {
         self.all(&["v1", "templates"], &()).await
+    }
+
+    /// Which of them can run on this server.
+    pub async fn template_checks(&self) -> Result<Vec<TemplateCheck>, ClientError> {
+        self.all(&["v1", "template-checks"], &()).await
     }
 
     pub async fn template(&self, name: &str) -> Result<Template, ClientError> {

@@ -38,6 +38,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The members of a project, sorted.
+    pub(crate) fn logins_of(&self, project: ProjectId) -> Vec<&str> {
+        let members = self.projects.iter().filter(|(_, projects)| projects.contains(&project));
+        let mut logins: Vec<&str> =
+            members.filter_map(|(user, _)| Some(self.users.get(user)?.login.as_str())).collect();
+        logins.sort_unstable();
+        logins
+    }
+
     pub fn load(tx: &mut ryokan_store::Tx<'_>, now: Millis) -> Result<Self> {
         let mut snapshot = Self::default();
         let mut after = String::new();

@@ -1,6 +1,7 @@
 //! Carrying out one step for one instance: the effect on the engine first, then the record of it. Dying in between is
 //! fine, since the next look at the engine shows what was done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,18 @@ pub(crate) enum Probed {
 }
 
 impl App {
+    /// What an agent is told of where it lives. Not part of its spec: an operator may give the server another name,
+    /// and no agent has to stop for it.
+    fn facts(&self, row: &Instance) -> BTreeMap<String, String> {
+        let name = row.name.as_str();
+        BTreeMap::from([
+            ("RYOKAN_INSTANCE".to_owned(), name.to_owned()),
+            ("RYOKAN_AGENT_URL".to_owned(), self.settings.agent_origin(name)),
+            ("RYOKAN_ZONE".to_owned(), self.settings.zone.clone()),
+            ("RYOKAN_USERS".to_owned(), self.identity().logins_of(row.project).join(",")),
+        ])
+    }
+
     pub(crate) async fn start_container(&self, row: &Instance) -> Result<()> {
         let Some(image_id) = row.image_id.clone() else {
             return Err(Error::internal(format!("instance {} has no image", row.id)));
@@ -40,6 +53,7 @@ impl App {
             spec: row.spec.clone(),
             image_id,
             secret_env: self.open_variables(row).await?,
+            facts: self.facts(row),
         };
         crate::crash::point("start.before");
         let outcome = self.runtime.ensure(&workload).await;

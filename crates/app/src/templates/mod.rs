@@ -1,5 +1,7 @@
 //! Templates: seeded from the TOML files of the repository, kept in the store, edited by operators.
 
+pub mod check;
+
 use ryokan_model::permission::Caller;
 use ryokan_model::template::Template;
 use serde_json::json;
@@ -8,14 +10,28 @@ use crate::idempotency::{self, IdempotencyKey};
 use crate::system::operators;
 use crate::{App, Error, Result, events};
 
+macro_rules! builtin {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../templates/", $name, ".toml")))),*]
+    };
+}
+
 /// The templates that come with the binary.
-const BUILTIN: &[(&str, &str)] = &[
-    ("hello", include_str!("../../../../templates/hello.toml")),
-    ("custom", include_str!("../../../../templates/custom.toml")),
-    ("openclaw", include_str!("../../../../templates/openclaw.toml")),
-    ("ironclaw", include_str!("../../../../templates/ironclaw.toml")),
-    ("ironclaw-dind", include_str!("../../../../templates/ironclaw-dind.toml")),
-];
+const BUILTIN: &[(&str, &str)] = builtin! {
+    "hello",
+    "custom",
+    "openclaw",
+    "hermes",
+    "nanobot",
+    "opencode",
+    "ironclaw",
+    "ironclaw-classic",
+    "ironclaw-dind",
+    "agidentity",
+    "crabshack-openclaw",
+    "crabshack-ironclaw",
+    "crabshack-ironclaw-dind",
+};
 
 pub(crate) fn builtin() -> Result<Vec<Template>> {
     BUILTIN

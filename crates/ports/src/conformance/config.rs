@@ -6,7 +6,7 @@ use ryokan_model::Secret;
 use ryokan_model::spec::{ConfigFile, FileOwnership};
 
 use super::{Harness, volume};
-use crate::runtime::RuntimeError;
+use crate::runtime::{PROXY, RuntimeError};
 
 fn file(path: &str, content: &str, mode: &str, ownership: FileOwnership) -> ConfigFile {
     ConfigFile { path: path.to_owned(), content: content.to_owned(), mode: mode.to_owned(), ownership }
@@ -24,6 +24,63 @@ pub async fn variables_and_secrets_arrive(h: &Harness) {
     for (name, value) in values.iter().chain(&[("TOKEN", "s3cret")]) {
         assert!(out.lines().any(|l| l == format!("{name}={value}")), "{name} in {out}");
     }
+}
+
+pub async fn facts_arrive_and_restart_nothing(h: &Harness) {
+    let mut workload = h.workload(&["sleep", "600"]).await;
+    workload.facts = [("RYOKAN_INSTANCE", "claw"), ("RYOKAN_ZONE", "a.example")]
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .into();
+    workload.spec.env = [("RYOKAN_ZONE".to_owned(), "its own".to_owned())].into();
+    let first = h.runtime.ensure(&workload).await.unwrap();
+    let (_, out, _) = h.run(workload.instance, &[&h.agent, "env"]).await;
+    for line in ["RYOKAN_INSTANCE=claw", "RYOKAN_ZONE=its own"] {
+        assert!(out.lines().any(|l| l == line), "{line} in {out}");
+    }
+    assert!(!out.contains("a.example"), "{out}");
+    assert!(out.lines().any(|l| l.starts_with(PROXY)), "{out}");
+
+    workload.facts.insert("RYOKAN_INSTANCE".to_owned(), "another".to_owned());
+    assert_eq!(h.runtime.ensure(&workload).await.unwrap(), first);
+    // Its disk is worth more than the news.
+    h.write(workload.instance, "/its-own", "kept").await;
+    h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(h.runtime.ensure(&workload).await.unwrap().engine_id, first.engine_id);
+    assert_eq!(h.read(workload.instance, "/its-own").await.unwrap(), "kept");
+}
+
+pub async fn facts_name_the_address_that_the_gateway_comes_from(h: &Harness) {
+    let serve = format!("{} serve & exec tail -f /dev/null", h.agent);
+    let mut workload = h.script(&serve).await;
+    workload.spec.ports = h.workload(&["serve"]).await.spec.ports;
+    h.runtime.ensure(&workload).await.unwrap();
+    h.answers(&workload, "http").await;
+    // A connection that is held open is seen by its other end.
+    let _open = h.runtime.dial(workload.instance, "http").await.unwrap();
+    let proxy = h.sh(workload.instance, &format!("echo ${PROXY}")).await;
+    let peers = h.sh(workload.instance, "netstat -tn").await;
+    assert!(peers.contains(&format!("{proxy}:")), "{proxy} in {peers}");
+}
+
+pub async fn facts_that_changed_reach_a_container_with_nothing_to_lose(h: &Harness) {
+    let mut workload = h.workload(&["sleep", "600"]).await;
+    workload.spec.security.read_only_root = true;
+    workload.spec.volumes = vec![volume("data", "/data")];
+    workload.facts = [("RYOKAN_ZONE".to_owned(), "one.example".to_owned())].into();
+    let first = h.runtime.ensure(&workload).await.unwrap();
+    h.write(workload.instance, "/data/kept", "on the volume").await;
+    workload.facts.insert("RYOKAN_ZONE".to_owned(), "two.example".to_owned());
+    assert_eq!(h.runtime.ensure(&workload).await.unwrap(), first, "it runs: leave it");
+
+    h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+    let second = h.runtime.ensure(&workload).await.unwrap();
+    assert_ne!(second.engine_id, first.engine_id);
+    let (_, out, _) = h.run(workload.instance, &[&h.agent, "env"]).await;
+    assert!(out.lines().any(|l| l == "RYOKAN_ZONE=two.example"), "{out}");
+    assert_eq!(h.read(workload.instance, "/data/kept").await.unwrap(), "on the volume");
+
+    h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(h.runtime.ensure(&workload).await.unwrap().engine_id, second.engine_id, "no news");
 }
 
 pub async fn files_are_seeded_once_and_managed_always(h: &Harness) {

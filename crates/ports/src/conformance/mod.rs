@@ -100,6 +100,7 @@ macro_rules! runtime_cases {
                 ports_can_be_dialled,
                 ports_that_are_not_there_are_told_apart,
                 variables_and_secrets_arrive,
+                facts_arrive_and_restart_nothing,
                 files_are_seeded_once_and_managed_always,
                 logs_come_in_order_with_their_streams_and_times,
                 logs_tail_counts_lines,
@@ -131,6 +132,8 @@ macro_rules! runtime_cases {
                 containers_without_a_writable_root,
                 containers_keep_declared_capabilities_only,
                 containers_have_a_process_limit,
+                facts_name_the_address_that_the_gateway_comes_from,
+                facts_that_changed_reach_a_container_with_nothing_to_lose,
                 files_and_fresh_volumes_belong_to_the_user,
                 config_on_a_read_only_root_is_refused_by_its_field,
                 logs_long_lines_are_joined_and_cut,
@@ -247,6 +250,7 @@ impl Harness {
             spec,
             image_id: image.id,
             secret_env: BTreeMap::new(),
+            facts: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The conformance suite's agent, played: what its words do to logs, exit codes and ports, without a process.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -8,7 +9,7 @@ use ryokan_model::spec::InstanceSpec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::exec;
-use crate::runtime::{Output, Workload};
+use crate::runtime::{Output, PROXY, Workload};
 
 const TERMINATED: i64 = 143;
 
@@ -120,9 +121,11 @@ fn page(path: &str, port: u16) -> (u16, String) {
 }
 
 pub(super) fn environment(workload: &Workload) -> String {
-    let plain = workload.spec.env.iter().map(|(n, v)| format!("{n}={v}\n"));
-    let secret = workload.secret_env.iter().map(|(n, v)| format!("{n}={}\n", v.expose()));
-    plain.chain(secret).collect()
+    let mut all = BTreeMap::from([(PROXY.to_owned(), "192.0.2.254".to_owned())]);
+    all.extend(workload.facts.clone());
+    all.extend(workload.spec.env.clone());
+    all.extend(workload.secret_env.iter().map(|(n, v)| (n.clone(), v.expose().to_owned())));
+    all.iter().fold(String::new(), |text, (n, v)| text + n + "=" + v + "\n")
 }
 
 /// The played agent's web server, on one connection.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ryokan_api::model::template::Template;
+use ryokan_api::model::template::{ImageChoice, Template};
 
 use crate::Context;
 use crate::failure::{Failure, Outcome};
@@ -53,11 +53,24 @@ impl Templates {
                 if cx.out.json {
                     return cx.out.json_list(templates);
                 }
-                let mut table = Table::new(&cx.out, &["NAME", "IMAGE", "SUMMARY"]);
+                let checks = client.template_checks().await?;
+                let mut table = Table::new(&cx.out, &["NAME", "RUNS", ">MEMORY", "NEEDS", "SUMMARY"]);
                 for template in templates {
-                    table.row([template.name.to_string(), template.spec.image.to_string(), template.summary]);
+                    let check = checks.iter().find(|check| check.template == template.name);
+                    let runs = match check {
+                        None => "unknown",
+                        Some(check) if !check.runnable => "no",
+                        Some(_) => "yes",
+                    };
+                    let memory = template.spec.resources.memory.to_string();
+                    let (name, needs) = (template.name.to_string(), needs(&template));
+                    table.row([name, runs.to_owned(), memory, needs, template.summary]);
                 }
-                table.print(&cx.out)
+                table.print(&cx.out)?;
+                for check in checks.iter().filter(|check| !check.runnable) {
+                    cx.out.note(format!("{}: {}.", check.template, check.problems.join("; ")));
+                }
+                Ok(())
             }
             Action::Show { name } => {
                 let template =
@@ -68,7 +81,17 @@ impl Templates {
                 let text = toml::to_string_pretty(&template).map_err(|e| {
                     Failure::new(format!("the template cannot be shown: {e}")).hint("use --json")
                 })?;
-                cx.out.line(text.trim_end())
+                cx.out.line(text.trim_end())?;
+                let needs = needs(&template);
+                if !needs.is_empty() {
+                    cx.out.note(format!("To be given: {needs}."));
+                }
+                let checks = client.template_checks().await?;
+                for problem in checks.iter().filter(|c| c.template == template.name).flat_map(|c| &c.problems)
+                {
+                    cx.out.note(format!("It cannot run here: {problem}."));
+                }
+                Ok(())
             }
             Action::Apply { file } => {
                 let template = read(&file)?;
@@ -120,4 +143,13 @@ fn read(file: &Path) -> Outcome<Template> {
         failure.detail = place.map(str::to_owned).collect();
         failure
     })
+}
+
+/// What a request must bring: an image, and variables (with `*` those that are kept secret).
+fn needs(template: &Template) -> String {
+    let image = (template.image == ImageChoice::Required).then(|| "--image".to_owned());
+    let variables =
+        template.variables.iter().filter(|(_, v)| v.required && !v.generate && v.default.is_none());
+    let variables = variables.map(|(name, v)| if v.secret { format!("{name}*") } else { name.clone() });
+    image.into_iter().chain(variables).collect::<Vec<_>>().join(" ")
 }

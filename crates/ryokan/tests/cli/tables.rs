@@ -71,8 +71,20 @@ async fn inspect() {
 #[tokio::test]
 async fn templates() {
     let server = Server::start().await;
-    server.on("GET /v1/templates", Answer::page(&[samples::template()]));
+    let mut claw = samples::template();
+    claw["name"] = json!("claw");
+    claw["image"] = json!("required");
+    claw["variables"] = json!({"API_KEY": {"required": true, "secret": true}, "MODEL": {"required": true}});
+    server.on("GET /v1/templates", Answer::page(&[samples::template(), claw]));
     server.on("GET /v1/templates/hello", Answer::json(&samples::template()));
+    let why = "it needs the runtime `sysbox-runc`, which this server's engine does not have";
+    let checks = [
+        json!({"template": "hello", "runnable": true, "image_present": true}),
+        json!({"template": "claw", "runnable": false, "problems": [why]}),
+    ];
+    for _ in 0..2 {
+        server.on("GET /v1/template-checks", Answer::page(&checks));
+    }
     let user = User::of(&server);
     insta::assert_snapshot!("templates", user.run(&["templates"]).await);
     insta::assert_snapshot!("templates_show", user.run(&["templates", "show", "hello"]).await);

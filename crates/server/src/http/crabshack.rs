@@ -159,7 +159,9 @@ impl Create {
         }
         let mut request = InstanceRequest {
             name: self.name.map(|n| n.parse::<Name>()).transpose().map_err(under("name"))?,
-            template: Some(self.service_type.unwrap_or_default().parse().map_err(under("service_type"))?),
+            template: Some(
+                template_of(self.service_type.unwrap_or_default()).parse().map_err(under("service_type"))?,
+            ),
             image: Some(self.image.unwrap_or_default().parse().map_err(under("image"))?),
             memory: Some(self.mem_limit.unwrap_or_default().parse().map_err(under("mem_limit"))?),
             cpus: Some(cpus.parse().map_err(under("cpus"))?),
@@ -230,9 +232,21 @@ fn in_old_words(error: Error) -> Error {
     Error::Invalid(invalid)
 }
 
+/// Its service types are images of its own with ports of its own; our templates of those names are something else.
+const SERVICE_TYPES: [&str; 3] = ["openclaw", "ironclaw", "ironclaw-dind"];
+const PREFIX: &str = "crabshack-";
+
+fn template_of(service_type: String) -> String {
+    if SERVICE_TYPES.contains(&service_type.as_str()) {
+        format!("{PREFIX}{service_type}")
+    } else {
+        service_type
+    }
+}
+
 fn shape(row: &Row) -> Value {
     json!({
-        "name": row.name, "service_type": row.template, "image": row.spec.image, "status": row.state, "state": row.state,
+        "name": row.name, "service_type": row.template.strip_prefix(PREFIX).unwrap_or(&row.template), "image": row.spec.image, "status": row.state, "state": row.state,
         "mem_limit": row.spec.resources.memory, "cpus": row.spec.resources.cpus, "message": row.message, "created_at": row.created_at.to_string(),
     })
 }

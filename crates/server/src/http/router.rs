@@ -92,6 +92,7 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(projects::list_registries))
         .routes(routes!(projects::put_registry, projects::delete_registry))
         .routes(routes!(templates::create, templates::list))
+        .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))
         .routes(routes!(instances::manage::create, instances::manage::list))
         .routes(routes!(instances::manage::get, instances::manage::update, instances::manage::delete))

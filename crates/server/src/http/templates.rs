@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ryokan_api::Page;
+use ryokan_api::template::TemplateCheck;
 use ryokan_model::template::Template;
 
 use super::Context;
@@ -15,6 +16,22 @@ use super::extract::{Body, Idempotency, IdempotencyHeader};
 #[utoipa::path(get, path = "/v1/templates", tag = "templates", responses((status = 200, body = Page<Template>)))]
 pub(crate) async fn list(State(context): State<Context>, _caller: Auth) -> ApiResult<Json<Page<Template>>> {
     Ok(Json(Page { items: context.app.list_templates().await?, next: None }))
+}
+
+/// Whether each template can run on this server, and what would help if not; by name.
+#[utoipa::path(get, path = "/v1/template-checks", tag = "templates", responses((status = 200, body = Page<TemplateCheck>)))]
+pub(crate) async fn checks(
+    State(context): State<Context>,
+    _caller: Auth,
+) -> ApiResult<Json<Page<TemplateCheck>>> {
+    let checked = context.app.check_templates().await?;
+    let items = checked.into_iter().map(|c| TemplateCheck {
+        template: c.template.name,
+        runnable: c.problems.is_empty(),
+        problems: c.problems,
+        image_present: c.image_present,
+    });
+    Ok(Json(Page { items: items.collect(), next: None }))
 }
 
 /// One template.

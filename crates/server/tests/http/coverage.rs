@@ -68,6 +68,7 @@ const NATIVE: &[Entry] = &[
     ("DELETE", "/v1/projects/{project}/registries/{host}", Refused, Hidden, ""),
     ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
     ("GET", "/v1/templates", Refused, Shared(200), ""),
+    ("GET", "/v1/template-checks", Refused, Shared(200), ""),
     ("GET", "/v1/templates/{name}", Refused, Shared(200), ""),
     ("PUT", "/v1/templates/{name}", Refused, Operators, TEMPLATE),
     ("DELETE", "/v1/templates/{name}", Refused, Operators, ""),

@@ -10,3 +10,4 @@ mod instances;
 mod jobs;
 mod pages;
 mod support;
+mod templates;

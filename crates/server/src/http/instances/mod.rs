@@ -42,8 +42,5 @@ pub(crate) fn url(context: &Context, row: &Row) -> String {
 
 /// `scheme://LABEL.ZONE[:port]/`.
 pub(crate) fn host_url(context: &Context, label: &str) -> String {
-    let settings = &context.app.settings;
-    let (scheme, authority) = settings.public_url.split_once("://").unwrap_or(("http", &settings.public_url));
-    let port = authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
-    format!("{scheme}://{label}.{}{port}/", settings.zone)
+    format!("{}/", context.app.settings.agent_origin(label))
 }

@@ -497,6 +497,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/template-checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether each template can run on this server, and what would help if not; by name. */
+        get: operations["checks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/templates": {
         parameters: {
             query?: never;
@@ -881,6 +898,8 @@ export interface components {
             state: components["schemas"]["State"];
             /** @description Name of the template that it was made from. */
             template: string;
+            /** @description Why the last update could not be carried out; what ran before it runs on. */
+            update_error?: string | null;
             /** Format: int64 */
             updated_at: number;
             /** @description Where it answers, by its own host name. */
@@ -1103,6 +1122,8 @@ export interface components {
                 state: components["schemas"]["State"];
                 /** @description Name of the template that it was made from. */
                 template: string;
+                /** @description Why the last update could not be carried out; what ran before it runs on. */
+                update_error?: string | null;
                 /** Format: int64 */
                 updated_at: number;
                 /** @description Where it answers, by its own host name. */
@@ -1198,6 +1219,20 @@ export interface components {
                 variables?: {
                     [key: string]: components["schemas"]["Variable"];
                 };
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_TemplateCheck: {
+            items: {
+                /** @description Whether the engine has the image. Absent where the request has to name one, and when the engine does not say. */
+                image_present?: boolean | null;
+                /** @description What does, and what would help; for people. */
+                problems?: string[];
+                /** @description Whether nothing stands in the way, as far as is known before an image is named and variables are given. */
+                runnable: boolean;
+                template: string;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1486,6 +1521,16 @@ export interface components {
             variables?: {
                 [key: string]: components["schemas"]["Variable"];
             };
+        };
+        /** @description An item of `GET /v1/template-checks`. */
+        TemplateCheck: {
+            /** @description Whether the engine has the image. Absent where the request has to name one, and when the engine does not say. */
+            image_present?: boolean | null;
+            /** @description What does, and what would help; for people. */
+            problems?: string[];
+            /** @description Whether nothing stands in the way, as far as is known before an image is named and variables are given. */
+            runnable: boolean;
+            template: string;
         };
         Token: {
             /** Format: int64 */
@@ -2513,6 +2558,25 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Reconciler"];
+                };
+            };
+        };
+    };
+    checks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TemplateCheck"];
                 };
             };
         };

@@ -8,6 +8,7 @@ export type InstanceRequest = Partial<Schemas['InstanceRequest']>;
 export type State = Schemas['State'];
 export type Progress = Schemas['Progress'];
 export type Template = Schemas['Template'];
+export type TemplateCheck = Schemas['TemplateCheck'];
 export type Variable = Schemas['Variable'];
 export type LogLine = Schemas['LogLine'];
 export type FileEntry = Schemas['FileEntry'];

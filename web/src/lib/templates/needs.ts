@@ -1,5 +1,5 @@
 // What a template asks of whoever runs it, and of the server.
-import type { System, Template } from '$lib/api/types';
+import type { Template } from '$lib/api/types';
 import { variables } from './form';
 
 export function needs(template: Template): string[] {
@@ -13,15 +13,4 @@ export function needs(template: Template): string[] {
   const isolation = template.spec.security?.isolation ?? 'runc';
   if (isolation !== 'runc') list.push(`isolation ${isolation}`);
   return list;
-}
-
-/** Why it cannot run here; nothing when it can, or when nobody knows. */
-export function obstacle(template: Template, system?: System): string | undefined {
-  const said = (template as { unavailable?: string | null }).unavailable;
-  if (said) return said;
-  const engine = system?.engine;
-  const isolation = template.spec.security?.isolation ?? 'runc';
-  return engine && !engine.isolations.includes(isolation)
-    ? `the engine of this server, ${engine.name}, does not offer ${isolation}.`
-    : undefined;
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{fingerprint, password};
 use crate::idempotency::{self, IdempotencyKey};
+use crate::system::operators;
 use crate::{App, Error, Result, events};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -162,9 +163,7 @@ impl App {
         user: &str,
         key: Option<IdempotencyKey>,
     ) -> Result<(Secret, Millis)> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         let user = self.find_user(user).await?;
         let (once, user) = (self.once(caller, key, "login_link", &user.id)?, user.id);
         let now = self.clock.now();

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::password;
 use crate::idempotency::{self, IdempotencyKey};
 use crate::page::one_more;
+use crate::system::operators;
 use crate::{App, Error, Page, Result, events};
 
 #[derive(Default)]
@@ -68,9 +69,7 @@ impl App {
         new: NewUser,
         key: Option<IdempotencyKey>,
     ) -> Result<User> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         validate_login(&new.login)?;
         let asked = (&new.login, &new.name, new.password.as_ref().map(Secret::expose), new.operator);
         let once = self.once(caller, key, "create_user", &asked)?;
@@ -151,9 +150,7 @@ impl App {
 
     /// By login, after the login `after`.
     pub async fn list_users(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Page<User>> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         let after = after.unwrap_or_default();
         let rows = self.store.read(move |tx| tx.users(&after, one_more(limit))).await?;
         Ok(Page::cut(rows, limit, |user| user.login.clone()))
@@ -240,9 +237,7 @@ impl App {
 
     /// Its instances must be gone first, so that nothing is deleted by accident.
     pub async fn delete_user(&self, caller: &Caller, id_or_login: &str) -> Result<()> {
-        if !caller.is_operator() {
-            return Err(Error::operators_only());
-        }
+        operators(caller)?;
         let user = self.find_user(id_or_login).await?;
         let (now, caller) = (self.clock.now(), caller.clone());
         self.store

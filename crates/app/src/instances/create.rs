@@ -11,6 +11,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
+use crate::instances::fit::{Lack, lacks};
 use crate::instances::{fresh, secrets_of};
 use crate::{App, Error, Result, events};
 
@@ -154,29 +155,22 @@ impl App {
 
     /// What the engine will refuse anyway is refused at once, while it answers; else at the start.
     pub(crate) async fn check_engine(&self, spec: &InstanceSpec) -> Result<()> {
-        let Ok(Ok(info)) = tokio::time::timeout(std::time::Duration::from_secs(2), self.runtime.info()).await
-        else {
-            return Ok(());
-        };
-        if !info.isolations.contains(&spec.security.isolation) {
-            return Err(Error::invalid(
+        let Some(info) = self.engine_soon().await else { return Ok(()) };
+        let Some(lack) = lacks(spec, &info).next() else { return Ok(()) };
+        Err(match lack {
+            Lack::Isolation => Error::invalid(
                 "isolation",
                 format!(
                     "`{}` is not installed on this engine; installed are {}",
                     spec.security.isolation,
                     info.isolations.join(", ")
                 ),
-            ));
-        }
-        if u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000 {
-            return Err(Error::invalid("cpus", format!("the engine's host has only {}", info.cpus)));
-        }
-        if spec.resources.memory.get() > info.memory {
-            return Err(Error::invalid(
+            ),
+            Lack::Cpus => Error::invalid("cpus", format!("the engine's host has only {}", info.cpus)),
+            Lack::Memory => Error::invalid(
                 "memory",
                 format!("the engine's host has only {}", ryokan_model::quantity::Bytes::new(info.memory)),
-            ));
-        }
-        Ok(())
+            ),
+        })
     }
 }

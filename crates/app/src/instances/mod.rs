@@ -4,6 +4,7 @@ mod act;
 pub mod create;
 pub mod delete;
 pub mod find;
+pub(crate) mod fit;
 pub mod follow;
 pub mod images;
 pub mod inside;

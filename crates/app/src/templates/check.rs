@@ -1,16 +1,13 @@
 //! Whether a template can run here: what it asks of the engine against what the engine has. Known before anybody makes
 //! an instance of it; nothing is fetched and nothing is promised.
 
-use std::time::Duration;
-
+use futures_util::future::join_all;
 use ryokan_model::spec::PullPolicy;
 use ryokan_model::template::{ImageChoice, Template};
-use ryokan_ports::runtime::{EngineInfo, ImageRequest};
+use ryokan_ports::runtime::{EngineInfo, ImageRequest, RuntimeError};
 
+use crate::instances::fit::{Lack, PATIENCE, lacks};
 use crate::{App, Result};
-
-/// A list must not wait for an engine that hangs.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was found out about one template.
 pub struct Checked {
@@ -22,26 +19,25 @@ pub struct Checked {
 impl App {
     pub async fn check_templates(&self) -> Result<Vec<Checked>> {
         let templates = self.list_templates().await?;
-        let info = tokio::time::timeout(PATIENCE, self.runtime.info()).await.ok().and_then(Result::ok);
-        let mut checked = Vec::with_capacity(templates.len());
-        for template in templates {
-            let Some(info) = &info else {
-                let problems =
-                    vec!["the container engine does not answer; `ryokan system` says more".to_owned()];
-                checked.push(Checked { template, problems, image_present: None });
-                continue;
-            };
-            let image_present = self.has_image(&template).await;
-            let mut problems = unmet(&template, info);
-            if image_present == Some(false) && template.spec.pull == PullPolicy::Never {
-                problems.push(format!(
-                    "its image {} is not in the engine and is in no registry: build it as its description says, or name another with --image",
-                    template.spec.image
-                ));
-            }
-            checked.push(Checked { template, problems, image_present });
+        let Some(info) = self.engine_soon().await else {
+            let problems = vec!["the container engine does not answer; `ryokan system` says more".to_owned()];
+            let unknown = |template| Checked { template, problems: problems.clone(), image_present: None };
+            return Ok(templates.into_iter().map(unknown).collect());
+        };
+        // Side by side, so that an engine that hangs now is waited for once.
+        Ok(join_all(templates.into_iter().map(|template| self.check_template(template, &info))).await)
+    }
+
+    async fn check_template(&self, template: Template, info: &EngineInfo) -> Checked {
+        let image_present = self.has_image(&template).await;
+        let mut problems = unmet(&template, info);
+        if image_present == Some(false) && template.spec.pull == PullPolicy::Never {
+            problems.push(format!(
+                "its image {} is not in the engine and is in no registry: build it as its description says, or name another with --image",
+                template.spec.image
+            ));
         }
-        Ok(checked)
+        Checked { template, problems, image_present }
     }
 
     async fn has_image(&self, template: &Template) -> Option<bool> {
@@ -52,7 +48,7 @@ impl App {
         let request = ImageRequest { image, policy: PullPolicy::Never, credentials: None };
         match tokio::time::timeout(PATIENCE, self.runtime.image(&request, &|_| ())).await {
             Ok(Ok(_)) => Some(true),
-            Ok(Err(ryokan_ports::runtime::RuntimeError::Image { .. })) => Some(false),
+            Ok(Err(RuntimeError::Image { .. })) => Some(false),
             _ => None,
         }
     }
@@ -60,22 +56,18 @@ impl App {
 
 /// What it asks for that this engine does not have.
 fn unmet(template: &Template, info: &EngineInfo) -> Vec<String> {
-    let (spec, mut problems) = (&template.spec, Vec::new());
-    let wanted = &spec.security.isolation;
-    if !info.isolations.contains(wanted) {
-        problems.push(format!(
-            "it needs the runtime `{wanted}`, which this server's engine does not have (it has {}): install it there",
+    let spec = &template.spec;
+    let said = |lack| match lack {
+        Lack::Isolation => format!(
+            "it needs the runtime `{}`, which this server's engine does not have (it has {}): install it there",
+            spec.security.isolation,
             info.isolations.join(", ")
-        ));
-    }
-    if spec.resources.memory.get() > info.memory {
-        problems.push(format!("it needs {} of memory, more than this server has", spec.resources.memory));
-    }
-    if spec.resources.cpus.millis() > info.cpus * 1000 {
-        problems.push(format!(
+        ),
+        Lack::Memory => format!("it needs {} of memory, more than this server has", spec.resources.memory),
+        Lack::Cpus => format!(
             "it needs {} cores and this server has {}: ask for fewer with --cpus",
             spec.resources.cpus, info.cpus
-        ));
-    }
-    problems
+        ),
+    };
+    lacks(spec, info).map(said).collect()
 }

@@ -1,0 +1,35 @@
+//! What the engine has, against what a spec asks of it. One decision; whoever asks says it in their own words.
+
+use std::time::Duration;
+
+use ryokan_model::spec::InstanceSpec;
+use ryokan_ports::runtime::EngineInfo;
+
+use crate::App;
+
+/// Nobody who lists or creates waits longer for an engine that hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an engine has too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    Isolation,
+    Cpus,
+    Memory,
+}
+
+impl App {
+    /// What the engine is; nothing when it does not answer soon.
+    pub(crate) async fn engine_soon(&self) -> Option<EngineInfo> {
+        tokio::time::timeout(PATIENCE, self.engine_info()).await.ok()?.ok()
+    }
+}
+
+pub(crate) fn lacks(spec: &InstanceSpec, info: &EngineInfo) -> impl Iterator<Item = Lack> {
+    let isolation = !info.isolations.contains(&spec.security.isolation);
+    let cpus = u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000;
+    let memory = spec.resources.memory.get() > info.memory;
+    [(isolation, Lack::Isolation), (cpus, Lack::Cpus), (memory, Lack::Memory)]
+        .into_iter()
+        .filter_map(|(lacking, what)| lacking.then_some(what))
+}

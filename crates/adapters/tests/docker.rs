@@ -17,12 +17,12 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use ryokan_adapters::docker::{Docker, Options};
 use ryokan_model::image::ImageRef;
 use ryokan_model::probe::Check;
-use ryokan_model::spec::{PullPolicy, VolumeMount};
+use ryokan_model::spec::VolumeMount;
 use ryokan_model::{InstanceId, ProjectId, Secret};
 use ryokan_ports::Runtime;
 use ryokan_ports::conformance::{self, Harness, test_server};
 use ryokan_ports::runtime::{
-    Change, ExecSpec, ImageRequest, LogOptions, Observed, Phase, PullProgress, Reach, RegistryCredentials,
+    Change, ExecSpec, LogOptions, Observed, Phase, PullProgress, PullRequest, Reach, RegistryCredentials,
     Result, RuntimeError, Volumes,
 };
 use support::Stage;
@@ -108,14 +108,15 @@ async fn call_all(docker: &Docker) -> Vec<(&'static str, Result<()>)> {
     let observed = nothing();
     let id = observed.instance;
     let command = Check::Command { command: vec!["true".to_owned()] };
-    let image =
-        ImageRequest { image: "x".parse().unwrap(), policy: PullPolicy::IfMissing, credentials: None };
+    let image: ImageRef = "x".parse().unwrap();
+    let pull = PullRequest { image: image.clone(), credentials: None };
     let exec = ExecSpec { command: vec!["true".to_owned()], ..ExecSpec::default() };
     let content = Box::pin(futures_util::stream::empty());
     let (second, progress) = (Duration::from_secs(1), |_: PullProgress| ());
     let calls: Vec<BoxFuture<'_, (&'static str, Result<()>)>> = vec![
         async { ("info", docker.info().await.map(drop)) }.boxed(),
-        async { ("image", docker.image(&image, &progress).await.map(drop)) }.boxed(),
+        async { ("find_image", docker.find_image(&image).await.map(drop)) }.boxed(),
+        async { ("pull", docker.pull(&pull, &progress).await.map(drop)) }.boxed(),
         async { ("stop", docker.stop(id, second).await) }.boxed(),
         async { ("remove", docker.remove(id, Volumes::Keep).await) }.boxed(),
         async { ("remove_network", docker.remove_network(observed.project).await) }.boxed(),
@@ -430,12 +431,12 @@ async fn publish(docker: &bollard::Docker, repository: &str, tag: &str) -> Strin
     id
 }
 
-fn asks(image: &str, policy: PullPolicy, login: Option<(&str, &str)>) -> ImageRequest {
+fn asks(image: &str, login: Option<(&str, &str)>) -> PullRequest {
     let credentials = login.map(|(username, password)| RegistryCredentials {
         username: username.to_owned(),
         password: Secret::new(password),
     });
-    ImageRequest { image: image.parse::<ImageRef>().unwrap(), policy, credentials }
+    PullRequest { image: image.parse::<ImageRef>().unwrap(), credentials }
 }
 
 fn why(outcome: Result<ryokan_ports::runtime::Image>) -> (bool, String) {
@@ -459,11 +460,8 @@ async fn images_are_pulled_from_a_registry() {
     let (one, latest) = (format!("{repository}:1"), format!("{repository}:latest"));
     let id = publish(&engine, &repository, "1").await;
 
-    // Never asks nobody, and says so.
-    let (retry, reason) = why(docker.image(&asks(&one, PullPolicy::Never, None), &progress).await);
-    assert!(!retry && reason.contains("never"), "{reason}");
-
-    let pulled = docker.image(&asks(&one, PullPolicy::IfMissing, None), &progress).await.unwrap();
+    assert_eq!(docker.find_image(&one.parse().unwrap()).await.unwrap(), None);
+    let pulled = docker.pull(&asks(&one, None), &progress).await.unwrap();
     assert_eq!(pulled.id, id);
     let digest = pulled.digest.clone().unwrap();
     assert!(digest.starts_with("sha256:") && digest != id, "{digest}");
@@ -474,22 +472,21 @@ async fn images_are_pulled_from_a_registry() {
         assert!(seen.windows(2).all(|w| w[0].done <= w[1].done), "{seen:?}");
     }
 
-    let (retry, reason) =
-        why(docker.image(&asks(&format!("{repository}:2"), PullPolicy::IfMissing, None), &progress).await);
+    let (retry, reason) = why(docker.pull(&asks(&format!("{repository}:2"), None), &progress).await);
     assert!(!retry && reason.contains("check name and tag"), "{reason}");
 
     // The same by its digest, and ten callers at once.
     engine.remove_image(&one, None::<RemoveImageOptions>, None).await.unwrap();
     let by_digest = format!("{repository}@{digest}");
-    let request = asks(&by_digest, PullPolicy::IfMissing, None);
-    let all = futures_util::future::join_all((0..10).map(|_| docker.image(&request, &|_| ()))).await;
+    let request = asks(&by_digest, None);
+    let all = futures_util::future::join_all((0..10).map(|_| docker.pull(&request, &|_| ()))).await;
     for image in all {
         assert_eq!(image.unwrap(), pulled);
     }
 
-    // `latest` is looked at again only when told.
+    // A pull looks at `latest` again.
     let first = publish(&engine, &repository, "latest").await;
-    let got = docker.image(&asks(&latest, PullPolicy::IfMissing, None), &progress).await.unwrap();
+    let got = docker.pull(&asks(&latest, None), &progress).await.unwrap();
     assert_eq!(got.id, first);
     let second = {
         let other = format!("{}/elsewhere/agent", registry.address);
@@ -502,29 +499,29 @@ async fn images_are_pulled_from_a_registry() {
         engine.remove_image(&format!("{other}:kept"), None::<RemoveImageOptions>, None).await.unwrap();
         second
     };
-    let got = docker.image(&asks(&latest, PullPolicy::IfMissing, None), &progress).await.unwrap();
+    let got = docker.find_image(&latest.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(got.id, first);
-    let got = docker.image(&asks(&latest, PullPolicy::Always, None), &progress).await.unwrap();
+    let got = docker.pull(&asks(&latest, None), &progress).await.unwrap();
     assert_eq!(got.id, second);
 
     // A registry that is away stops only those who ask it.
     registry.stop();
-    assert!(docker.image(&asks(&latest, PullPolicy::IfMissing, None), &progress).await.is_ok());
-    let (retry, reason) = why(docker.image(&asks(&latest, PullPolicy::Always, None), &progress).await);
+    assert!(docker.find_image(&latest.parse().unwrap()).await.unwrap().is_some());
+    let (retry, reason) = why(docker.pull(&asks(&latest, None), &progress).await);
     assert!(retry && reason.contains("cannot be reached"), "{reason}");
     engine.remove_image(&by_digest, None::<RemoveImageOptions>, None).await.unwrap();
 
     // One that wants to know who asks. This password needs the alphabet of header values to be right.
     let password = "p+/w?~>>>???ÿÿÿ\u{1F511}";
     registry.again(&["somebody", password]);
-    let (retry, reason) = why(docker.image(&asks(&one, PullPolicy::IfMissing, None), &progress).await);
+    let (retry, reason) = why(docker.pull(&asks(&one, None), &progress).await);
     assert!(!retry && reason.contains("credentials to the project"), "{reason}");
     let login = Some(("somebody", "wrong"));
-    let (retry, reason) = why(docker.image(&asks(&one, PullPolicy::IfMissing, login), &progress).await);
+    let (retry, reason) = why(docker.pull(&asks(&one, login), &progress).await);
     assert!(!retry && reason.contains("refuses the stored credentials"), "{reason}");
     assert!(!reason.contains("wrong"), "{reason}");
     let login = Some(("somebody", password));
-    let got = docker.image(&asks(&one, PullPolicy::IfMissing, login), &progress).await.unwrap();
+    let got = docker.pull(&asks(&one, login), &progress).await.unwrap();
     assert_eq!(got, pulled);
     for name in [&one, &latest] {
         engine.remove_image(name, None::<RemoveImageOptions>, None).await.unwrap();
@@ -548,6 +545,6 @@ async fn a_pull_that_stands_still_is_given_up() {
     });
     let options = Options { pull_stall: Duration::from_secs(1), ..Options::new(test_server()) };
     let docker = Docker::connect(options).unwrap();
-    let (retry, reason) = why(docker.image(&asks(&image, PullPolicy::Always, None), &|_| ()).await);
+    let (retry, reason) = why(docker.pull(&asks(&image, None), &|_| ()).await);
     assert!(retry && reason.contains("stood still"), "{reason}");
 }

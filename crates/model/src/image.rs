@@ -27,6 +27,20 @@ impl ImageRef {
         }
     }
 
+    /// What of it is the same for all its tags and digests, and however it is written: `x`, `docker.io/x` and
+    /// `index.docker.io/library/x:1` are one repository.
+    pub fn repository(&self) -> String {
+        let (name, _) = self.split();
+        let registry = self.registry();
+        let path = name.strip_prefix(registry).and_then(|path| path.strip_prefix('/')).unwrap_or(name);
+        match registry {
+            "docker.io" | "index.docker.io" => {
+                format!("docker.io/{}", path.strip_prefix("library/").unwrap_or(path))
+            }
+            other => format!("{}/{path}", other.to_ascii_lowercase()),
+        }
+    }
+
     /// Name without tag and digest, and the tag or digest to pull (`latest` when neither is given).
     pub fn split(&self) -> (&str, &str) {
         if let Some((name, digest)) = self.0.split_once('@') {
@@ -135,6 +149,20 @@ mod tests {
             ["", "A/b", "a//b", "a:", "a@sha256:00", "-x/y", "a b", "../x", "a:b:c/", "x\n", "--privileged"]
         {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn a_repository_has_one_name() {
+        let digest = format!("docker.io/library/x@sha256:{}", "0".repeat(64));
+        for text in ["x", "x:1", "docker.io/x", "docker.io/library/x:2", "index.docker.io/x", &digest] {
+            assert_eq!(text.parse::<ImageRef>().unwrap().repository(), "docker.io/x", "{text}");
+        }
+        for (text, repository) in [
+            ("Reg.example:5000/a/library/b:1", "reg.example:5000/a/library/b"),
+            ("localhost/docker.io/x", "localhost/docker.io/x"),
+            ("a/b", "docker.io/a/b"),
+        ] {
+            assert_eq!(text.parse::<ImageRef>().unwrap().repository(), repository, "{text}");
         }
     }
 }

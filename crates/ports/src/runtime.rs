@@ -16,7 +16,7 @@ use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use ryokan_model::image::ImageRef;
 use ryokan_model::probe::Check;
-use ryokan_model::spec::{InstanceSpec, PullPolicy};
+use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Millis, Name, ProjectId, Secret};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -67,7 +67,7 @@ pub struct Workload {
     /// Grows with every change of the spec; a container of an older generation is replaced.
     pub generation: i64,
     pub spec: InstanceSpec,
-    /// What [`Runtime::image`] returned for the spec's image; run exactly this.
+    /// What [`Runtime::find_image`] or [`Runtime::pull`] returned for the spec's image; run exactly this.
     pub image_id: String,
     /// Values of the spec's `secret_env`.
     pub secret_env: BTreeMap<String, Secret>,
@@ -148,9 +148,9 @@ pub enum Change {
     Resync,
 }
 
-pub struct ImageRequest {
+pub struct PullRequest {
     pub image: ImageRef,
-    pub policy: PullPolicy,
+    /// What the registry is shown; nothing means that it is asked as anybody.
     pub credentials: Option<RegistryCredentials>,
 }
 
@@ -306,8 +306,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub trait Runtime: Send + Sync + 'static {
     async fn info(&self) -> Result<EngineInfo>;
 
-    /// Makes the image present according to the policy. Concurrent calls for one image are fine.
-    async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image>;
+    /// The image as the engine has it. Nothing is fetched. References are names: an image's id finds nothing.
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>>;
+
+    /// Asks its registry for the image and fetches what the engine lacks of it. Concurrent calls for one image are
+    /// fine.
+    async fn pull(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image>;
 
     /// Makes the workload run: network, volumes, files and a started container of this generation. An older
     /// generation's container is stopped (with the spec's grace) and removed before the new one starts; a stopped one

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use ryokan_model::spec::PullPolicy;
 use ryokan_model::{InstanceId, Secret};
 use ryokan_ports::Runtime;
 use ryokan_ports::conformance::{self, Harness, Meddler, test_server};
 use ryokan_ports::fake::{Call, FakeRuntime, Outcome};
-use ryokan_ports::runtime::{Change, ImageRequest, LogOptions, Phase, RegistryCredentials, RuntimeError};
+use ryokan_ports::runtime::{Change, LogOptions, Phase, PullRequest, RegistryCredentials, RuntimeError};
 
 struct Hand(FakeRuntime);
 
@@ -115,15 +114,14 @@ async fn what_hangs_is_given_up_after_the_patience() {
 async fn images_do_as_told() {
     let (fake, h) = harness();
     let name = "img:1";
-    let request = |credentials: Option<(&str, &str)>| ImageRequest {
+    let request = |credentials: Option<(&str, &str)>| PullRequest {
         image: name.parse().unwrap(),
-        policy: PullPolicy::IfMissing,
         credentials: credentials.map(|(user, password)| RegistryCredentials {
             username: user.to_owned(),
             password: Secret::new(password),
         }),
     };
-    let pull = async |request| h.runtime.image(&request, &|_| ()).await;
+    let pull = async |request| h.runtime.pull(&request, &|_| ()).await;
     let why = async |request| pull(request).await.unwrap_err().to_string();
     assert!(why(request(None)).await.contains("no such image"));
     fake.image(name).pull_fails(RuntimeError::Exhausted("disk".to_owned()));

@@ -14,6 +14,7 @@ mod dialect;
 mod error;
 mod events;
 mod idempotency;
+mod images;
 pub mod instances;
 mod jobs;
 mod key_file;

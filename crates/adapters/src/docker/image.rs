@@ -1,4 +1,4 @@
-//! Images: present according to the policy, pulled with progress, and failures told apart: what a retry may cure from
+//! Images: found by name, pulled with progress, and failures told apart: what a retry may cure from
 //! what somebody has to change.
 
 use std::collections::HashMap;
@@ -9,8 +9,7 @@ use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
 use ryokan_model::image::ImageRef;
-use ryokan_model::spec::PullPolicy;
-use ryokan_ports::runtime::{Image, ImageRequest, OnProgress, PullProgress, Result, RuntimeError};
+use ryokan_ports::runtime::{Image, OnProgress, PullProgress, PullRequest, Result, RuntimeError};
 use tokio::time::Instant;
 
 use super::{Inner, error};
@@ -23,38 +22,29 @@ fn failure(image: &ImageRef, reason: impl Into<String>, retry: bool) -> RuntimeE
 }
 
 impl Inner {
-    pub(super) async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
+    pub(super) async fn pull(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image> {
         let image = &request.image;
-        if request.policy != PullPolicy::Always {
-            if let Some(found) = self.local(image).await? {
-                return Ok(found);
-            }
-            if request.policy == PullPolicy::Never {
-                return Err(failure(
-                    image,
-                    "is not in the engine, and its pull policy is `never`; load it there, or use `if_missing`",
-                    false,
-                ));
-            }
-        }
-        let pull = self.pull(request, progress);
         let limit = self.options.pull_limit;
-        tokio::time::timeout(limit, pull).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, self.fetch(request, progress)).await.unwrap_or_else(|_| {
             Err(failure(image, format!("its pull took more than {} s", limit.as_secs()), true))
         })?;
-        self.local(image).await?.ok_or_else(|| failure(image, "vanished right after its pull", true))
+        self.find_image(image).await?.ok_or_else(|| failure(image, "vanished right after its pull", true))
     }
 
-    async fn local(&self, image: &ImageRef) -> Result<Option<Image>> {
+    pub(super) async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>> {
         let api = self.link.api().await?;
-        match self.link.call("image", api.inspect_image(image.as_str())).await {
-            Ok(found) => Ok(Some(describe(image, found)?)),
-            Err(RuntimeError::NotFound(_)) => Ok(None),
-            Err(e) => Err(e),
-        }
+        let found = match self.link.call("image", api.inspect_image(image.as_str())).await {
+            Ok(found) => describe(image, found)?,
+            Err(RuntimeError::NotFound(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        // Engines take the start of an id for a name too.
+        let id = image.as_str();
+        let by_id = found.id == id || found.id.trim_start_matches("sha256:").starts_with(id);
+        Ok((!by_id).then_some(found))
     }
 
-    async fn pull(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<()> {
+    async fn fetch(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<()> {
         let image = &request.image;
         let (name, tag) = image.split();
         let options = CreateImageOptions {

@@ -34,12 +34,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ryokan_model::image::ImageRef;
 use ryokan_model::probe::Check;
 use ryokan_model::{InstanceId, ProjectId, ServerId};
 use ryokan_ports::Runtime;
 use ryokan_ports::runtime::{
-    BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, ImageRequest, Io, LogLine,
-    LogOptions, Observed, OnProgress, Reach, Result, Stats, Volumes, Workload,
+    BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
+    Observed, OnProgress, PullRequest, Reach, Result, Stats, Volumes, Workload,
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -143,8 +144,12 @@ impl Runtime for Docker {
         Ok(self.0.fresh_facts().await?.info.clone())
     }
 
-    async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
-        self.0.image(request, progress).await
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>> {
+        self.0.find_image(image).await
+    }
+
+    async fn pull(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image> {
+        self.0.pull(request, progress).await
     }
 
     async fn ensure(&self, workload: &Workload) -> Result<Observed> {

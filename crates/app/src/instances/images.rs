@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::{InstanceId, JobId};
-use ryokan_ports::runtime::{ImageRequest, RuntimeError};
+use ryokan_ports::runtime::RuntimeError;
 use ryokan_store::NewJob;
 use ryokan_store::instances::Instance;
 use serde::{Deserialize, Serialize};
@@ -82,15 +82,8 @@ impl App {
             .await
             .map_err(JobError::retry)?;
         }
-        let credentials = self
-            .registry_credentials(row.project, row.spec.image.registry())
-            .await
-            .map_err(JobError::retry)?;
-        let request = ImageRequest { image: row.spec.image.clone(), policy: row.spec.pull, credentials };
-        let pulls = self.pulls.clone();
-        let progress = move |p| drop(pulls.send((id, p)));
         crate::crash::point("image.pulling");
-        match self.runtime.image(&request, &progress).await {
+        match self.obtain_image(&row).await.map_err(JobError::retry)? {
             Ok(image) => {
                 crate::crash::point("image.present");
                 self.change_instance(id, move |_, row, now| {

@@ -9,6 +9,7 @@ pub mod follow;
 pub mod images;
 pub mod inside;
 pub mod lifecycle;
+mod obtain;
 pub mod orphans;
 pub mod plan;
 pub mod reconcile;

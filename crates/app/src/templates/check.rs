@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use ryokan_model::spec::PullPolicy;
 use ryokan_model::template::{ImageChoice, Template};
-use ryokan_ports::runtime::{EngineInfo, ImageRequest, RuntimeError};
+use ryokan_ports::runtime::EngineInfo;
 
 use crate::instances::fit::{Lack, PATIENCE, lacks};
 use crate::{App, Result};
@@ -44,13 +44,8 @@ impl App {
         if template.image == ImageChoice::Required {
             return None;
         }
-        let image = template.spec.image.clone();
-        let request = ImageRequest { image, policy: PullPolicy::Never, credentials: None };
-        match tokio::time::timeout(PATIENCE, self.runtime.image(&request, &|_| ())).await {
-            Ok(Ok(_)) => Some(true),
-            Ok(Err(RuntimeError::Image { .. })) => Some(false),
-            _ => None,
-        }
+        let found = tokio::time::timeout(PATIENCE, self.runtime.find_image(&template.spec.image)).await;
+        Some(found.ok()?.ok()?.is_some())
     }
 }
 

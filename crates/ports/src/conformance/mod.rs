@@ -37,13 +37,13 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use ryokan_model::image::ImageRef;
 use ryokan_model::quantity::{Bytes, Span};
-use ryokan_model::spec::{InstanceSpec, Port, Protocol, PullPolicy, VolumeMount};
+use ryokan_model::spec::{InstanceSpec, Port, Protocol, VolumeMount};
 use ryokan_model::{InstanceId, Millis, Name, ProjectId, ServerId};
 use tokio::time::Instant;
 
 use crate::Runtime;
 use crate::runtime::{
-    ExecSpec, ImageRequest, LogLine, LogOptions, Observed, Output, Phase, RuntimeError, Volumes, Workload,
+    ExecSpec, LogLine, LogOptions, Observed, Output, Phase, RuntimeError, Volumes, Workload,
 };
 
 pub use config::*;
@@ -120,7 +120,7 @@ macro_rules! runtime_cases {
                 probes_of_http,
                 probes_of_tcp,
                 probes_of_commands,
-                images_that_are_not_there_are_clear,
+                images_are_found_by_name_only,
             ]
             real: [
                 ensure_never_runs_two_generations_at_once,
@@ -226,9 +226,8 @@ impl Harness {
 
     /// A small workload that runs the agent with these words.
     pub async fn workload(&self, words: &[&str]) -> Workload {
-        let request =
-            ImageRequest { image: self.image.clone(), policy: PullPolicy::Never, credentials: None };
-        let image = self.runtime.image(&request, &|_| ()).await.expect("the test image is in the engine");
+        let found = self.runtime.find_image(&self.image).await.expect("the engine answers");
+        let image = found.expect("the test image is in the engine");
         let mut spec = InstanceSpec::new(self.image.clone());
         spec.args = Some(words.iter().map(|w| (*w).to_owned()).collect());
         spec.resources.memory = Bytes::mebi(64);

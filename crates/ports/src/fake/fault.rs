@@ -13,7 +13,8 @@ use crate::runtime::{Change, Result, RuntimeError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
     Info,
-    Image,
+    FindImage,
+    Pull,
     Ensure,
     Stop,
     Remove,

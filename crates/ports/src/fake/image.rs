@@ -1,10 +1,12 @@
 //! Images: what the registry has, what the engine has of it, and what containers made from it do.
 
-use ryokan_model::spec::PullPolicy;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use ryokan_model::image::ImageRef;
 
 use super::FakeRuntime;
 use super::state::State;
-use crate::runtime::{Image, ImageRequest, OnProgress, PullProgress, Result, RuntimeError};
+use crate::runtime::{Image, OnProgress, PullProgress, PullRequest, Result, RuntimeError};
 
 /// What a test told of an image.
 #[derive(Debug, Clone, Default)]
@@ -41,21 +43,20 @@ impl FakeRuntime {
         self.state().images.remove(name);
     }
 
-    pub(super) async fn fetch(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
+    pub(super) fn present(&self, image: &ImageRef) -> Option<Image> {
+        let name = image.as_str();
+        self.state().images.get(name).is_some_and(|orders| orders.present).then(|| describe(name))
+    }
+
+    pub(super) async fn fetch(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image> {
         let name = request.image.as_str();
         let failure = |reason: &str| {
             let (image, reason) = (name.to_owned(), reason.to_owned());
             Err(RuntimeError::Image { image, reason, retry: false })
         };
-        let image = Image { id: format!("sha256:{name}"), digest: Some(format!("sha256:digest-of-{name}")) };
-        let known = self.state().images.get(name).cloned();
-        if request.policy != PullPolicy::Always && known.as_ref().is_some_and(|orders| orders.present) {
-            return Ok(image);
-        }
-        if request.policy == PullPolicy::Never {
-            return failure("is not in the engine, and its pull policy is `never`");
-        }
-        let Some(orders) = known else { return failure("no such image in its registry") };
+        let Some(orders) = self.state().images.get(name).cloned() else {
+            return failure("no such image in its registry");
+        };
         if let Some((user, password)) = &orders.credentials {
             let given = request.credentials.as_ref().map(|c| (c.username.as_str(), c.password.expose()));
             if given != Some((user, password)) {
@@ -75,8 +76,14 @@ impl FakeRuntime {
         if let Some(orders) = self.state().images.get_mut(name) {
             orders.present = true;
         }
-        Ok(image)
+        Ok(describe(name))
     }
+}
+
+fn describe(name: &str) -> Image {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    Image { id: format!("sha256:{:016x}", hasher.finish()), digest: Some(format!("sha256:digest-of-{name}")) }
 }
 
 impl FakeImage<'_> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
+use ryokan_model::image::ImageRef;
 use ryokan_model::probe::Check;
 use ryokan_model::{InstanceId, ProjectId};
 use tokio::sync::mpsc;
@@ -15,8 +16,8 @@ use super::agent::{Play, Server};
 use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, exec, files};
 use crate::Runtime;
 use crate::runtime::{
-    BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, ImageRequest, Io, LogLine,
-    LogOptions, Observed, OnProgress, Reach, Result, RuntimeError, Stats, TornVolume, Volumes, Workload,
+    BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
+    Observed, OnProgress, PullRequest, Reach, Result, RuntimeError, Stats, TornVolume, Volumes, Workload,
 };
 
 #[async_trait]
@@ -34,8 +35,13 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    async fn image(&self, request: &ImageRequest, progress: OnProgress<'_>) -> Result<Image> {
-        self.enter(Call::Image, request.image.as_str()).await?;
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>> {
+        self.enter(Call::FindImage, image.as_str()).await?;
+        Ok(self.present(image))
+    }
+
+    async fn pull(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image> {
+        self.enter(Call::Pull, request.image.as_str()).await?;
         self.fetch(request, progress).await
     }
 

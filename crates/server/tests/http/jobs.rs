@@ -105,7 +105,7 @@ async fn many_jobs_at_once_are_all_done_and_once_each() {
             operator.create(&format!("a{i}"), json!({"image": "slow"})).await;
         }
         eventually("as many as may run do", async || {
-            let running = site.engine.calls_about(Call::Image, "slow");
+            let running = site.engine.calls_about(Call::Pull, "slow");
             if running == 8 { Ok(()) } else { Err(running.to_string()) }
         })
         .await;
@@ -116,7 +116,7 @@ async fn many_jobs_at_once_are_all_done_and_once_each() {
         for i in 0..30 {
             operator.until(&format!("a{i}"), "ready").await;
         }
-        assert_eq!(site.engine.calls_about(Call::Image, "slow"), 30);
+        assert_eq!(site.engine.calls_about(Call::FindImage, "slow"), 30);
         let page = operator.get("/v1/system/jobs?limit=10").await.expect(200);
         let next = page["next"].as_str().unwrap();
         let second = operator.get(&format!("/v1/system/jobs?limit=10&after={next}")).await.items();

@@ -211,15 +211,43 @@ async fn private_registries_get_the_project_s_credentials_and_no_other_s() {
         assert!(!listed.text.contains("hunter2") && listed.text.contains("robot"), "{}", listed.text);
         alice.create("hers", json!({"image": "reg.example:5000/a/b"})).await;
         alice.until("hers", "ready").await;
-        // What the engine has is everybody's, so this asks the registry.
-        let fresh = json!({"image": "reg.example:5000/a/b", "pull": "always"});
-        operator.create("mine", fresh.clone()).await;
-        let row = operator.until("mine", "failed").await;
-        assert!(row["message"].as_str().unwrap().contains("other credentials"), "{row}");
+        // The engine has it by now, and still it is the registry that says who may run it.
+        for (pull, why) in [
+            ("if_missing", "other credentials"),
+            ("always", "other credentials"),
+            ("never", "`never`; use `if_missing`"),
+        ] {
+            let name = format!("mine-{}", pull.replace('_', "-"));
+            operator.create(&name, json!({"image": "reg.example:5000/a/b", "pull": pull})).await;
+            let row = operator.until(&name, "failed").await;
+            assert!(row["message"].as_str().unwrap().contains(why), "{row}");
+        }
         alice.delete("/v1/projects/alice/registries/reg.example:5000").await.expect(204);
         alice.delete("/v1/projects/alice/registries/reg.example:5000").await.expect(404);
-        alice.create("again", fresh.clone()).await;
+        alice.create("again", json!({"image": "reg.example:5000/a/b"})).await;
         alice.until("again", "failed").await;
+        // What runs already is not asked again.
+        alice.post("/v1/instances/hers/restart", json!({})).await.expect(202);
+        alice.until("hers", "ready").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_that_fetched_nothing_leaves_images_made_here_usable() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let body = json!({"username": "robot", "password": "hunter2hunter2"});
+        operator.put("/v1/projects/operator/registries/docker.io", body).await.expect(204);
+        operator.create("early", json!({"image": "acme/own:1"})).await;
+        operator.until("early", "failed").await;
+        // Now somebody builds it; its name only looks like one of Docker Hub's.
+        site.engine.image("acme/own:1").loaded();
+        site.engine.image("acme/own:1").wants("nobody", "at all");
+        for (name, pull) in [("one", "if_missing"), ("two", "never")] {
+            operator.create(name, json!({"image": "acme/own:1", "pull": pull})).await;
+            operator.until(name, "ready").await;
+        }
     })
     .await;
 }

@@ -30,7 +30,7 @@ async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
         for _ in 0..12 {
             // Less than a lease: one that ran out would be a worker that fell silent.
             site.clock.forward(Duration::from_secs(20));
-            let before = site.engine.calls(Call::Image);
+            let before = site.engine.calls(Call::FindImage);
             let jobs = site.app().store.clone();
             // A change of the queue wakes the worker, whose sleep the moved clock does not shorten.
             jobs.write(|tx| {
@@ -40,7 +40,7 @@ async fn created_while_the_engine_is_down_it_waits_and_gets_ready() {
             .await
             .unwrap();
             eventually("the image is asked for again", async || {
-                if site.engine.calls(Call::Image) > before { Ok(()) } else { Err("not yet".into()) }
+                if site.engine.calls(Call::FindImage) > before { Ok(()) } else { Err("not yet".into()) }
             })
             .await;
         }
@@ -218,7 +218,7 @@ async fn an_image_that_vanishes_again_and_again_is_not_fetched_for_ever() {
         .await;
         assert!(row["message"].as_str().unwrap().contains("vanishes from the engine"), "{row}");
         assert_eq!(
-            (site.engine.calls_about(Call::Ensure, id), site.engine.calls_about(Call::Image, "img:2")),
+            (site.engine.calls_about(Call::Ensure, id), site.engine.calls_about(Call::FindImage, "img:2")),
             (11, 11)
         );
         // It took its time: not all tries in a row.

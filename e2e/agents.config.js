@@ -2,4 +2,10 @@
 import { defineConfig } from '@playwright/test';
 import config from './playwright.config.js';
 
-export default defineConfig(config, { testDir: './agents', testIgnore: [], timeout: 900_000 });
+export default defineConfig(config, {
+  testDir: './agents',
+  testIgnore: [],
+  // Playwright empties this folder first; the other journeys may be running.
+  outputDir: 'test-results-agents',
+  timeout: 900_000,
+});

@@ -31,8 +31,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-const SOCKET: &str = "/var/run/docker.sock";
-
 async fn check(case: impl AsyncFnOnce(&Harness, &Stage)) {
     let Some(docker) = support::engine().await else { return };
     let stage = Stage::new(docker);
@@ -75,7 +73,7 @@ impl Between {
                 let (mut ours, _) = listener.accept().await.unwrap();
                 let (freeze, end) = (freeze.clone(), end.clone());
                 connections.spawn(async move {
-                    let mut theirs = UnixStream::connect(SOCKET).await.unwrap();
+                    let mut theirs = UnixStream::connect(support::socket()).await.unwrap();
                     let copy = tokio::io::copy_bidirectional(&mut ours, &mut theirs);
                     tokio::select! {
                         biased;
@@ -175,7 +173,7 @@ async fn an_engine_that_is_not_there_is_unavailable_at_once_and_found_when_it_co
     if support::engine().await.is_none() {
         return;
     }
-    std::os::unix::fs::symlink(SOCKET, &path).unwrap();
+    std::os::unix::fs::symlink(support::socket(), &path).unwrap();
     assert_eq!(docker.list().await.unwrap(), []);
 }
 

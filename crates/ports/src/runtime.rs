@@ -138,6 +138,8 @@ pub struct EngineInfo {
     pub reach: Reach,
     pub cpus: u32,
     pub memory: u64,
+    /// Of `memory`, `cpus` and `pids`, what this engine cannot hold containers to; it refuses them unless told not to.
+    pub unlimited: Vec<String>,
 }
 
 /// Something happened to a workload of ours; look at it again.

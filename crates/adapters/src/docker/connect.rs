@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
 use bollard::{BollardRequest, ClientVersion};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use ryokan_ports::runtime::{Io, Result, RuntimeError};
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,9 @@ const NEWEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 4
 const CONNECT: Duration = Duration::from_secs(5);
 /// bollard bounds only the time until headers, and for all calls alike; our own bounds are always shorter.
 const BOLLARD_SECONDS: u64 = 2 * 3600;
+
+/// A list of ten thousand containers is a fraction of it.
+const MAX_ANSWER: usize = 128 * 1024 * 1024;
 
 pub(super) const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -103,6 +109,18 @@ async fn request(
     Ok(sender.send_request(request).await?)
 }
 
+/// What the engine says in an answer that is no success.
+pub(super) async fn refusal(response: hyper::Response<Incoming>) -> BollardError {
+    let status_code = response.status().as_u16();
+    let body = Limited::new(response.into_body(), 64 * 1024).collect().await;
+    let body = body.map(Collected::to_bytes).unwrap_or_default();
+    let message = serde_json::from_slice::<serde_json::Value>(&body)
+        .ok()
+        .and_then(|v| Some(v.get("message")?.as_str()?.to_owned()))
+        .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    BollardError::DockerResponseServerError { status_code, message }
+}
+
 /// bollard encodes the header in the standard alphabet, engines up to 20.10 decode the URL-safe one only: a password
 /// whose encoding holds `+` or `/` would be taken for none at all.
 fn url_safe_registry_auth(mut request: BollardRequest) -> BollardRequest {
@@ -167,6 +185,31 @@ impl Link {
     /// A request of our own making.
     pub(super) async fn send(&self, r: BollardRequest) -> Result<hyper::Response<Incoming>, BollardError> {
         request(self.address.clone(), self.tasks.clone(), self.ending.clone(), r).await
+    }
+
+    /// An answer in JSON to a plain question of our own. `path` and what follows it are encoded already.
+    pub(super) async fn get<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T> {
+        let request = hyper::Request::get(path)
+            .body(http_body_util::Either::Left(Full::new(Bytes::new())))
+            .map_err(|e| RuntimeError::Other(e.to_string()))?;
+        let ask = async {
+            let response = self.send(request).await?;
+            if !response.status().is_success() {
+                return Err(refusal(response).await);
+            }
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            body.map(Collected::to_bytes)
+                .map_err(|e| BollardError::IOError { err: std::io::Error::other(e.to_string()) })
+        };
+        let body = self.call(what, ask).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| RuntimeError::Other(format!("{what}: an answer that we do not understand: {e}")))
+    }
+
+    /// The path of a call in the version of the API that was agreed on.
+    pub(super) async fn versioned(&self, path: &str) -> Result<String> {
+        let version = self.api().await?.client_version();
+        Ok(format!("/v{}.{}{path}", version.major_version, version.minor_version))
     }
 
     /// Awaits a plain call. `what` is named when it does not exist.

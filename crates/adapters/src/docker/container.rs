@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
-use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions, StopContainerOptions};
+use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, StopContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Volumes};
@@ -35,21 +35,17 @@ impl Held {
 impl Inner {
     /// Our containers with these labels, the newest generation first. Those with a purpose of their own are left out.
     pub(super) async fn containers(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<Held>> {
-        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
-        wanted.extend_from_slice(labels);
-        let options =
-            ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
-        let api = self.link.api().await?;
-        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
-        let mut held: Vec<Held> = summaries
+        let mut held: Vec<Held> = self
+            .list_containers(labels)
+            .await?
             .into_iter()
-            .filter_map(|summary| {
-                let labels = summary.labels?;
+            .filter_map(|listed| {
+                let labels = listed.labels();
                 if labels.contains_key(label::PURPOSE) {
                     return None;
                 }
                 let tag = Tag::read(self.server, &labels)?;
-                Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0) })
+                Some(Held { id: listed.id, tag, created: listed.created })
             })
             .collect();
         held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
@@ -77,9 +73,7 @@ impl Inner {
     }
 
     pub(super) async fn inspect(&self, held: &Held) -> Result<Option<Observed>> {
-        let api = self.link.api().await?;
-        let inspected = self.link.call("container", api.inspect_container(&held.id, None)).await;
-        match inspected {
+        match self.inspect_container("container", &held.id).await {
             Ok(container) => Ok(observed(&held.id, &held.tag, &container)),
             Err(RuntimeError::NotFound(_)) => Ok(None),
             Err(e) => Err(e),
@@ -157,19 +151,22 @@ impl Inner {
 
     /// Every container of ours with these labels, whatever its purpose.
     async fn container_ids(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<String>> {
-        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
-        wanted.extend_from_slice(labels);
-        let options =
-            ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
-        let api = self.link.api().await?;
-        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
-        Ok(summaries.into_iter().filter_map(|s| s.id).collect())
+        Ok(self.list_containers(labels).await?.into_iter().map(|listed| listed.id).collect())
     }
 
     /// Removes a container by id, with its nameless volumes, killing it if need be. Gone already is fine.
     pub(super) async fn remove_container(&self, id: &str) -> Result<()> {
         let api = self.link.api().await?;
         let options = RemoveContainerOptions { v: true, force: true, link: false };
+        // Podman would end it softly first, with the grace that it was made with, and wait for a stop under way.
+        if self.facts().await?.is_podman() {
+            let options = KillContainerOptions { signal: "KILL".to_owned() };
+            let killed = self.link.call("container", api.kill_container(id, Some(options))).await;
+            // Of all else the removal will speak: most often it does not run.
+            if let Err(e @ RuntimeError::Unavailable(_)) = killed {
+                return Err(e);
+            }
+        }
         // Killing and unmounting a busy container takes its time.
         let limit = self.link.patience * 4;
         let removed =
@@ -185,10 +182,9 @@ impl Inner {
     }
 
     async fn wait_gone(&self, id: &str, limit: Duration) -> Result<()> {
-        let api = self.link.api().await?;
         let gone = async {
             loop {
-                match self.link.call("container", api.inspect_container(id, None)).await {
+                match self.inspect_container("container", id).await {
                     Err(RuntimeError::NotFound(_)) => return Ok(()),
                     Err(e) => return Err(e),
                     Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,

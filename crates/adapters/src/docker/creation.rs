@@ -39,8 +39,9 @@ pub(super) fn body(
         image: Some(workload.image_id.clone()),
         labels: Some(labels(server, workload, reach, network)),
         exposed_ports: Some(spec.ports.iter().map(|p| format!("{}/tcp", p.port)).collect()),
-        // We ask ourselves, by the spec's probes.
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        // We ask ourselves, by the spec's probes. Podman 4.3 would make a timer for the check that is none.
+        healthcheck: (!facts.is_podman())
+            .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         // What the engine grants when it is shut down itself.
         stop_timeout: i64::try_from(spec.stop_grace.duration().as_secs()).ok(),
         host_config: Some(host(server, workload, facts, &network.name)?),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
@@ -12,7 +13,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::podman::PODMAN;
 
+/// What a small agent and gVisor's kernel need together.
+const GVISOR_PIDS: u32 = 256;
 const FRESH: Duration = Duration::from_secs(30);
 
 /// What `info` said last, in our terms.
@@ -24,6 +28,8 @@ pub(super) struct Facts {
     pub(super) init: bool,
     /// Which of the spec's resources the engine's kernel or user cannot limit.
     unlimited: Vec<&'static str>,
+    /// Whether containers may run without them all the same.
+    allow_unlimited: bool,
 }
 
 #[derive(Default)]
@@ -39,77 +45,99 @@ impl Inner {
         {
             return Ok(facts.clone());
         }
-        let facts = Arc::new(self.ask().await?);
+        let facts = Box::pin(self.learn()).await?;
         *cached = Some((Instant::now(), facts.clone()));
         Ok(facts)
     }
 
+    /// As they are now. Podman, which takes long to describe itself, is asked only whether it is there when it has done
+    /// so a moment ago.
+    pub(super) async fn current_facts(&self) -> Result<Arc<Facts>> {
+        let cached = self.facts.0.lock().await.clone();
+        if let Some((at, facts)) = cached
+            && facts.is_podman()
+            && at.elapsed() < FRESH
+            && self.introduced().await? == (PODMAN.to_owned(), facts.info.version.clone())
+        {
+            return Ok(facts);
+        }
+        self.fresh_facts().await
+    }
+
     pub(super) async fn fresh_facts(&self) -> Result<Arc<Facts>> {
-        let facts = Arc::new(self.ask().await?);
+        let facts = Box::pin(self.learn()).await?;
         *self.facts.0.lock().await = Some((Instant::now(), facts.clone()));
         Ok(facts)
     }
 
+    /// Asks, and says once what people should know of the engine.
+    async fn learn(&self) -> Result<Arc<Facts>> {
+        let facts = Arc::new(Box::pin(self.ask()).await?);
+        if !facts.unlimited.is_empty() && !self.warned.swap(true, Ordering::Relaxed) {
+            let what = facts.unlimited.join(", ");
+            if self.options.allow_unlimited {
+                tracing::warn!("this engine does not limit {what}: any agent can take all of the machine");
+            } else {
+                tracing::warn!("this engine cannot limit {what}, so it is given no instance to run");
+            }
+        }
+        Ok(facts)
+    }
+
     async fn ask(&self) -> Result<Facts> {
-        let api = self.link.api().await?;
-        let info = self.link.call("the engine", api.info()).await?;
-        let version = self.link.call("the engine", api.version()).await?;
-        let podman = version
-            .components
-            .iter()
-            .flatten()
-            .any(|component| component.name.to_ascii_lowercase().contains("podman"));
-        let rootless = info
-            .security_options
-            .iter()
-            .flatten()
-            .any(|option| option.split(',').any(|o| o == "name=rootless"));
+        let (engine, version, info, rootless, unlimited) = match self.podman().await? {
+            Some(podman) => (PODMAN, podman.version, podman.info, podman.rootless, podman.unlimited),
+            None => {
+                let api = self.link.api().await?;
+                let info = self.link.call("the engine", api.info()).await?;
+                let version = info.server_version.clone().unwrap_or_default();
+                let (rootless, unlimited) = (says_rootless(&info), says_unlimited(&info));
+                ("docker", version, info, rootless, unlimited)
+            }
+        };
+        let podman = engine == PODMAN;
         let reach = match self.options.reach {
             Some(reach) => reach,
-            None if rootless || is_desktop(&info) || !self.bridge_is_ours().await? => Reach::Loopback,
-            None => Reach::Bridge,
+            None if rootless || is_desktop(&info) => Reach::Loopback,
+            None if podman && self.podman_is_our_neighbour(&info).await => Reach::Bridge,
+            None if !podman && self.bridge_is_ours().await? => Reach::Bridge,
+            None => Reach::Loopback,
         };
         let default_runtime = info.default_runtime.clone().unwrap_or_else(|| "runc".to_owned());
         Ok(Facts {
-            init: info.init_commit.as_ref().and_then(|c| c.id.as_deref()) != Some("N/A"),
+            init: info.init_commit.as_ref().and_then(|c| c.id.as_deref()) != Some("N/A")
+                && !self.no_init.load(Ordering::Relaxed),
             info: EngineInfo {
-                engine: if podman { "podman" } else { "docker" }.to_owned(),
-                version: info.server_version.clone().unwrap_or_default(),
-                isolations: isolations(&info, &default_runtime),
+                engine: engine.to_owned(),
+                version,
+                // Podman's Docker-compatible call overlooks the runtime that it is asked for, and lists many that are
+                // not even installed: it has its default one and no other.
+                isolations: isolations(
+                    if podman { vec![default_runtime.clone()] } else { named(&info) },
+                    &default_runtime,
+                ),
                 rootless,
                 reach,
                 cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
                 memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+                unlimited: unlimited.iter().map(|r| (*r).to_owned()).collect(),
             },
             default_runtime,
-            unlimited: [
-                ("memory", info.memory_limit),
-                ("cpus", info.cpu_cfs_quota),
-                ("pids", info.pids_limit),
-            ]
-            .into_iter()
-            .filter(|(_, can)| *can == Some(false))
-            .map(|(resource, _)| resource)
-            .collect(),
+            unlimited,
+            allow_unlimited: self.options.allow_unlimited,
         })
     }
 
     /// Whether the engine's bridge is an interface of this machine (and network namespace).
     async fn bridge_is_ours(&self) -> Result<bool> {
         let api = self.link.api().await?;
-        for name in ["bridge", "podman"] {
-            let inspected = self.link.call(name, api.inspect_network(name, None)).await;
-            let network = match inspected {
-                Ok(network) => network,
-                Err(RuntimeError::NotFound(_)) => continue,
-                Err(e) => return Err(e),
-            };
-            let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
-            if subnets.iter().filter_map(|c| c.subnet.as_deref()).any(is_local) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let network = match self.link.call("bridge", api.inspect_network("bridge", None)).await {
+            Ok(network) => network,
+            Err(RuntimeError::NotFound(_)) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
+        Ok(subnets.iter().filter_map(|c| c.subnet.as_deref()).any(is_local))
     }
 }
 
@@ -133,6 +161,16 @@ fn is_local(subnet: &str) -> bool {
     own().is_some_and(|own| u32::from(own) & mask == u32::from(network) & mask)
 }
 
+fn says_rootless(info: &SystemInfo) -> bool {
+    let options = info.security_options.iter().flatten();
+    options.flat_map(|option| option.split(',')).any(|o| o == "name=rootless")
+}
+
+fn says_unlimited(info: &SystemInfo) -> Vec<&'static str> {
+    let limits = [("memory", info.memory_limit), ("cpus", info.cpu_cfs_quota), ("pids", info.pids_limit)];
+    limits.into_iter().filter(|(_, can)| *can == Some(false)).map(|(resource, _)| resource).collect()
+}
+
 fn is_desktop(info: &SystemInfo) -> bool {
     info.operating_system.as_deref().is_some_and(|os| os.contains("Docker Desktop"))
 }
@@ -142,14 +180,14 @@ fn is_plain(runtime: &str) -> bool {
     matches!(runtime, "runc" | "crun" | "youki") || runtime.starts_with("io.containerd.runc.")
 }
 
-fn isolations(info: &SystemInfo, default_runtime: &str) -> Vec<String> {
-    let mut names: BTreeSet<String> = info
-        .runtimes
-        .iter()
-        .flat_map(|runtimes| runtimes.keys())
-        .filter(|name| !name.starts_with("io.containerd."))
-        .cloned()
-        .collect();
+/// Every runtime that the engine names.
+fn named(info: &SystemInfo) -> Vec<String> {
+    info.runtimes.iter().flat_map(|runtimes| runtimes.keys()).cloned().collect()
+}
+
+fn isolations(named: Vec<String>, default_runtime: &str) -> Vec<String> {
+    let mut names: BTreeSet<String> =
+        named.into_iter().filter(|name| !name.starts_with("io.containerd.")).collect();
     if is_plain(default_runtime) {
         names.insert(Security::DEFAULT_ISOLATION.to_owned());
     }
@@ -157,6 +195,10 @@ fn isolations(info: &SystemInfo, default_runtime: &str) -> Vec<String> {
 }
 
 impl Facts {
+    pub(super) fn is_podman(&self) -> bool {
+        self.info.engine == PODMAN
+    }
+
     /// The `Runtime` of a container with this spec; `None` leaves the engine's default.
     pub(super) fn runtime(&self, spec: &InstanceSpec) -> Result<Option<String>> {
         let wanted = &spec.security.isolation;
@@ -180,12 +222,20 @@ impl Facts {
             Err(RuntimeError::Refused { field: format!("resources.{field}"), reason })
         };
         // Such an engine takes the limit, says so in a warning, and forgets it.
-        if let Some(resource) = self.unlimited.first() {
+        if let Some(resource) = self.unlimited.first()
+            && !self.allow_unlimited
+        {
             return refuse(
                 resource,
-                "this engine cannot limit it (a rootless engine needs cgroup v2 with delegated controllers)"
+                "this engine cannot limit it (a rootless engine needs cgroup v2 with delegated controllers); \
+                 `engine.allow_unlimited` runs agents without limits"
                     .to_owned(),
             );
+        }
+        // Fewer, and it dies at random, with the exit code 2 of its Go.
+        if spec.security.isolation == "runsc" && spec.resources.pids < GVISOR_PIDS {
+            let reason = format!("gVisor's own threads are counted too: give it at least {GVISOR_PIDS}");
+            return refuse("pids", reason);
         }
         if spec.resources.memory.get() > self.info.memory {
             return refuse(
@@ -216,25 +266,22 @@ mod tests {
     use super::*;
 
     fn facts(runtimes: &[&str], default: &str) -> Facts {
-        let info = SystemInfo {
-            runtimes: Some(
-                runtimes.iter().map(|n| ((*n).to_owned(), bollard::models::Runtime::default())).collect(),
-            ),
-            ..SystemInfo::default()
-        };
+        let runtimes = runtimes.iter().map(|n| (*n).to_owned()).collect();
         Facts {
             init: true,
             info: EngineInfo {
                 engine: "docker".to_owned(),
                 version: String::new(),
-                isolations: isolations(&info, default),
+                isolations: isolations(runtimes, default),
                 rootless: false,
                 reach: Reach::Bridge,
                 cpus: 2,
                 memory: 1 << 30,
+                unlimited: Vec::new(),
             },
             default_runtime: default.to_owned(),
             unlimited: Vec::new(),
+            allow_unlimited: false,
         }
     }
 
@@ -278,6 +325,17 @@ mod tests {
         let rootless = Facts { unlimited: vec!["pids"], ..facts(&[], "runc") };
         assert!(
             rootless.fits(&spec).unwrap_err().to_string().starts_with("resources.pids: this engine cannot")
+        );
+        let allowed = Facts { allow_unlimited: true, ..rootless };
+        assert!(allowed.fits(&spec).is_ok());
+        let mut narrow = wants("runsc");
+        narrow.resources.pids = 64;
+        assert!(
+            facts(&["runsc"], "runc")
+                .fits(&narrow)
+                .unwrap_err()
+                .to_string()
+                .starts_with("resources.pids: gVisor")
         );
         spec.resources.cpus = ryokan_model::quantity::Cpus::from_millis(2001);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.cpus: 2001m"));

@@ -81,6 +81,7 @@ pub(super) fn exhausted(message: &str) -> Option<RuntimeError> {
         "processes or open files"
     } else if lower.contains("non-overlapping ipv4 address pool")
         || lower.contains("no available ipv4 addresses")
+        || lower.contains("could not find free subnet")
     {
         "network addresses"
     } else {

@@ -13,9 +13,11 @@ use tokio::time::MissedTickBehavior;
 use super::{Inner, error, label};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// What changes what [`ryokan_ports::runtime::Observed`] says.
-const ACTIONS: [&str; 10] =
-    ["create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause", "restart"];
+/// What changes what [`ryokan_ports::runtime::Observed`] says. The last three are Podman's words.
+const ACTIONS: [&str; 13] = [
+    "create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause", "restart", "died",
+    "cleanup", "remove",
+];
 
 impl Inner {
     pub(super) async fn watch(self: Arc<Self>) -> Result<BoxStream<Result<Change>>> {

@@ -15,7 +15,7 @@ use bollard::models::{ExecConfig, ExecInspectResponse};
 use bollard::query_parameters::ResizeExecOptions;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -25,14 +25,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, error};
+use super::{Inner, connect, error};
 
 const CHUNK: usize = 32 * 1024;
 const INPUTS: usize = 16;
 const MAX_COMPLAINT: usize = 4096;
 const GRACE: Duration = Duration::from_secs(2);
 /// In which an abandoned command begins, if it does at all.
-const BEGIN: Duration = Duration::from_secs(5);
+const BEGIN: Duration = Duration::from_secs(15);
 
 type Raw = TokioIo<Upgraded>;
 
@@ -70,7 +70,17 @@ impl Inner {
             finished: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
-        let raw = self.attach(&created.id, spec.tty.is_some()).await?;
+        let raw = match self.attach(&created.id, spec.tty.is_some()).await {
+            // Podman says here what Docker says in the output.
+            Err(RuntimeError::Refused { reason, .. } | RuntimeError::Other(reason))
+                if says_never_ran(&reason) =>
+            {
+                running.finished.store(true, Ordering::Relaxed);
+                let e = never_ran(&program, &reason);
+                return Err(e.unwrap_or(RuntimeError::Other(reason)));
+            }
+            other => other?,
+        };
         let (read, write) = tokio::io::split(raw);
         let (ended, has_ended) = oneshot::channel();
         let mut output = frames(read, spec.tty.is_some(), ended, running.clone());
@@ -99,8 +109,7 @@ impl Inner {
     /// Starts the command on a connection that then carries its streams.
     async fn attach(&self, exec: &str, tty: bool) -> Result<Raw> {
         let what = format!("command {exec}");
-        let version = self.link.api().await?.client_version();
-        let path = format!("/v{}.{}/exec/{exec}/start", version.major_version, version.minor_version);
+        let path = self.link.versioned(&format!("/exec/{exec}/start")).await?;
         let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
         let request = hyper::Request::post(path)
             .header("content-type", "application/json")
@@ -114,13 +123,7 @@ impl Inner {
             if status == 101 || status == 200 {
                 return Ok(hyper::upgrade::on(response).await?);
             }
-            let body = Limited::new(response.into_body(), 64 * 1024).collect().await;
-            let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            let message = serde_json::from_slice::<serde_json::Value>(&body)
-                .ok()
-                .and_then(|v| Some(v.get("message")?.as_str()?.to_owned()))
-                .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: status, message })
+            Err(connect::refusal(response).await)
         };
         self.link.call_within(self.link.patience * 2, &what, start).await.map(TokioIo::new)
     }
@@ -378,6 +381,12 @@ async fn complaint(
 }
 
 /// Whether these are the engine's words about a command that it could not start.
+fn says_never_ran(reason: &str) -> bool {
+    ["user", "chdir", "executable", "OCI runtime", "the image cannot run it"]
+        .iter()
+        .any(|sign| reason.contains(sign))
+}
+
 fn never_ran(program: &str, said: &str) -> Option<RuntimeError> {
     let refused =
         |field: &str, reason: String| Some(RuntimeError::Refused { field: field.to_owned(), reason });

@@ -103,8 +103,7 @@ impl Inner {
     }
 
     async fn check_visible(&self, container: &str, path: &str) -> Result<()> {
-        let api = self.link.api().await?;
-        let inspected = self.link.call("container", api.inspect_container(container, None)).await?;
+        let inspected = self.inspect_container("container", container).await?;
         let tmpfs = inspected.host_config.and_then(|h| h.tmpfs).unwrap_or_default();
         let hidden = tmpfs.keys().map(String::as_str).chain(["/proc", "/sys", "/dev"]);
         for folder in hidden {
@@ -268,7 +267,13 @@ impl Inner {
         let mut missing: Vec<&str> = Vec::new();
         loop {
             // With the dot the engine follows a link to a folder.
-            let there = self.stat(container, &format!("{}/.", folder.trim_end_matches('/'))).await?;
+            let mut there = self.stat(container, &format!("{}/.", folder.trim_end_matches('/'))).await?;
+            // Podman drops the dot.
+            if let Some(stat) = &there
+                && stat.info.kind == FileKind::Symlink
+            {
+                there = self.stat(container, &normal(&stat.target)?).await?;
+            }
             match there {
                 Some(stat) if stat.info.kind == FileKind::Directory => break,
                 Some(_) => return Err(refuse(folder, "is not a folder")),

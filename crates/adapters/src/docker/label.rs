@@ -78,6 +78,14 @@ pub(super) fn filter(labels: &[(&str, Option<String>)]) -> HashMap<String, Vec<S
     HashMap::from([("label".to_owned(), wanted)])
 }
 
+/// Whether these are among the labels. Engines are asked with [`filter`] to spare them and us a long answer; what they
+/// answer is looked at again with this, because Podman takes several labels of a volume for alternatives.
+pub(super) fn carries(labels: &Labels, wanted: &[(&str, Option<String>)]) -> bool {
+    wanted.iter().all(|(key, value)| {
+        labels.get(*key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+    })
+}
+
 /// What the labels of a container say.
 #[derive(Debug, Clone)]
 pub(super) struct Tag {
@@ -122,6 +130,16 @@ pub(super) const fn reach_text(reach: Reach) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_labels_must_be_there() {
+        let labels: Labels = [("a", "1"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let is = |value: &str| Some(value.to_owned());
+        assert!(carries(&labels, &[("a", is("1")), ("b", None)]));
+        for wanted in [[("a", is("1")), ("b", is("1"))], [("a", is("1")), ("c", None)]] {
+            assert!(!carries(&labels, &wanted), "{wanted:?}");
+        }
+    }
 
     #[test]
     fn only_names_that_we_make_are_read() {

@@ -27,11 +27,24 @@ impl Inner {
         options: LogOptions,
     ) -> Result<BoxStream<Result<LogLine>>> {
         let container = self.container(instance).await?.id;
+        // Podman tells the time of a line in whole seconds.
+        let coarse = self.facts().await?.is_podman();
         let wanted = {
-            let (since, until) = (options.since, options.until);
+            let since = options.since.map(|t| if coarse { Millis(t.0 - t.0.rem_euclid(1000)) } else { t });
+            let until = options.until;
             move |line: &LogLine| since.is_none_or(|t| line.at >= t) && until.is_none_or(|t| line.at <= t)
         };
         let tail = options.tail.map(|tail| tail.min(MAX_TAIL));
+        if coarse && options.follow && tail.is_some() {
+            // By their times, the last lines and those after them could not be told apart. The engine's own count may
+            // show too little of very long lines.
+            let lines = self.lines(&container, &options, true, tail).await?;
+            let lines = lines.filter_map(move |line| {
+                let line = line.map(|(line, _)| wanted(&line).then_some(line)).transpose();
+                async move { line }
+            });
+            return Ok(Box::pin(lines));
+        }
         let (mut last, mut after) = (VecDeque::new(), None);
         if let Some(tail) = tail.filter(|t| *t > 0) {
             let mut lines =

@@ -11,6 +11,7 @@ mod config_file;
 mod connect;
 mod container;
 mod creation;
+pub mod discover;
 mod engine;
 mod error;
 mod events;
@@ -19,8 +20,10 @@ mod files;
 mod image;
 mod label;
 mod logs;
+mod look;
 mod network;
 mod owner;
+mod podman;
 mod probe;
 mod start;
 mod stats;
@@ -29,6 +32,7 @@ mod volume;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +61,8 @@ pub struct Options {
     pub server: ServerId,
     /// Found out when absent.
     pub reach: Option<Reach>,
+    /// Run containers on an engine that does not enforce their limits. Such an engine is refused otherwise.
+    pub allow_unlimited: bool,
     /// Containers that are being started at a time; twice the engine's cores when absent. More only adds latency.
     pub start_limit: Option<usize>,
     /// How long the engine may take to answer a plain call.
@@ -75,6 +81,7 @@ impl Options {
             socket: None,
             server,
             reach: None,
+            allow_unlimited: false,
             start_limit: None,
             patience: Duration::from_secs(15),
             pull_stall: Duration::from_mins(2),
@@ -93,6 +100,10 @@ struct Inner {
     server: ServerId,
     options: Options,
     facts: engine::Cache,
+    /// The engine said that it has none; see [`podman::lacks_init`].
+    no_init: AtomicBool,
+    /// That limits are not enforced was said.
+    warned: AtomicBool,
     locks: Locks,
     starts: Semaphore,
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
@@ -111,6 +122,8 @@ impl Docker {
             link: Link::new(address, options.patience, tasks.clone(), ending.clone())?,
             server: options.server,
             facts: engine::Cache::default(),
+            no_init: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             locks: Locks::default(),
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),
@@ -141,7 +154,7 @@ impl Locks {
 #[async_trait]
 impl Runtime for Docker {
     async fn info(&self) -> Result<EngineInfo> {
-        Ok(self.0.fresh_facts().await?.info.clone())
+        Ok(self.0.current_facts().await?.info.clone())
     }
 
     async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>> {

@@ -9,7 +9,7 @@ use bollard::query_parameters::ListNetworksOptions;
 use ryokan_model::ProjectId;
 use ryokan_ports::runtime::{Result, RuntimeError, Workload};
 
-use super::{Inner, creation, label};
+use super::{Inner, creation, label, look};
 
 /// The engine's own pools hold about thirty networks. After those, /22 blocks of this /9, chosen by the project's id.
 const BLOCKS: u32 = 1 << 13;
@@ -20,6 +20,14 @@ pub(super) struct Bridge {
     pub(super) name: String,
     /// This machine's address in it: the gateway's connections come from there. Absent if the engine does not say.
     pub(super) host: Option<String>,
+}
+
+/// What an engine says of a network.
+pub(super) struct Listed {
+    pub(super) id: String,
+    pub(super) labels: label::Labels,
+    /// This machine's address in it.
+    pub(super) gateway: Option<String>,
 }
 
 /// One of ours.
@@ -59,7 +67,9 @@ impl Inner {
             let number = u32::try_from(start % u128::from(BLOCKS)).unwrap_or(0) + offset;
             match self.create_network(name, project, Some(block(number))).await {
                 // Taken by another network, of ours or not.
-                Err(RuntimeError::Other(why)) if why.to_ascii_lowercase().contains("overlap") => {}
+                Err(RuntimeError::Other(why))
+                    if why.to_ascii_lowercase().contains("overlap")
+                        || why.contains("already used on the host") => {}
                 other => return other,
             }
         }
@@ -67,6 +77,10 @@ impl Inner {
     }
 
     async fn create_network(&self, name: &str, project: ProjectId, subnet: Option<String>) -> Result<()> {
+        let labels = label::of_project(self.server, project);
+        if self.facts().await?.is_podman() {
+            return self.create_isolated_network(name, labels, subnet).await;
+        }
         let ipam = subnet.map(|subnet| Ipam {
             config: Some(vec![IpamConfig { subnet: Some(subnet), ..IpamConfig::default() }]),
             ..Ipam::default()
@@ -74,7 +88,7 @@ impl Inner {
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
-            labels: Some(label::of_project(self.server, project)),
+            labels: Some(labels),
             ipam,
             options: Some(HashMap::from([(
                 "com.docker.network.bridge.enable_icc".to_owned(),
@@ -106,18 +120,30 @@ impl Inner {
     async fn networks(&self, project: Option<ProjectId>) -> Result<Vec<Found>> {
         let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
         wanted.push((label::PROJECT, project.map(|p| p.to_string())));
-        let options = ListNetworksOptions { filters: Some(label::filter(&wanted)) };
-        let api = self.link.api().await?;
-        let networks = self.link.call("networks", api.list_networks(Some(options))).await?;
+        let filters = label::filter(&wanted);
+        let networks: Vec<Listed> = if self.facts().await?.is_podman() {
+            self.list_isolated_networks(&look::escape(&serde_json::json!(filters).to_string())).await?
+        } else {
+            let api = self.link.api().await?;
+            let options = ListNetworksOptions { filters: Some(filters) };
+            let listed = self.link.call("networks", api.list_networks(Some(options))).await?;
+            listed
+                .into_iter()
+                .filter_map(|network| {
+                    let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+                    let gateway = pools.into_iter().find_map(|pool| pool.gateway);
+                    Some(Listed { id: network.id?, labels: network.labels?, gateway })
+                })
+                .collect()
+        };
         Ok(networks
             .into_iter()
+            .filter(|network| label::carries(&network.labels, &wanted))
             .filter_map(|network| {
-                let project = network.labels?.get(label::PROJECT)?.parse().ok()?;
-                let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+                let project = network.labels.get(label::PROJECT)?.parse().ok()?;
                 // `172.18.0.1`; some engines write it with the width of its net.
-                let host = pools.into_iter().find_map(|pool| pool.gateway);
-                let host = host.map(|host| host.split('/').next().unwrap_or_default().to_owned());
-                Some(Found { id: network.id?, project, host })
+                let host = network.gateway.map(|host| host.split('/').next().unwrap_or_default().to_owned());
+                Some(Found { id: network.id, project, host })
             })
             .collect())
     }

@@ -18,8 +18,7 @@ pub(super) struct Owner {
 impl Inner {
     /// The user that the container's first process runs as, looked up as the engine does.
     pub(super) async fn owner(&self, container: &str) -> Result<Owner> {
-        let api = self.link.api().await?;
-        let inspected = self.link.call("container", api.inspect_container(container, None)).await?;
+        let inspected = self.inspect_container("container", container).await?;
         let user = inspected.config.and_then(|c| c.user).unwrap_or_default();
         let (user, group) = user.split_once(':').map_or((user.as_str(), None), |(u, g)| (u, Some(g)));
         let user = if user.is_empty() { "0" } else { user };

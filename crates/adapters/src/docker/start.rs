@@ -4,6 +4,7 @@
 //! The new generation's container is made before the old one is stopped: what the engine refuses to make (a bad image,
 //! no disk) must not cost a running agent. It is started only when the old one is gone.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use super::container::Held;
 use super::label::Tag;
-use super::{Inner, creation, label};
+use super::{Inner, creation, label, podman};
 
 /// Between two looks at a container that vanishes, or that an earlier call of a dead process is still making.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -29,7 +30,7 @@ impl Inner {
         let _lock = self.locks.lock(workload.instance.0).await;
         let deadline = Instant::now() + self.link.patience * 2;
         loop {
-            if let Some(observed) = self.attempt(workload).await? {
+            if let Some(observed) = Box::pin(self.attempt(workload)).await? {
                 return Ok(observed);
             }
             if Instant::now() > deadline {
@@ -56,7 +57,7 @@ impl Inner {
         let mut current = current.into_iter();
         let container = match current.next() {
             Some(container) => container,
-            None => match self.create(workload).await? {
+            None => match Box::pin(self.create(workload)).await? {
                 Some(container) => container,
                 None => return Ok(None),
             },
@@ -96,6 +97,13 @@ impl Inner {
             Err(RuntimeError::Other(why)) if why.contains("already in use") => {
                 self.holder_of(&name, &tag).await
             }
+            // Tried anew, without: the facts say so from now on.
+            Err(RuntimeError::Other(why)) if facts.init && podman::lacks_init(&why) => {
+                tracing::warn!("the engine has no init to put before agents: {why}");
+                self.no_init.store(true, Ordering::Relaxed);
+                self.fresh_facts().await?;
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }
@@ -103,8 +111,7 @@ impl Inner {
     /// Who has the name that we wanted: ourselves a moment ago, or somebody else. `None` while it is being made or
     /// removed, when the name is taken but nothing can be seen.
     async fn holder_of(&self, name: &str, tag: &Tag) -> Result<Option<Held>> {
-        let api = self.link.api().await?;
-        let container = match self.link.call(name, api.inspect_container(name, None)).await {
+        let container = match self.inspect_container(name, name).await {
             Ok(container) => container,
             Err(RuntimeError::NotFound(_)) => return Ok(None),
             Err(e) => return Err(e),

@@ -113,6 +113,7 @@ impl Inner {
             .volumes
             .unwrap_or_default()
             .into_iter()
+            .filter(|v| label::carries(&v.labels, &wanted))
             .filter_map(|v| Some((v.name, v.labels.get(label::INSTANCE)?.parse().ok()?)))
             .collect())
     }

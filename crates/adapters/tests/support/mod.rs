@@ -13,6 +13,7 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt;
 use ryokan_adapters::docker::{Docker, Options};
 use ryokan_model::image::ImageRef;
+use ryokan_model::spec::Security;
 use ryokan_model::{InstanceId, ServerId};
 use ryokan_ports::conformance::{Harness, Meddler, test_server};
 use tokio::sync::OnceCell;
@@ -20,10 +21,24 @@ use tokio::sync::OnceCell;
 const BUSYBOX: &str = "/bin/busybox";
 const AGENT: &str = include_str!("agent.sh");
 
+/// The socket of the engine under test: `RYOKAN_TEST_ENGINE`, else Docker's own.
+#[expect(clippy::disallowed_methods, reason = "how scripts/test-engines names an engine")]
+pub(crate) fn socket() -> String {
+    let named = std::env::var("RYOKAN_TEST_ENGINE").unwrap_or_else(|_| "/var/run/docker.sock".to_owned());
+    named.trim_start_matches("unix://").to_owned()
+}
+
+/// What isolates the containers under test: `RYOKAN_TEST_ISOLATION`, else what needs no word.
+#[expect(clippy::disallowed_methods, reason = "how scripts/test-engines names an isolation")]
+pub(crate) fn isolation() -> String {
+    std::env::var("RYOKAN_TEST_ISOLATION").unwrap_or_else(|_| Security::DEFAULT_ISOLATION.to_owned())
+}
+
 /// The engine, by a client of its own; `None`, with the reason said, when there is none.
 pub(crate) async fn engine() -> Option<bollard::Docker> {
     let answer = async {
-        let docker = bollard::Docker::connect_with_unix_defaults().map_err(|e| e.to_string())?;
+        let docker = bollard::Docker::connect_with_unix(&socket(), 120, bollard::API_DEFAULT_VERSION)
+            .map_err(|e| e.to_string())?;
         let docker = docker.negotiate_version().await.map_err(|e| e.to_string())?;
         if Path::new(BUSYBOX).exists() {
             Ok(docker)
@@ -97,8 +112,8 @@ async fn make_image(docker: &bollard::Docker) -> ImageRef {
     let root = tar.into_inner().unwrap();
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
-        repo: Some("ryokan-test/agent".to_owned()),
-        tag: Some(tag),
+        // Podman overlooks `tag` here.
+        repo: Some(image.to_string()),
         changes: vec![r#"ENTRYPOINT ["/bin/agent"]"#.to_owned()],
         ..CreateImageOptions::default()
     };
@@ -119,15 +134,19 @@ impl Stage {
     }
 
     pub(crate) fn options(&self) -> Options {
-        Options::new(self.servers[0])
+        // What an engine cannot limit is for the cases that look at limits to say.
+        Options { socket: Some(socket()), allow_unlimited: true, ..Options::new(self.servers[0]) }
     }
 
     pub(crate) async fn harness(&self, options: Options) -> Harness {
+        let other = Options { server: self.servers[1], ..options.clone() };
+        let other = Arc::new(Docker::connect(other).unwrap());
         let runtime = Arc::new(Docker::connect(options).unwrap());
-        let other = Arc::new(Docker::connect(Options::new(self.servers[1])).unwrap());
         let image = image(&self.docker).await;
         let meddler = Arc::new(Hand { docker: self.docker.clone(), server: self.servers[0] });
-        Harness::new(runtime, other, meddler, image, "/bin/agent")
+        let mut harness = Harness::new(runtime, other, meddler, image, "/bin/agent");
+        harness.isolation = isolation();
+        harness
     }
 
     /// Everything that bears the label of one of the servers, whatever else it bears.

@@ -152,11 +152,11 @@ pub async fn exec_that_was_cut_off_leaves_nothing(h: &Harness) {
 
 pub async fn exec_output_waits_for_its_reader(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
-    let script = "head -c 20000000 /dev/zero; touch /written";
+    let script = "head -c 20000000 /dev/zero; touch /tmp/written";
     let mut exec = h.runtime.exec(workload.instance, command(&["sh", "-c", script])).await.unwrap();
     // Nobody reads, so it cannot have written all of it, however long we wait.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_ne!(h.run(workload.instance, &["test", "-e", "/written"]).await.0, 0);
+    assert_ne!(h.run(workload.instance, &["test", "-e", "/tmp/written"]).await.0, 0);
     let mut size = 0;
     while let Some(chunk) = exec.output.next().await {
         size += chunk.unwrap().1.len();

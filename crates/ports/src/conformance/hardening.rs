@@ -1,8 +1,9 @@
 //! The fence, looked at from inside.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::Harness;
+use super::{Harness, PATIENCE};
 
 /// `/proc/self/status` of a fresh process.
 async fn status(h: &Harness, instance: ryokan_model::InstanceId) -> BTreeMap<String, String> {
@@ -79,7 +80,8 @@ pub async fn containers_keep_declared_capabilities_only(h: &Harness) {
     // Bits 0 and 10.
     assert_eq!(status["CapBnd"], "0000000000000401");
     assert_eq!(status["CapEff"], "0000000000000401");
-    h.sh(workload.instance, "touch /x && chown 5:5 /x").await;
+    // Podman lets nobody without DAC_OVERRIDE write into `/` itself.
+    h.sh(workload.instance, "touch /root/x && chown 5:5 /root/x").await;
     assert_ne!(h.run(workload.instance, &["sh", "-c", "chroot / true"]).await.0, 0);
 }
 
@@ -88,6 +90,11 @@ pub async fn containers_have_a_process_limit(h: &Harness) {
     let script = "i=0; while [ $i -lt 100 ]; do sleep 2 & i=$((i+1)); done; wait";
     let (_, _, err) = h.run(workload.instance, &["sh", "-c", script]).await;
     assert!(err.contains("fork"), "a hundred processes were started under a limit of 64: {err}");
-    // It was no more than that.
-    assert_eq!(h.run(workload.instance, &["true"]).await.0, 0);
+    // It was no more than that. Some engines end a command's output with the command, while its children go on.
+    let again = async {
+        while h.run(workload.instance, &["true"]).await.0 != 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("processes can be started again");
 }

@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use ryokan_model::image::ImageRef;
 use ryokan_model::quantity::{Bytes, Span};
-use ryokan_model::spec::{InstanceSpec, Port, Protocol, VolumeMount};
+use ryokan_model::spec::{InstanceSpec, Port, Protocol, Security, VolumeMount};
 use ryokan_model::{InstanceId, Millis, Name, ProjectId, ServerId};
 use tokio::time::Instant;
 
@@ -146,6 +146,7 @@ macro_rules! runtime_cases {
                 exec_output_waits_for_its_reader,
                 files_of_a_hundred_mebibytes,
                 files_behind_links_stay_inside,
+                files_behind_a_dangling_link_are_made,
                 probes_end_in_time,
             ]
         }
@@ -169,6 +170,8 @@ pub struct Harness {
     pub image: ImageRef,
     /// The agent's path inside the image.
     pub agent: String,
+    /// What every workload asks to be isolated by.
+    pub isolation: String,
     ids: Ids,
     project: ProjectId,
 }
@@ -211,7 +214,8 @@ impl Harness {
         let ids = Ids::new();
         let (at, random) = ids.parts();
         let project = ProjectId::from_parts(at, random);
-        Self { runtime, other, meddler, image, agent: agent.to_owned(), ids, project }
+        let isolation = Security::DEFAULT_ISOLATION.to_owned();
+        Self { runtime, other, meddler, image, agent: agent.to_owned(), isolation, ids, project }
     }
 
     pub fn project(&self) -> ProjectId {
@@ -230,8 +234,11 @@ impl Harness {
         let image = found.expect("the test image is in the engine");
         let mut spec = InstanceSpec::new(self.image.clone());
         spec.args = Some(words.iter().map(|w| (*w).to_owned()).collect());
-        spec.resources.memory = Bytes::mebi(64);
-        spec.resources.pids = 64;
+        // What has a kernel of its own needs room for it.
+        let plain = self.isolation == Security::DEFAULT_ISOLATION;
+        spec.resources.memory = Bytes::mebi(if plain { 64 } else { 256 });
+        spec.resources.pids = if plain { 64 } else { 512 };
+        spec.security.isolation.clone_from(&self.isolation);
         spec.stop_grace = Span::seconds(5);
         if words == ["serve"] {
             spec.ports = [("http", 3000), ("admin", 3001)]

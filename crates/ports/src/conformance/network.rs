@@ -26,8 +26,10 @@ pub async fn ports_that_are_not_there_are_told_apart(h: &Harness) {
 
 /// The engine's own name server, asked from inside.
 async fn look_up(h: &Harness, from: InstanceId, name: &str) -> String {
-    let script =
-        format!("nslookup {name} 127.0.0.11 2>&1 | awk '/^Name/ {{f=1}} f && /^Address/ {{print $NF}}'");
+    let script = format!(
+        "server=$(awk '/^nameserver/ {{print $2; exit}}' /etc/resolv.conf); \
+         nslookup {name} $server 2>&1 | awk '/^Name/ {{f=1}} f && /^Address/ {{print $NF}}'"
+    );
     h.sh(from, &script).await
 }
 

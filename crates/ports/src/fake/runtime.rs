@@ -32,6 +32,7 @@ impl Runtime for FakeRuntime {
             reach: Reach::Bridge,
             cpus: CPUS,
             memory: MEMORY,
+            unlimited: Vec::new(),
         })
     }
 

@@ -44,10 +44,13 @@ const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
     ("podman-rootless", "containers_are_fenced_in", NO_LIMITS),
     ("podman-rootless", "containers_have_a_process_limit", NO_LIMITS),
     ("podman-rootless", "stats_are_plausible_and_end_with_the_container", NO_LIMITS),
-    ("podman-rootless", "projects_are_apart", "netavark 1.4 does not keep a user's networks apart"),
+    ("podman-rootless", "exec_ends_when_nobody_looks", NO_GROUPS),
+    ("podman-rootless", "exec_that_was_cut_off_leaves_nothing", NO_GROUPS),
+    ("podman-rootless", "probes_end_in_time", NO_GROUPS),
 ];
 const NOT_OURS: &str = "processes in gVisor are not the machine's; an abandoned command ends by itself";
 const NO_NAMES: &str = "Docker's name server is on a loopback that gVisor has its own of";
+const NO_GROUPS: &str = "without a control group a command cannot be recognised, and ends by itself";
 const NO_LIMITS: &str = "a rootless engine limits nothing with cgroup v1";
 
 /// Why a case is not for the engine under test.

@@ -29,6 +29,9 @@ pub struct Engine {
     pub reach: String,
     pub cpus: u32,
     pub memory_bytes: u64,
+    /// Of `memory`, `cpus` and `pids`, what this engine cannot limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlimited: Vec<String>,
 }
 
 /// `GET /readyz`.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::engine;
 use crate::http::{self, Context, RateLimiter};
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
@@ -96,7 +97,8 @@ impl Server {
         let runtime: Arc<dyn Runtime> = match overrides.runtime {
             Some(runtime) => runtime,
             None => Arc::new(Docker::connect(docker::Options {
-                socket: config.engine.socket.clone(),
+                socket: Some(Box::pin(engine::choose(config)).await?),
+                allow_unlimited: config.engine.allow_unlimited,
                 reach: config
                     .engine
                     .reach

@@ -65,11 +65,28 @@ pub struct Secrets {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
-    /// As in `unix:///var/run/docker.sock`, which is the default.
+    /// As in `unix:///var/run/docker.sock`. When absent, the first that answers of [`Engine::candidates`].
     pub socket: Option<String>,
     /// `bridge` or `loopback`; found out when absent.
     pub reach: Option<String>,
+    /// Run agents on an engine that does not enforce their limits.
+    pub allow_unlimited: bool,
+    /// Where this user's own sockets are: `XDG_RUNTIME_DIR`.
+    #[serde(skip)]
+    pub runtime_dir: Option<PathBuf>,
 }
+
+impl Engine {
+    /// Where engines listen when nobody says, in the order in which they are preferred.
+    pub fn candidates(&self) -> Vec<String> {
+        let mut all = vec![DOCKER_SOCKET.to_owned(), "unix:///run/podman/podman.sock".to_owned()];
+        all.extend(self.runtime_dir.iter().map(|dir| format!("unix://{}/podman/podman.sock", dir.display())));
+        all
+    }
+}
+
+/// Docker's own.
+pub const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -152,6 +169,7 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_SECRETS_KEY_FILE", "secrets.key_file", None),
     ("RYOKAN_ENGINE_SOCKET", "engine.socket", Some("DOCKER_HOST")),
     ("RYOKAN_ENGINE_REACH", "engine.reach", None),
+    ("RYOKAN_ENGINE_ALLOW_UNLIMITED", "engine.allow_unlimited", None),
     ("RYOKAN_INSTANCES_PER_PROJECT", "limits.instances_per_project", None),
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
@@ -197,9 +215,10 @@ impl Config {
             }
         }
         // The value is not repeated in the message: it may be a secret.
-        let config: Self = table
+        let mut config: Self = table
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError(format!("configuration: {}", e.message())))?;
+        config.engine.runtime_dir = given("XDG_RUNTIME_DIR").map(PathBuf::from);
         config.check()?;
         Ok(config)
     }
@@ -290,7 +309,9 @@ impl Config {
             },
             "store": { "database_url": hidden(&self.store.database_url) },
             "secrets": { "key": hidden(&self.secrets.key), "key_file": self.secrets.key_file },
-            "engine": { "socket": self.engine.socket, "reach": self.engine.reach },
+            "engine": {
+                "socket": self.engine.socket, "reach": self.engine.reach, "allow_unlimited": self.engine.allow_unlimited,
+            },
             "limits": {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
@@ -326,7 +347,7 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" => match value {
+        "server.allow_public_http" | "engine.allow_unlimited" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod compose;
 pub mod config;
+mod engine;
 mod http;
 pub mod lifecycle;
 mod ports;

@@ -95,6 +95,10 @@ fn set(config: serde_json::Value) -> serde_json::Value {
     }
 }
 
+fn limits(unlimited: &[String]) -> String {
+    if unlimited.is_empty() { "enforced".to_owned() } else { format!("none on {}", unlimited.join(", ")) }
+}
+
 fn status(cx: &Context, system: &ryokan_api::system::System) -> Outcome {
     let mut sheet = Sheet::new();
     sheet
@@ -117,7 +121,8 @@ fn status(cx: &Context, system: &ryokan_api::system::System) -> Outcome {
             .line("isolation", engine.isolations.join(" "))
             .line("reach", engine.reach.as_str())
             .line("cpus", engine.cpus.to_string())
-            .line("memory", bytes(engine.memory_bytes)),
+            .line("memory", bytes(engine.memory_bytes))
+            .line("limits", limits(&engine.unlimited)),
         None => sheet.line("engine", "none answers"),
     };
     sheet.print(&cx.out)

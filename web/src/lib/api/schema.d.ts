@@ -756,6 +756,8 @@ export interface components {
             /** @description `bridge`: at the container's own address; `loopback`: at a published port. */
             reach: string;
             rootless: boolean;
+            /** @description Of `memory`, `cpus` and `pids`, what this engine cannot limit. */
+            unlimited?: string[];
             version: string;
         };
         /** @description One entry. As SSE: `id` is `seq`, `event` is `kind`, `data` is this as JSON. */

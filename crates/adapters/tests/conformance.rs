@@ -26,11 +26,6 @@ const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
         "out_of_memory_is_seen",
         "Podman 4.3 does not tell, with cgroup v1; the exit code is 137 all the same",
     ),
-    (
-        "podman",
-        "exec_that_was_cut_off_leaves_nothing",
-        "a command whose start was cut off may go on: a known gap",
-    ),
     ("runsc", "containers_are_fenced_in", "gVisor shows neither limits nor filters inside"),
     ("runsc", "containers_without_a_writable_root", "gVisor says `permission denied` for `read-only`"),
     (

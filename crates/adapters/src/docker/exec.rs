@@ -70,7 +70,14 @@ impl Inner {
             finished: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
-        let raw = match self.attach(&created.id, spec.tty.is_some()).await {
+        // A connection that breaks while the command starts makes Podman forget the process that it starts all the same.
+        // So the start is waited for to its end, whoever called is still there or not.
+        let starting = {
+            let (inner, running, tty) = (self.clone(), running.clone(), spec.tty.is_some());
+            self.tasks.spawn(async move { inner.attach(&running.exec, tty).await })
+        };
+        let attached = starting.await.map_err(|e| RuntimeError::Other(format!("the start of a command: {e}")))?;
+        let raw = match attached {
             // Podman says here what Docker says in the output.
             Err(RuntimeError::Refused { reason, .. } | RuntimeError::Other(reason))
                 if says_never_ran(&reason) =>
@@ -145,10 +152,15 @@ impl Inner {
         wanted: impl Fn(&ExecInspectResponse) -> bool,
     ) -> Result<Option<ExecInspectResponse>> {
         let api = self.link.api().await?;
+        let podman = self.facts().await?.is_podman();
         let look = async {
             let mut pause = Duration::from_millis(5);
             loop {
-                let state = self.link.call("command", api.inspect_exec(exec)).await?;
+                let mut state = self.link.call("command", api.inspect_exec(exec)).await?;
+                // Podman's word for what has not begun is the exit code 0.
+                if podman && state.running != Some(true) && state.can_remove == Some(false) {
+                    state.exit_code = None;
+                }
                 if wanted(&state) {
                     return Ok(state);
                 }

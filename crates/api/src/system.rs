@@ -32,6 +32,9 @@ pub struct Engine {
     /// Of `memory`, `cpus` and `pids`, what this engine cannot limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlimited: Vec<String>,
+    /// What whoever runs the engine must know and mend, each with its remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `GET /readyz`.

@@ -140,6 +140,8 @@ pub struct EngineInfo {
     pub memory: u64,
     /// Of `memory`, `cpus` and `pids`, what this engine cannot hold containers to; it refuses them unless told not to.
     pub unlimited: Vec<String>,
+    /// What whoever runs the engine must know and mend: sentences, each with its remedy.
+    pub warnings: Vec<String>,
 }
 
 /// Something happened to a workload of ours; look at it again.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
@@ -70,17 +70,17 @@ impl Inner {
         Ok(facts)
     }
 
-    /// Asks, and says once what people should know of the engine.
+    /// Asks, and says what people should know of the engine whenever it is something new.
     async fn learn(&self) -> Result<Arc<Facts>> {
         let facts = Arc::new(Box::pin(self.ask()).await?);
-        if !facts.unlimited.is_empty() && !self.warned.swap(true, Ordering::Relaxed) {
-            let what = facts.unlimited.join(", ");
-            if self.options.allow_unlimited {
-                tracing::warn!("this engine does not limit {what}: any agent can take all of the machine");
-            } else {
-                tracing::warn!("this engine cannot limit {what}, so it is given no instance to run");
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != facts.info.warnings {
+            for warning in &facts.info.warnings {
+                tracing::warn!("engine: {warning}");
             }
+            said.clone_from(&facts.info.warnings);
         }
+        drop(said);
         Ok(facts)
     }
 
@@ -103,25 +103,34 @@ impl Inner {
             None if !podman && self.bridge_is_ours().await? => Reach::Bridge,
             None => Reach::Loopback,
         };
+        let mut warnings = Vec::new();
+        if !unlimited.is_empty() {
+            warnings.push(unlimited_warning(&unlimited, self.options.allow_unlimited));
+        }
         let default_runtime = info.default_runtime.clone().unwrap_or_else(|| "runc".to_owned());
+        let mut facts = EngineInfo {
+            engine: engine.to_owned(),
+            version,
+            // Podman's Docker-compatible call overlooks the runtime that it is asked for, and lists many that are
+            // not even installed: it has its default one and no other.
+            isolations: isolations(
+                if podman { vec![default_runtime.clone()] } else { named(&info) },
+                &default_runtime,
+            ),
+            rootless,
+            reach,
+            cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            unlimited: unlimited.iter().map(|r| (*r).to_owned()).collect(),
+            warnings,
+        };
+        if podman {
+            facts.warnings.extend(self.networks_that_are_open(&facts, &info).await);
+        }
         Ok(Facts {
             init: info.init_commit.as_ref().and_then(|c| c.id.as_deref()) != Some("N/A")
                 && !self.no_init.load(Ordering::Relaxed),
-            info: EngineInfo {
-                engine: engine.to_owned(),
-                version,
-                // Podman's Docker-compatible call overlooks the runtime that it is asked for, and lists many that are
-                // not even installed: it has its default one and no other.
-                isolations: isolations(
-                    if podman { vec![default_runtime.clone()] } else { named(&info) },
-                    &default_runtime,
-                ),
-                rootless,
-                reach,
-                cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
-                memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                unlimited: unlimited.iter().map(|r| (*r).to_owned()).collect(),
-            },
+            info: facts,
             default_runtime,
             unlimited,
             allow_unlimited: self.options.allow_unlimited,
@@ -169,6 +178,20 @@ fn says_rootless(info: &SystemInfo) -> bool {
 fn says_unlimited(info: &SystemInfo) -> Vec<&'static str> {
     let limits = [("memory", info.memory_limit), ("cpus", info.cpu_cfs_quota), ("pids", info.pids_limit)];
     limits.into_iter().filter(|(_, can)| *can == Some(false)).map(|(resource, _)| resource).collect()
+}
+
+fn unlimited_warning(unlimited: &[&str], allowed: bool) -> String {
+    let what = unlimited.join(", ");
+    if allowed {
+        format!(
+            "it does not limit {what}: any agent can take all of the machine; use cgroup v2, or a rootful engine"
+        )
+    } else {
+        format!(
+            "it cannot limit {what}, so it is given no instance to run; use cgroup v2, a rootful engine, or \
+             `engine.allow_unlimited`"
+        )
+    }
 }
 
 fn is_desktop(info: &SystemInfo) -> bool {
@@ -278,6 +301,7 @@ mod tests {
                 cpus: 2,
                 memory: 1 << 30,
                 unlimited: Vec::new(),
+                warnings: Vec::new(),
             },
             default_runtime: default.to_owned(),
             unlimited: Vec::new(),

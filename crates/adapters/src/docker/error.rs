@@ -64,6 +64,8 @@ fn response(status: u16, message: &str, what: &str) -> RuntimeError {
         return refused;
     }
     match status {
+        // Podman, of a container that was removed while it looked.
+        500 if lower.contains("no such container") => RuntimeError::NotFound(what.to_owned()),
         404 => RuntimeError::NotFound(what.to_owned()),
         503 => RuntimeError::Unavailable(message.to_owned()),
         _ => RuntimeError::Other(format!("{what}: {message}")),
@@ -136,6 +138,8 @@ mod tests {
         assert!(
             matches!(says(404, "No such container: x"), RuntimeError::NotFound(what) if what == "container x")
         );
+        let removed = "container abc does not exist in database: no such container";
+        assert!(matches!(says(500, removed), RuntimeError::NotFound(_)));
         assert!(matches!(says(409, "Container abc is not running"), RuntimeError::NotRunning));
         assert!(matches!(
             says(500, "mkdir /var/lib/docker/overlay2/x: no space left on device"),

@@ -76,7 +76,8 @@ impl Inner {
             let (inner, running, tty) = (self.clone(), running.clone(), spec.tty.is_some());
             self.tasks.spawn(async move { inner.attach(&running.exec, tty).await })
         };
-        let attached = starting.await.map_err(|e| RuntimeError::Other(format!("the start of a command: {e}")))?;
+        let attached =
+            starting.await.map_err(|e| RuntimeError::Other(format!("the start of a command: {e}")))?;
         let raw = match attached {
             // Podman says here what Docker says in the output.
             Err(RuntimeError::Refused { reason, .. } | RuntimeError::Other(reason))

@@ -6,6 +6,7 @@
 //!
 //! The engine must be on this machine. This module reads no environment, draws no random number and keeps no clock.
 
+mod apart;
 mod archive;
 mod config_file;
 mod connect;
@@ -102,8 +103,8 @@ struct Inner {
     facts: engine::Cache,
     /// The engine said that it has none; see [`podman::lacks_init`].
     no_init: AtomicBool,
-    /// That limits are not enforced was said.
-    warned: AtomicBool,
+    /// What the log was last told of the engine.
+    said: Mutex<Vec<String>>,
     locks: Locks,
     starts: Semaphore,
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
@@ -123,7 +124,7 @@ impl Docker {
             server: options.server,
             facts: engine::Cache::default(),
             no_init: AtomicBool::new(false),
-            warned: AtomicBool::new(false),
+            said: Mutex::default(),
             locks: Locks::default(),
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),

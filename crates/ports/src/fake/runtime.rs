@@ -33,6 +33,7 @@ impl Runtime for FakeRuntime {
             cpus: CPUS,
             memory: MEMORY,
             unlimited: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 

@@ -108,23 +108,30 @@ fn status(cx: &Context, system: &ryokan_api::system::System) -> Outcome {
         .line("store", system.store.as_str())
         .line("up", age(system.started_at, now()));
     match &system.engine {
-        Some(engine) => sheet
-            .line(
-                "engine",
-                format!(
-                    "{} {}{}",
-                    engine.name,
-                    engine.version,
-                    if engine.rootless { ", rootless" } else { "" }
-                ),
-            )
-            .line("isolation", engine.isolations.join(" "))
-            .line("reach", engine.reach.as_str())
-            .line("cpus", engine.cpus.to_string())
-            .line("memory", bytes(engine.memory_bytes))
-            .line("limits", limits(&engine.unlimited)),
-        None => sheet.line("engine", "none answers"),
-    };
+        Some(engine) => {
+            sheet
+                .line(
+                    "engine",
+                    format!(
+                        "{} {}{}",
+                        engine.name,
+                        engine.version,
+                        if engine.rootless { ", rootless" } else { "" }
+                    ),
+                )
+                .line("isolation", engine.isolations.join(" "))
+                .line("reach", engine.reach.as_str())
+                .line("cpus", engine.cpus.to_string())
+                .line("memory", bytes(engine.memory_bytes))
+                .line("limits", limits(&engine.unlimited));
+            for warning in &engine.warnings {
+                sheet.line("warning", warning.as_str());
+            }
+        }
+        None => {
+            sheet.line("engine", "none answers");
+        }
+    }
     sheet.print(&cx.out)
 }
 

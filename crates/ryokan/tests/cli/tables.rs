@@ -259,7 +259,7 @@ async fn system() {
         Answer::json(&json!({
             "version": "0.1.0", "server_id": samples::ID, "zone": "localhost", "store": "sqlite", "started_at": ago(180),
             "engine": { "name": "docker", "version": "28.0", "isolations": ["runc", "runsc"], "rootless": false,
-                "reach": "bridge", "cpus": 2, "memory_bytes": 8_000_000_000_u64 },
+                "reach": "bridge", "cpus": 2, "memory_bytes": 8_000_000_000_u64, "warnings": ["it does not limit pids; use cgroup v2"] },
         })),
     );
     let config = json!({ "http": { "bind": "127.0.0.1:7700", "tls": false, "grace": null }, "zone": "localhost", "url": null });

@@ -29,6 +29,7 @@ pub(crate) async fn get(State(context): State<Context>, _caller: Auth) -> ApiRes
         cpus: info.cpus,
         memory_bytes: info.memory,
         unlimited: info.unlimited,
+        warnings: info.warnings,
     });
     Ok(Json(System {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -759,6 +759,8 @@ export interface components {
             /** @description Of `memory`, `cpus` and `pids`, what this engine cannot limit. */
             unlimited?: string[];
             version: string;
+            /** @description What whoever runs the engine must know and mend, each with its remedy. */
+            warnings?: string[];
         };
         /** @description One entry. As SSE: `id` is `seq`, `event` is `kind`, `data` is this as JSON. */
         Event: {

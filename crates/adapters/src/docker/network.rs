@@ -48,13 +48,16 @@ impl Inner {
         let name = label::network_name(self.server, project);
         // An engine may make two networks of one name when asked at the same time.
         let _lock = self.locks.lock(project.0).await;
-        if let Some(found) = self.networks(Some(project)).await?.into_iter().next() {
-            return Ok(Bridge { name, host: found.host });
+        let mut found = self.networks(Some(project)).await?.into_iter().next();
+        if found.is_none() {
+            self.make_network(&name, project).await?;
+            // The engine chose the addresses.
+            found = self.networks(Some(project)).await?.into_iter().next();
         }
-        self.make_network(&name, project).await?;
-        // The engine chose the addresses.
-        let found = self.networks(Some(project)).await?.into_iter().next();
-        Ok(Bridge { name, host: found.and_then(|found| found.host) })
+        let facts = self.facts().await?;
+        // A user's Podman connects from inside the container, by an address that nobody knows before its start.
+        let own = facts.is_podman() && facts.info.rootless;
+        Ok(Bridge { name, host: found.and_then(|found| found.host).filter(|_| !own) })
     }
 
     async fn make_network(&self, name: &str, project: ProjectId) -> Result<()> {

@@ -51,6 +51,11 @@ const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
     ("podman-rootless", "stats_are_plausible_and_end_with_the_container", NO_LIMITS),
     (
         "podman-rootless",
+        "projects_are_apart",
+        "netavark 1.4 opens networks where only its user can look; a warning says so",
+    ),
+    (
+        "podman-rootless",
         "facts_name_the_address_that_the_gateway_comes_from",
         "it comes from the container's own address, which nobody knows before, so agents are told none",
     ),

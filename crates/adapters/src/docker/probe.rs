@@ -19,8 +19,9 @@ const MAX_BODY: usize = 64 * 1024;
 /// Of a command's output, in the reason.
 const MAX_SAID: usize = 200;
 
-/// In which a proxy on this machine finds out that nobody listens behind it.
-const PROXY: Duration = Duration::from_millis(250);
+/// In which a proxy on this machine finds out that nobody listens behind it. A user's Podman has taken more than a
+/// quarter of it on a busy machine; every check of such a port takes this long, so it is no longer.
+const PROXY: Duration = Duration::from_secs(1);
 
 type Answer = std::result::Result<(), String>;
 
@@ -42,7 +43,11 @@ impl Inner {
             Check::Tcp { port } => {
                 let connect = async {
                     let stream = connect(address(port)?).await?;
-                    if observed.reach == Reach::Loopback { stays_open(&stream).await } else { Ok(()) }
+                    if observed.reach == Reach::Loopback {
+                        stays_open(&stream, PROXY.min(timeout / 2)).await
+                    } else {
+                        Ok(())
+                    }
                 };
                 Ok(tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| late()))
             }
@@ -99,8 +104,8 @@ async fn connect(address: SocketAddr) -> std::result::Result<TcpStream, String> 
 
 /// A published port is opened by the engine's proxy, which accepts before it knows whether the agent does, and then
 /// hangs up at once. An agent that has nothing to say is well.
-async fn stays_open(stream: &TcpStream) -> Answer {
-    match tokio::time::timeout(PROXY, stream.peek(&mut [0])).await {
+async fn stays_open(stream: &TcpStream, patience: Duration) -> Answer {
+    match tokio::time::timeout(patience, stream.peek(&mut [0])).await {
         Err(_) | Ok(Ok(1..)) => Ok(()),
         Ok(Ok(0) | Err(_)) => Err("refuses connections".to_owned()),
     }

@@ -112,11 +112,12 @@ impl Inner {
             engine: engine.to_owned(),
             version,
             // Podman's Docker-compatible call overlooks the runtime that it is asked for, and lists many that are
-            // not even installed: it has its default one and no other.
-            isolations: isolations(
-                if podman { vec![default_runtime.clone()] } else { named(&info) },
-                &default_runtime,
-            ),
+            // not even installed: it has its default one and no other, and that only if it is plain.
+            isolations: match podman {
+                true if !is_plain(&default_runtime) => Vec::new(),
+                true => isolations(vec![default_runtime.clone()], &default_runtime),
+                false => isolations(named(&info), &default_runtime),
+            },
             rootless,
             reach,
             cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
@@ -124,6 +125,9 @@ impl Inner {
             unlimited: unlimited.iter().map(|r| (*r).to_owned()).collect(),
             warnings,
         };
+        if podman && !is_plain(&default_runtime) {
+            facts.warnings.push(foreign_runtime(&default_runtime));
+        }
         if podman {
             facts.warnings.extend(self.networks_that_are_open(&facts, &info).await);
         }
@@ -194,6 +198,13 @@ fn unlimited_warning(unlimited: &[&str], allowed: bool) -> String {
     }
 }
 
+fn foreign_runtime(runtime: &str) -> String {
+    format!(
+        "Podman cannot open terminals or write files under its own runtime `{runtime}`, so it is given no instance to \
+         run; set `runtime` to `crun` or `runc` in its containers.conf, or use Docker for `{runtime}`"
+    )
+}
+
 fn is_desktop(info: &SystemInfo) -> bool {
     info.operating_system.as_deref().is_some_and(|os| os.contains("Docker Desktop"))
 }
@@ -225,6 +236,12 @@ impl Facts {
     /// The `Runtime` of a container with this spec; `None` leaves the engine's default.
     pub(super) fn runtime(&self, spec: &InstanceSpec) -> Result<Option<String>> {
         let wanted = &spec.security.isolation;
+        if self.is_podman() && !is_plain(&self.default_runtime) {
+            return Err(RuntimeError::Refused {
+                field: "security.isolation".to_owned(),
+                reason: foreign_runtime(&self.default_runtime),
+            });
+        }
         if !self.info.isolations.contains(wanted) {
             return Err(RuntimeError::Refused {
                 field: "security.isolation".to_owned(),
@@ -326,6 +343,16 @@ mod tests {
 
         let podman = facts(&["crun"], "crun");
         assert_eq!(podman.runtime(&wants("runc")).unwrap(), None);
+
+        let mut foreign = facts(&["runsc"], "runsc");
+        foreign.info.engine = "podman".to_owned();
+        for isolation in ["runsc", "runc"] {
+            let refused = foreign.runtime(&wants(isolation)).unwrap_err().to_string();
+            assert!(
+                refused.starts_with("security.isolation: ") && refused.contains("use Docker for `runsc`"),
+                "{refused}"
+            );
+        }
 
         let strict = facts(&["runc", "runsc"], "runsc");
         assert_eq!(strict.runtime(&wants("runc")).unwrap().as_deref(), Some("runc"));

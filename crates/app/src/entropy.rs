@@ -57,7 +57,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     fn now(&self) -> Millis {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Millis(
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(crate::crash::clock_offset()),
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! Randomness and ids, injected like the clock. Tests pass a seeded source.
 
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use base64::Engine as _;
 use rand::{RngCore, SeedableRng};
@@ -60,6 +61,11 @@ impl Clock for SystemClock {
         Millis(
             i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(crate::crash::clock_offset()),
         )
+    }
+
+    fn steady(&self) -> Millis {
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Millis::default().plus(BEGIN.elapsed())
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod fit;
 pub mod follow;
 pub mod images;
 pub mod inside;
+mod jump;
 pub mod lifecycle;
 pub mod orphans;
 pub mod plan;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions, StopContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
+use ryokan_model::{InstanceId, Millis, ServerId};
 use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Volumes};
 use tokio::net::TcpStream;
 
@@ -32,28 +32,54 @@ impl Held {
     }
 }
 
+/// Those that are an instance's, the newest generation first.
+fn held(server: ServerId, summaries: Vec<ContainerSummary>) -> Vec<Held> {
+    let mut held: Vec<Held> = summaries
+        .into_iter()
+        .filter_map(|summary| {
+            let labels = summary.labels?;
+            if labels.contains_key(label::PURPOSE) {
+                return None;
+            }
+            let tag = Tag::read(server, &labels)?;
+            Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0) })
+        })
+        .collect();
+    held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
+    held
+}
+
 impl Inner {
     /// Our containers with these labels, the newest generation first. Those with a purpose of their own are left out.
     pub(super) async fn containers(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<Held>> {
+        Ok(held(self.server, self.summaries(labels).await?))
+    }
+
+    /// Every container of ours with these labels, whatever its purpose.
+    async fn summaries(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<ContainerSummary>> {
         let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
         wanted.extend_from_slice(labels);
         let options =
             ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
         let api = self.link.api().await?;
-        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
-        let mut held: Vec<Held> = summaries
-            .into_iter()
-            .filter_map(|summary| {
-                let labels = summary.labels?;
-                if labels.contains_key(label::PURPOSE) {
-                    return None;
-                }
-                let tag = Tag::read(self.server, &labels)?;
-                Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0) })
-            })
-            .collect();
-        held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
-        Ok(held)
+        self.link.call("containers", api.list_containers(Some(options))).await
+    }
+
+    /// Removes those that prepared a volume and were left behind by a death of ours or of the engine. Whoever works on
+    /// an instance removes his own, and is not waited for.
+    async fn sweep(&self, summaries: &[ContainerSummary]) {
+        for summary in summaries {
+            let labels = summary.labels.as_ref();
+            let label = |name: &str| labels.and_then(|labels| labels.get(name));
+            let instance = label(label::INSTANCE).and_then(|id| id.parse::<InstanceId>().ok());
+            let (Some(id), Some(instance), Some(_)) = (&summary.id, instance, label(label::PURPOSE)) else {
+                continue;
+            };
+            let Some(_lock) = self.locks.try_lock(instance.0) else { continue };
+            if let Err(error) = self.remove_container(id).await {
+                tracing::debug!(instance = %instance, error = %error, "a container that prepared a volume is left");
+            }
+        }
     }
 
     pub(super) async fn held(&self, instance: InstanceId) -> Result<Vec<Held>> {
@@ -97,7 +123,9 @@ impl Inner {
     }
 
     pub(super) async fn list(&self) -> Result<Vec<Observed>> {
-        let mut held = self.containers(&[(label::INSTANCE, None)]).await?;
+        let summaries = self.summaries(&[(label::INSTANCE, None)]).await?;
+        self.sweep(&summaries).await;
+        let mut held = held(self.server, summaries);
         let mut seen = std::collections::HashSet::new();
         held.retain(|h| seen.insert(h.tag.instance));
         stream::iter(held)
@@ -146,24 +174,13 @@ impl Inner {
         }
         let _lock = self.locks.lock(instance.0).await;
         let of_instance = [(label::INSTANCE, Some(instance.to_string()))];
-        for id in self.container_ids(&of_instance).await? {
+        for id in self.summaries(&of_instance).await?.into_iter().filter_map(|s| s.id) {
             self.remove_container(&id).await?;
         }
         if volumes == Volumes::Remove {
             self.remove_volumes(instance).await?;
         }
         Ok(())
-    }
-
-    /// Every container of ours with these labels, whatever its purpose.
-    async fn container_ids(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<String>> {
-        let mut wanted = vec![(label::SERVER, Some(self.server.to_string()))];
-        wanted.extend_from_slice(labels);
-        let options =
-            ListContainersOptions { all: true, filters: Some(label::filter(&wanted)), ..Default::default() };
-        let api = self.link.api().await?;
-        let summaries = self.link.call("containers", api.list_containers(Some(options))).await?;
-        Ok(summaries.into_iter().filter_map(|s| s.id).collect())
     }
 
     /// Removes a container by id, with its nameless volumes, killing it if need be. Gone already is fine.

@@ -15,3 +15,4 @@ mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod updates;
+mod volumes;

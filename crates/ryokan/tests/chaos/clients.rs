@@ -2,13 +2,14 @@
 //! A client whose answer does not come repeats a creation with the same key, and forgets what it knew of anything else.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::dice::Dice;
 use crate::support::invariants::{Known, Told};
-use crate::support::rig::{IMAGE, Rig, settle};
+use crate::support::rig::{IMAGE, INTERRUPTED, Rig, settle};
 
 pub(crate) const CLIENTS: u64 = 6;
 
@@ -55,7 +56,7 @@ impl Client {
     }
 
     pub(crate) fn run(&mut self, rig: &Rig, until: Instant) {
-        while Instant::now() < until {
+        while Instant::now() < until && !INTERRUPTED.load(Ordering::Relaxed) {
             self.step(rig);
             std::thread::sleep(Duration::from_millis(20 + self.dice.roll(250)));
         }

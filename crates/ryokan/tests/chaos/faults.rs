@@ -2,12 +2,14 @@
 //! itself, and several may last at a time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
 use crate::Store;
 use crate::support::dice::Dice;
+use crate::support::rig::INTERRUPTED;
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -83,7 +85,7 @@ pub(crate) fn strike(world: &World, store: Store, from: &[Fault], seed: u64, unt
         done: Done::default(),
     };
     let mut next = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < until {
+    while Instant::now() < until && !INTERRUPTED.load(Ordering::Relaxed) {
         let now = Instant::now();
         let over: Vec<Fault> = hand.lasting.iter().filter(|(_, at)| **at <= now).map(|(f, _)| *f).collect();
         for fault in over {

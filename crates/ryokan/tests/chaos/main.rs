@@ -21,6 +21,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -29,6 +30,7 @@ use crate::faults::Fault;
 use crate::report::Report;
 use crate::support::dice::Dice;
 use crate::support::engine::Engine;
+use crate::support::rig::INTERRUPTED;
 
 #[derive(Parser)]
 #[command(about = "Storms of instances under random faults; prints a table of what did not hold.")]
@@ -99,8 +101,25 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
+/// At the first signal everything is taken down; what the rounds did until then is still shown.
+fn end_at_a_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut term, mut int) =
+                (signal(SignalKind::terminate()).unwrap(), signal(SignalKind::interrupt()).unwrap());
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            INTERRUPTED.store(true, Ordering::Relaxed);
+            // A second one is not waited for: whoever sends it may lose the patience, not the machine its tidiness.
+            std::future::pending::<()>().await;
+        });
+    });
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    end_at_a_signal();
     let engine = Engine::new().expect("chaos needs root: its engine lives in a network namespace of its own");
     let mut report = Report::new(&arguments);
     let until = Instant::now() + arguments.length;
@@ -110,7 +129,12 @@ fn main() -> ExitCode {
         let store = arguments.store[turn % arguments.store.len()];
         // Short enough to be typed.
         let seed = arguments.seed.unwrap_or_else(|| seeds.roll(1_000_000_000));
-        report.add(round::run(&arguments, &engine, store, seed));
+        let outcome = round::run(&arguments, &engine, store, seed);
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            println!("interrupted; the last round does not count");
+            break;
+        }
+        report.add(outcome);
         let repeated = arguments.seed.is_some() && turn + 1 >= arguments.store.len();
         if repeated || Instant::now() >= until {
             break;

@@ -1,12 +1,13 @@
 //! One round: a fresh installation, a storm with faults, the end of all faults, and the reckoning.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::clients::Client;
 use crate::faults::{self, Done};
 use crate::support::engine::Engine;
 use crate::support::invariants::{Findings, Kind, Known, Violation, all_events, converged};
-use crate::support::rig::settle;
+use crate::support::rig::{INTERRUPTED, settle};
 use crate::world::World;
 use crate::{Arguments, Store, leaks};
 
@@ -44,7 +45,9 @@ pub(crate) fn run(arguments: &Arguments, engine: &Engine, store: Store, seed: u6
         }
         faults::strike(&world, store, &arguments.faults, seed, until)
     });
-    world.heal();
+    if !INTERRUPTED.load(Ordering::Relaxed) {
+        world.heal();
+    }
     let healed = Instant::now();
     let mut known = Known::default();
     let mut violations = Vec::new();
@@ -72,6 +75,9 @@ pub(crate) fn run(arguments: &Arguments, engine: &Engine, store: Store, seed: u6
     }));
     if log_has(&world, "panicked at") {
         violations.push(Violation { kind: Kind::Stuck, what: "the server panicked".into(), about: None });
+    }
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        violations.clear();
     }
     let folder = arguments.keep.join(format!("{seed}-{}", store.word()));
     if !violations.is_empty() {

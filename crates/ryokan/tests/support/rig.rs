@@ -78,6 +78,9 @@ pub(crate) fn engine_is_there() -> bool {
     ready
 }
 
+/// Somebody wants an end: nothing is waited for any more, so that all that was made is taken down.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
 /// Polls until `done` gives something; `None` when it does not in time.
 pub(crate) fn settle<T>(within: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
@@ -85,7 +88,7 @@ pub(crate) fn settle<T>(within: Duration, mut done: impl FnMut() -> Option<T>) -
         if let Some(value) = done() {
             return Some(value);
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || INTERRUPTED.load(Ordering::Relaxed) {
             return None;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -333,7 +336,9 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill();
-        if self.cleaned.load(Ordering::Relaxed) || self.server_id().is_empty() {
+        // An engine of our own goes as a whole.
+        let own = self.place.socket.is_some();
+        if own || self.cleaned.load(Ordering::Relaxed) || self.server_id().is_empty() {
             return;
         }
         // A failed test must not leave its containers to the next one.

@@ -67,8 +67,11 @@ struct Hand<'a> {
     dice: Dice,
     /// What lasts, and when it ends.
     lasting: BTreeMap<Fault, Instant>,
-    /// When the server was last started.
+    /// When what lasted last ended.
+    ended: BTreeMap<Fault, Instant>,
+    /// When the server was last started, and how often it has come up until then.
     server_since: Instant,
+    came_up: usize,
     done: Done,
 }
 
@@ -81,7 +84,9 @@ pub(crate) fn strike(world: &World, store: Store, from: &[Fault], seed: u64, unt
         world,
         dice: Dice::new(seed),
         lasting: BTreeMap::new(),
+        ended: BTreeMap::new(),
         server_since: Instant::now(),
+        came_up: 0,
         done: Done::default(),
     };
     let mut next = Instant::now() + Duration::from_secs(2);
@@ -89,8 +94,9 @@ pub(crate) fn strike(world: &World, store: Store, from: &[Fault], seed: u64, unt
         let now = Instant::now();
         let over: Vec<Fault> = hand.lasting.iter().filter(|(_, at)| **at <= now).map(|(f, _)| *f).collect();
         for fault in over {
-            hand.lasting.remove(&fault);
             hand.end(fault);
+            hand.lasting.remove(&fault);
+            hand.ended.insert(fault, Instant::now());
         }
         hand.supervise();
         if now >= next && total > 0 {
@@ -179,15 +185,27 @@ impl Hand<'_> {
 
     fn start_server(&mut self) {
         self.server_since = Instant::now();
+        self.came_up = self.times_up();
         self.world.rig.start(None);
+    }
+
+    /// How often the server has said that it listens.
+    fn times_up(&self) -> usize {
+        let log = std::fs::read_to_string(self.world.rig.log_path()).unwrap_or_default();
+        log.matches(" listens on ").count()
     }
 
     /// What a service manager does: starts again what has ended.
     fn supervise(&mut self) {
         if let Some(status) = self.world.rig.exit_status() {
             use std::os::unix::process::ExitStatusExt as _;
-            let excused = [Fault::Postgres, Fault::Disk].iter().any(|f| self.lasting.contains_key(f));
-            let was_up = self.server_since.elapsed() > Duration::from_secs(10);
+            // It does not start without its database, and says so.
+            let was_away = |fault: &Fault| {
+                let ended = self.ended.get(fault).is_some_and(|at| *at >= self.server_since);
+                self.lasting.contains_key(fault) || ended
+            };
+            let excused = [Fault::Postgres, Fault::Disk].iter().any(was_away);
+            let was_up = self.times_up() > self.came_up;
             if status.signal().is_some() || was_up || !excused {
                 self.done.deaths.push(format!("the server ended by itself: {status}"));
             }

@@ -35,9 +35,9 @@ use crate::support::rig::INTERRUPTED;
 #[derive(Parser)]
 #[command(about = "Storms of instances under random faults; prints a table of what did not hold.")]
 pub(crate) struct Arguments {
-    /// New rounds begin for so long: seconds, or with `s`, `m`, `h`.
-    #[arg(long = "for", default_value = "10m", value_parser = duration)]
-    length: Duration,
+    /// New rounds begin for so long: seconds, or with `s`, `m`, `h`. Without it nothing is run.
+    #[arg(long = "for", value_parser = duration)]
+    length: Option<Duration>,
     /// One round with this seed, instead of many with random ones.
     #[arg(long)]
     seed: Option<u64>,
@@ -60,6 +60,13 @@ pub(crate) struct Arguments {
     /// The table as JSON lines into this file, too.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// As test runners ask which tests there are: none.
+    #[arg(long, hide = true)]
+    list: bool,
+    #[arg(long, hide = true)]
+    format: Option<String>,
+    #[arg(long, hide = true)]
+    ignored: bool,
     /// Where the logs of a round with violations are kept.
     #[arg(long, default_value = "target/chaos")]
     keep: PathBuf,
@@ -119,10 +126,13 @@ fn end_at_a_signal() {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let Some(length) = arguments.length.filter(|_| !arguments.list) else {
+        return ExitCode::SUCCESS;
+    };
     end_at_a_signal();
     let engine = Engine::new().expect("chaos needs root: its engine lives in a network namespace of its own");
     let mut report = Report::new(&arguments);
-    let until = Instant::now() + arguments.length;
+    let until = Instant::now() + length;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let mut seeds = Dice::new(u64::try_from(now.as_micros()).unwrap());
     for turn in 0.. {

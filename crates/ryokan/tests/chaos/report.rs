@@ -50,7 +50,7 @@ impl Report {
         println!("\n{}", self.table(&self.rows));
         let total: usize = self.rows.iter().map(|row| row.violations.len()).sum();
         println!("{} rounds, {total} violations", self.rows.len());
-        if total == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if total == 0 && !self.rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn table(&self, rows: &[Outcome]) -> Table {

@@ -96,11 +96,11 @@ impl Engine {
         );
     }
 
-    /// Whether it has ended by itself: a `dockerd` that finds remains of a killed one may refuse to start.
+    /// Whether it was killed, or has ended by itself: a `dockerd` that finds remains of a killed one may refuse to start.
     pub(crate) fn has_died(&self) -> bool {
         match self.child.lock().unwrap().as_mut() {
             Some(child) => matches!(child.try_wait(), Ok(Some(_))),
-            None => false,
+            None => true,
         }
     }
 

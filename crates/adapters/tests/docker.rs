@@ -553,7 +553,7 @@ async fn a_pull_that_stands_still_is_given_up() {
 }
 
 /// A socket before the engine's that answers the first request whose first line holds `what` with an error of its own.
-async fn spoil(socket: &Path, what: &'static str, error: &'static str) -> JoinSet<()> {
+fn spoil(socket: &Path, what: &'static str, error: &'static str) -> JoinSet<()> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = UnixListener::bind(socket).unwrap();
     let mut tasks = JoinSet::new();
@@ -591,7 +591,7 @@ async fn a_container_that_a_killed_engine_cannot_start_any_more_is_made_anew() {
         h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
-        let _tasks = spoil(&socket, "/start", "task 0123abc: already exists: unknown").await;
+        let _tasks = spoil(&socket, "/start", "task 0123abc: already exists: unknown");
         let socket = Some(format!("unix://{}", socket.display()));
         let docker = Docker::connect(Options { socket, ..stage.options() }).unwrap();
         let again = docker.ensure(&workload).await.unwrap();
@@ -624,6 +624,35 @@ async fn what_prepared_a_volume_and_was_left_behind_is_swept_up() {
             .remove_container(&foreign, None::<RemoveContainerOptions>)
             .await
             .expect("it was left alone");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_was_cut_off_shows_what_runs_and_leaves_nothing() {
+    check(async |h, stage| {
+        let (mut workload, first) = h.serving().await;
+        workload.generation += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let _tasks = spoil(&socket, "/stop", "the engine dies");
+        let socket = Some(format!("unix://{}", socket.display()));
+        let docker = Docker::connect(Options { socket, ..stage.options() }).unwrap();
+        docker.ensure(&workload).await.unwrap_err();
+        // The new one is made, the old one runs: whoever wants it stopped has to see that.
+        let seen = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+        assert_eq!((seen.engine_id, seen.generation), (first.engine_id.clone(), first.generation));
+        let listed = h.runtime.list().await.unwrap();
+        let seen: Vec<_> = listed.iter().filter(|o| o.instance == workload.instance).collect();
+        assert!(seen.len() == 1 && seen[0].engine_id == first.engine_id, "{seen:?}");
+        h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+        h.runtime.list().await.unwrap();
+        assert!(
+            stage.docker.inspect_container(&first.engine_id, None).await.is_err(),
+            "the old one is removed"
+        );
+        let left = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+        assert_eq!((left.generation, left.phase), (workload.generation, Phase::Created));
     })
     .await;
 }

@@ -1,10 +1,12 @@
 //! Containers as the engine has them: finding ours, what state they are in, ending and removing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+};
 use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions, StopContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ryokan_model::{InstanceId, Millis, ServerId};
@@ -24,11 +26,12 @@ pub(super) struct Held {
     pub(super) id: String,
     pub(super) tag: Tag,
     created: i64,
+    runs: bool,
 }
 
 impl Held {
     pub(super) const fn new(id: String, tag: Tag) -> Self {
-        Self { id, tag, created: 0 }
+        Self { id, tag, created: 0, runs: false }
     }
 }
 
@@ -42,10 +45,21 @@ fn held(server: ServerId, summaries: Vec<ContainerSummary>) -> Vec<Held> {
                 return None;
             }
             let tag = Tag::read(server, &labels)?;
-            Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0) })
+            let runs = matches!(
+                summary.state,
+                Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
+            );
+            Some(Held { id: summary.id?, tag, created: summary.created.unwrap_or(0), runs })
         })
         .collect();
     held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
+    held
+}
+
+/// As it is shown: what runs first. A replacement that was cut off may have left an old container running beside a new
+/// one that was made and never started; whoever looks must see that the instance runs.
+fn as_shown(mut held: Vec<Held>) -> Vec<Held> {
+    held.sort_by_key(|h| !h.runs);
     held
 }
 
@@ -65,19 +79,24 @@ impl Inner {
         self.link.call("containers", api.list_containers(Some(options))).await
     }
 
-    /// Removes those that prepared a volume and were left behind by a death of ours or of the engine. Whoever works on
-    /// an instance removes his own, and is not waited for.
+    /// Removes what a death of ours or of the engine left behind and no later step would look for: containers that
+    /// prepared a volume, and those that were replaced and do not run. Whoever works on an instance removes his own,
+    /// and is not waited for.
     async fn sweep(&self, summaries: &[ContainerSummary]) {
-        for summary in summaries {
-            let labels = summary.labels.as_ref();
-            let label = |name: &str| labels.and_then(|labels| labels.get(name));
-            let instance = label(label::INSTANCE).and_then(|id| id.parse::<InstanceId>().ok());
-            let (Some(id), Some(instance), Some(_)) = (&summary.id, instance, label(label::PURPOSE)) else {
-                continue;
-            };
+        let mut seen = HashSet::new();
+        let replaced = held(self.server, summaries.to_vec()).into_iter().filter(|h| {
+            let newest = seen.insert(h.tag.instance);
+            !newest && !h.runs
+        });
+        let prepared = summaries.iter().filter_map(|summary| {
+            let labels = summary.labels.as_ref().filter(|l| l.contains_key(label::PURPOSE))?;
+            Some((labels.get(label::INSTANCE)?.parse::<InstanceId>().ok()?, summary.id.clone()?))
+        });
+        for (instance, id) in replaced.map(|h| (h.tag.instance, h.id)).chain(prepared) {
             let Some(_lock) = self.locks.try_lock(instance.0) else { continue };
-            if let Err(error) = self.remove_container(id).await {
-                tracing::debug!(instance = %instance, error = %error, "a container that prepared a volume is left");
+            tracing::info!(instance = %instance, container = id, "removing what was left behind");
+            if let Err(error) = self.remove_container(&id).await {
+                tracing::debug!(instance = %instance, error = %error, "it could not be removed yet");
             }
         }
     }
@@ -88,8 +107,7 @@ impl Inner {
 
     /// The instance's container.
     pub(super) async fn container(&self, instance: InstanceId) -> Result<Held> {
-        self.held(instance)
-            .await?
+        as_shown(self.held(instance).await?)
             .into_iter()
             .next()
             .ok_or_else(|| RuntimeError::NotFound(format!("the container of {instance}")))
@@ -113,7 +131,7 @@ impl Inner {
     }
 
     pub(super) async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
-        for held in self.held(instance).await? {
+        for held in as_shown(self.held(instance).await?) {
             // One that is being removed right now does not count.
             if let Some(observed) = self.inspect(&held).await? {
                 return Ok(Some(observed));
@@ -125,8 +143,8 @@ impl Inner {
     pub(super) async fn list(&self) -> Result<Vec<Observed>> {
         let summaries = self.summaries(&[(label::INSTANCE, None)]).await?;
         self.sweep(&summaries).await;
-        let mut held = held(self.server, summaries);
-        let mut seen = std::collections::HashSet::new();
+        let mut held = as_shown(held(self.server, summaries));
+        let mut seen = HashSet::new();
         held.retain(|h| seen.insert(h.tag.instance));
         stream::iter(held)
             .map(|held| async move { self.inspect(&held).await })

@@ -1,6 +1,6 @@
 # Type `make` to see what there is. Each target is a script, so that it also works by itself.
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-agents test-engines e2e ci fmt lint hello-image agent-images clean-dev
+.PHONY: help run dev test test-agents test-engines chaos e2e ci fmt lint hello-image agent-images clean-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ e2e: ## only the journeys in a real browser, against a fresh server
 
 test-agents: ## real agents (OpenClaw, Hermes, nanobot, opencode) with a fake model; builds their images
 	@scripts/test-agents
+
+chaos: ## storms under random faults for FOR=10m, with INSTANCES=100, SEED=, STORE=, FAULTS=; a table of what did not hold
+	@FOR="$(FOR)" INSTANCES="$(INSTANCES)" SEED="$(SEED)" STORE="$(STORE)" FAULTS="$(FAULTS)" STORM="$(STORM)" JSON="$(JSON)" scripts/chaos
 
 ci: ## exactly what CI runs: all checks, then all tests, none skipped
 	@scripts/ci

@@ -546,3 +546,108 @@ async fn a_pull_that_stands_still_is_given_up() {
     let (retry, reason) = why(docker.pull(&asks(&image, None), &|_| ()).await);
     assert!(retry && reason.contains("stood still"), "{reason}");
 }
+
+/// A socket before the engine's that answers the first request whose first line holds `what` with an error of its own.
+fn spoil(socket: &Path, what: &'static str, error: &'static str) -> JoinSet<()> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = UnixListener::bind(socket).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (mut connections, mut spoilt) = (JoinSet::new(), false);
+        loop {
+            let (mut ours, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(ours.read_u8().await.unwrap());
+            }
+            let first = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+            if first.contains(what) && !std::mem::replace(&mut spoilt, true) {
+                let body = format!("{{\"message\":\"{error}\"}}");
+                let length = body.len();
+                let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n";
+                let answer = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+                ours.write_all(answer.as_bytes()).await.unwrap();
+                continue;
+            }
+            connections.spawn(async move {
+                let mut theirs = UnixStream::connect(support::socket()).await.unwrap();
+                theirs.write_all(&head).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
+            });
+        }
+    });
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_a_killed_engine_cannot_start_any_more_is_made_anew() {
+    check(async |h, stage| {
+        let (workload, first) = h.serving().await;
+        h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let _tasks = spoil(&socket, "/start", "task 0123abc: already exists: unknown");
+        let socket = Some(format!("unix://{}", socket.display()));
+        let docker = Docker::connect(Options { socket, ..stage.options() }).unwrap();
+        let again = docker.ensure(&workload).await.unwrap();
+        assert!(again.engine_id != first.engine_id, "the same container would never start");
+        h.answers(&workload, "http").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_prepared_a_volume_and_was_left_behind_is_swept_up() {
+    check(async |h, stage| {
+        let (workload, observed) = h.serving().await;
+        let inspected = stage.docker.inspect_container(&observed.engine_id, None).await.unwrap();
+        let ours = inspected.config.unwrap().labels.unwrap();
+        let plant = async |server: Option<&str>| {
+            let mut labels = ours.clone();
+            labels.insert("ryokan.purpose".to_owned(), "volume".to_owned());
+            labels.extend(server.map(|id| ("ryokan.server".to_owned(), id.to_owned())));
+            let image = Some(workload.image_id.clone());
+            let body = ContainerCreateBody { image, labels: Some(labels), ..ContainerCreateBody::default() };
+            stage.docker.create_container(None, body).await.unwrap().id
+        };
+        let (left, foreign) = (plant(None).await, plant(Some("0198f3a1-7c2b-7def-8123-456789abcdef")).await);
+        let listed = h.runtime.list().await.unwrap();
+        assert!(listed.iter().any(|o| o.engine_id == observed.engine_id), "{listed:?}");
+        assert!(stage.docker.inspect_container(&left, None).await.is_err(), "it is removed");
+        stage
+            .docker
+            .remove_container(&foreign, None::<RemoveContainerOptions>)
+            .await
+            .expect("it was left alone");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_was_cut_off_shows_what_runs_and_leaves_nothing() {
+    check(async |h, stage| {
+        let (mut workload, first) = h.serving().await;
+        workload.generation += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let _tasks = spoil(&socket, "/stop", "the engine dies");
+        let socket = Some(format!("unix://{}", socket.display()));
+        let docker = Docker::connect(Options { socket, ..stage.options() }).unwrap();
+        docker.ensure(&workload).await.unwrap_err();
+        // The new one is made, the old one runs: whoever wants it stopped has to see that.
+        let seen = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+        assert_eq!((seen.engine_id, seen.generation), (first.engine_id.clone(), first.generation));
+        let listed = h.runtime.list().await.unwrap();
+        let seen: Vec<_> = listed.iter().filter(|o| o.instance == workload.instance).collect();
+        assert!(seen.len() == 1 && seen[0].engine_id == first.engine_id, "{seen:?}");
+        h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
+        h.runtime.list().await.unwrap();
+        assert!(
+            stage.docker.inspect_container(&first.engine_id, None).await.is_err(),
+            "the old one is removed"
+        );
+        let left = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+        assert_eq!((left.generation, left.phase), (workload.generation, Phase::Created));
+    })
+    .await;
+}

@@ -1,6 +1,7 @@
 //! Randomness and ids, injected like the clock. Tests pass a seeded source.
 
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use base64::Engine as _;
 use rand::{RngCore, SeedableRng};
@@ -57,7 +58,14 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     fn now(&self) -> Millis {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Millis(
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(crate::crash::clock_offset()),
+        )
+    }
+
+    fn steady(&self) -> Millis {
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Millis::default().plus(BEGIN.elapsed())
     }
 }
 

@@ -35,4 +35,10 @@ impl fmt::Display for Millis {
 /// Where the time comes from. The server's is the system's; tests move theirs by hand.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Millis;
+
+    /// Time that only passes: it stands still while the machine sleeps, and nobody can set it. What it counts from
+    /// means nothing. Beside [`Self::now`] it shows that the clock jumped.
+    fn steady(&self) -> Millis {
+        self.now()
+    }
 }

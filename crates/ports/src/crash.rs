@@ -1,5 +1,6 @@
-//! Named points at which the crash suite kills the process. Compiled to nothing without feature `crash-points`, which
-//! no release has. They stand here because both the heart and the adapters pass them.
+//! What the crash suite and the chaos runs do to the process from inside: named points at which it dies, and a clock
+//! that jumps. Compiled to nothing without feature `crash-points`, which no release has. They stand here because both
+//! the heart and the adapters pass the points.
 
 /// Dies here, as by `kill -9`, when the suite asked for it.
 #[cfg(feature = "crash-points")]
@@ -24,3 +25,19 @@ pub fn point(name: &str) {
 #[cfg(not(feature = "crash-points"))]
 #[inline]
 pub fn point(_: &str) {}
+
+/// How many milliseconds the clock is off: what the file named by `RYOKAN_CLOCK_OFFSET` holds at the moment.
+#[cfg(feature = "crash-points")]
+#[expect(clippy::disallowed_methods, reason = "as above")]
+pub fn clock_offset() -> i64 {
+    static FILE: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var("RYOKAN_CLOCK_OFFSET").ok());
+    let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn clock_offset() -> i64 {
+    0
+}

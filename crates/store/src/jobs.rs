@@ -19,6 +19,10 @@ pub const JOBS: &str = "jobs";
 /// How many jobs that lost their last attempt to a silent worker are given up in one claim.
 const ABANDONED: i64 = 100;
 
+/// How far ahead a job may be put off, in milliseconds. What waits longer was put off by a clock that has gone back
+/// since, and is due at once; whoever wants to wait longer keeps that time in a table of its own.
+pub const FURTHEST: i64 = 10 * 60 * 1000;
+
 /// A job to enqueue.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -33,7 +37,7 @@ pub struct NewJob {
     pub payload: Json,
     /// Greater goes first; 0 is normal.
     pub priority: i64,
-    /// Not before this time, UTC milliseconds.
+    /// Not before this time, UTC milliseconds, at most [`FURTHEST`] ahead.
     pub run_at: i64,
     /// How many claims before a silent worker's job is given up, at least 1; the worker compares it too.
     pub max_attempts: i64,
@@ -164,6 +168,21 @@ macro_rules! abandon {
     };
 }
 
+/// Makes due what a clock that has gone back since had put off: leases that end later than any lease of now could,
+/// and waits longer than any. Two leases, since the clocks of several servers differ by less than one.
+macro_rules! recall {
+    ($lock:literal) => {
+        concat!(
+            "UPDATE jobs SET due_at = $1
+             WHERE id IN (SELECT id FROM jobs
+                WHERE finished_at IS NULL AND due_at > $2 AND (state = 'running' OR due_at > $3)
+                LIMIT $4 ",
+            $lock,
+            ")"
+        )
+    };
+}
+
 impl Tx<'_> {
     /// Adds a job unless a live one has its kind and key. Fails with a unique violation of `jobs_pkey` if the id is
     /// taken.
@@ -201,7 +220,8 @@ impl Tx<'_> {
     }
 
     /// Claims up to `limit` due jobs of `kinds` for `worker` until `now_ms + lease_ms`: the greatest priority first,
-    /// then the longest due. Expired leases are claimed again, or given up after `max_attempts`.
+    /// then the longest due. Expired leases are claimed again, or given up after `max_attempts`; so are leases that no
+    /// clock of now can have given.
     pub fn claim_jobs(
         &mut self,
         kinds: &[&str],
@@ -210,11 +230,12 @@ impl Tx<'_> {
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<Vec<Job>> {
-        let (abandon, claim) = match self.dialect() {
+        let (recall, abandon, claim) = match self.dialect() {
             Dialect::Sqlite => {
-                (abandon!(""), claim!("IN (SELECT value FROM json_each(CAST($2 AS TEXT)))", ""))
+                (recall!(""), abandon!(""), claim!("IN (SELECT value FROM json_each(CAST($2 AS TEXT)))", ""))
             }
             Dialect::Postgres => (
+                recall!("FOR UPDATE SKIP LOCKED"),
                 abandon!("FOR UPDATE SKIP LOCKED"),
                 claim!(
                     "= ANY (ARRAY(SELECT value FROM json_each(CAST($2 AS TEXT))))",
@@ -222,6 +243,9 @@ impl Tx<'_> {
                 ),
             ),
         };
+        let (lease, wait) =
+            (now_ms.saturating_add(lease_ms.saturating_mul(2)), now_ms.saturating_add(FURTHEST));
+        self.execute(recall, params![now_ms, lease, wait, ABANDONED])?;
         self.execute(abandon, params![now_ms, ABANDONED])?;
         let until = now_ms.saturating_add(lease_ms);
         let rows = self.query(claim, params![now_ms, &json!(kinds), limit, worker, until])?;

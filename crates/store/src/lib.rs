@@ -40,7 +40,7 @@ pub use dialect::leader::LeaderGuard;
 pub use error::{Result, StoreError};
 pub use events::{EVENTS, Event, EventFilter, EventOutcome, EventsPage, LoggedEvent};
 pub use idempotency::{Claimed, IDEMPOTENCY_WINDOW};
-pub use jobs::{Enqueued, JOBS, Job, JobCount, JobFilter, JobState, NewJob};
+pub use jobs::{Enqueued, FURTHEST, JOBS, Job, JobCount, JobFilter, JobState, NewJob};
 pub use options::{Options, StoreUrl};
 pub use reconcilers::ReconcilerRun;
 pub use row::Row;

@@ -1,17 +1,18 @@
 //! Containers as the engine has them: finding ours, what state they are in, ending and removing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, StopContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
+use ryokan_model::{InstanceId, Millis, ServerId};
 use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Volumes};
 use tokio::net::TcpStream;
 
 use super::label::Tag;
+use super::look::Listed;
 use super::{Inner, label};
 
 /// Inspections at a time when everything is listed.
@@ -24,32 +25,63 @@ pub(super) struct Held {
     pub(super) id: String,
     pub(super) tag: Tag,
     created: i64,
+    runs: bool,
 }
 
 impl Held {
     pub(super) const fn new(id: String, tag: Tag) -> Self {
-        Self { id, tag, created: 0 }
+        Self { id, tag, created: 0, runs: false }
     }
+}
+
+/// Those that are an instance's, the newest generation first.
+fn held(server: ServerId, listed: &[Listed]) -> Vec<Held> {
+    let mut held: Vec<Held> = listed
+        .iter()
+        .filter(|listed| !listed.labels.contains_key(label::PURPOSE))
+        .filter_map(|listed| {
+            let tag = Tag::read(server, &listed.labels)?;
+            Some(Held { id: listed.id.clone(), tag, created: listed.created, runs: listed.runs() })
+        })
+        .collect();
+    held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
+    held
+}
+
+/// As it is shown: what runs first. A replacement that was cut off may have left an old container running beside a new
+/// one that was made and never started; whoever looks must see that the instance runs.
+fn as_shown(mut held: Vec<Held>) -> Vec<Held> {
+    held.sort_by_key(|h| !h.runs);
+    held
 }
 
 impl Inner {
     /// Our containers with these labels, the newest generation first. Those with a purpose of their own are left out.
     pub(super) async fn containers(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<Held>> {
-        let mut held: Vec<Held> = self
-            .list_containers(labels)
-            .await?
-            .into_iter()
-            .filter_map(|listed| {
-                let labels = listed.labels();
-                if labels.contains_key(label::PURPOSE) {
-                    return None;
-                }
-                let tag = Tag::read(self.server, &labels)?;
-                Some(Held { id: listed.id, tag, created: listed.created })
-            })
-            .collect();
-        held.sort_by_key(|h| std::cmp::Reverse((h.tag.generation, h.created)));
-        Ok(held)
+        Ok(held(self.server, &self.list_containers(labels).await?))
+    }
+
+    /// Removes what a death of ours or of the engine left behind and no later step would look for: containers that
+    /// prepared a volume, and those that were replaced and do not run. Whoever works on an instance removes his own,
+    /// and is not waited for.
+    async fn sweep(&self, all: &[Listed]) {
+        let mut seen = HashSet::new();
+        let replaced = held(self.server, all).into_iter().filter(|h| {
+            let newest = seen.insert(h.tag.instance);
+            !newest && !h.runs
+        });
+        let prepared = all.iter().filter(|listed| listed.labels.contains_key(label::PURPOSE));
+        let prepared = prepared.filter_map(|listed| {
+            let instance = listed.labels.get(label::INSTANCE)?;
+            Some((instance.parse::<InstanceId>().ok()?, listed.id.clone()))
+        });
+        for (instance, id) in replaced.map(|h| (h.tag.instance, h.id)).chain(prepared) {
+            let Some(_lock) = self.locks.try_lock(instance.0) else { continue };
+            tracing::info!(instance = %instance, container = id, "removing what was left behind");
+            if let Err(error) = self.remove_container(&id).await {
+                tracing::debug!(instance = %instance, error = %error, "it could not be removed yet");
+            }
+        }
     }
 
     pub(super) async fn held(&self, instance: InstanceId) -> Result<Vec<Held>> {
@@ -58,8 +90,7 @@ impl Inner {
 
     /// The instance's container.
     pub(super) async fn container(&self, instance: InstanceId) -> Result<Held> {
-        self.held(instance)
-            .await?
+        as_shown(self.held(instance).await?)
             .into_iter()
             .next()
             .ok_or_else(|| RuntimeError::NotFound(format!("the container of {instance}")))
@@ -81,7 +112,7 @@ impl Inner {
     }
 
     pub(super) async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
-        for held in self.held(instance).await? {
+        for held in as_shown(self.held(instance).await?) {
             // One that is being removed right now does not count.
             if let Some(observed) = self.inspect(&held).await? {
                 return Ok(Some(observed));
@@ -91,8 +122,10 @@ impl Inner {
     }
 
     pub(super) async fn list(&self) -> Result<Vec<Observed>> {
-        let mut held = self.containers(&[(label::INSTANCE, None)]).await?;
-        let mut seen = std::collections::HashSet::new();
+        let all = self.list_containers(&[(label::INSTANCE, None)]).await?;
+        self.sweep(&all).await;
+        let mut held = as_shown(held(self.server, &all));
+        let mut seen = HashSet::new();
         held.retain(|h| seen.insert(h.tag.instance));
         stream::iter(held)
             .map(|held| async move { self.inspect(&held).await })
@@ -140,18 +173,13 @@ impl Inner {
         }
         let _lock = self.locks.lock(instance.0).await;
         let of_instance = [(label::INSTANCE, Some(instance.to_string()))];
-        for id in self.container_ids(&of_instance).await? {
-            self.remove_container(&id).await?;
+        for listed in self.list_containers(&of_instance).await? {
+            self.remove_container(&listed.id).await?;
         }
         if volumes == Volumes::Remove {
             self.remove_volumes(instance).await?;
         }
         Ok(())
-    }
-
-    /// Every container of ours with these labels, whatever its purpose.
-    async fn container_ids(&self, labels: &[(&str, Option<String>)]) -> Result<Vec<String>> {
-        Ok(self.list_containers(labels).await?.into_iter().map(|listed| listed.id).collect())
     }
 
     /// Removes a container by id, with its nameless volumes, killing it if need be. Gone already is fine.

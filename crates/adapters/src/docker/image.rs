@@ -60,6 +60,8 @@ impl Inner {
         });
         let given = credentials.is_some();
         let api = self.link.api().await?;
+        // A pull may rightly say nothing for a while; an engine that is away is told apart beforehand.
+        self.link.call("the engine", api.ping()).await?;
         let mut steps = api.create_image(Some(options), None, credentials);
         let mut layers = Layers::default();
         let (mut told, mut last) = (None::<Instant>, None);

@@ -3,25 +3,33 @@
 
 use bollard::models::ContainerInspectResponse;
 use ryokan_ports::runtime::{Result, RuntimeError};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{Inner, label};
 
-/// A container in a list.
+/// A container of ours in a list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Listed {
     pub(super) id: String,
     #[serde(default)]
     pub(super) created: i64,
-    labels: Option<label::Labels>,
+    #[serde(default, deserialize_with = "or_null")]
+    pub(super) labels: label::Labels,
+    #[serde(default)]
+    state: String,
 }
 
 impl Listed {
-    pub(super) fn labels(&self) -> label::Labels {
-        self.labels.clone().unwrap_or_default()
+    pub(super) fn runs(&self) -> bool {
+        ["running", "paused"].contains(&self.state.as_str())
     }
+}
+
+/// Whoever has none may have `null`.
+fn or_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<label::Labels, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Inner {
@@ -32,7 +40,7 @@ impl Inner {
         let filters = escape(&json!(label::filter(&wanted)).to_string());
         let path = self.link.versioned(&format!("/containers/json?all=true&filters={filters}")).await?;
         let mut listed: Vec<Listed> = self.link.get("containers", &path).await?;
-        listed.retain(|container| label::carries(&container.labels(), &wanted));
+        listed.retain(|container| label::carries(&container.labels, &wanted));
         Ok(listed)
     }
 

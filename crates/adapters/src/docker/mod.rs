@@ -141,14 +141,19 @@ struct Locks(Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Locks {
     async fn lock(&self, id: Uuid) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if locks.len() >= 1024 {
-                locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            }
-            locks.entry(id).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.of(id).lock_owned().await
+    }
+
+    fn try_lock(&self, id: Uuid) -> Option<OwnedMutexGuard<()>> {
+        self.of(id).try_lock_owned().ok()
+    }
+
+    fn of(&self, id: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() >= 1024 {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        locks.entry(id).or_default().clone()
     }
 }
 

@@ -173,6 +173,13 @@ impl Inner {
                 self.start_container(&container.id).await?;
                 self.inspect(container).await
             }
+            // An engine that was killed while it started this one has forgotten that it did, and its containerd has
+            // not: the two agree on it never again.
+            Err(RuntimeError::Other(why)) if why.contains("task") && why.contains(": already exists") => {
+                tracing::warn!(instance = %workload.instance, error = why, "the engine cannot start its container any more; making it anew");
+                self.remove_container(&container.id).await?;
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }

@@ -10,6 +10,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, Volume,
 use bollard::query_parameters::{CreateContainerOptions, ListVolumesOptions, RemoveVolumeOptions};
 use bytes::Bytes;
 use ryokan_model::InstanceId;
+use ryokan_ports::crash;
 use ryokan_ports::runtime::{Result, RuntimeError, TornVolume, Workload};
 
 use super::archive::{self, Kind};
@@ -87,7 +88,7 @@ impl Inner {
             CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let create = || api.create_container(Some(options.clone()), body.clone());
         let made = match self.link.call(&name, create()).await {
-            // Left behind by a death in this very place.
+            // Left behind by a death in this very place, and not swept up yet.
             Err(RuntimeError::Other(why)) if why.contains("already in use") => {
                 self.remove_container(&name).await?;
                 self.link.call(&name, create()).await?
@@ -97,6 +98,7 @@ impl Inner {
         let folder = archive::Entry::directory("ryokan-volume", mode | 0o700, owner.user, owner.group);
         let tar = [folder.header(), archive::end()].concat();
         let put = self.put(&made.id, "/", Bytes::from(tar)).await;
+        crash::point("volume.owned");
         self.remove_container(&made.id).await?;
         put
     }

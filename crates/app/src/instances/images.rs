@@ -19,6 +19,8 @@ pub const KIND: &str = "instance.image";
 
 /// How often in a row the engine may lose an image, crashes included, if the restart policy does not allow more.
 const MAX_LOSSES: u32 = 10;
+/// The longest wait before it is fetched again.
+pub(crate) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Payload {
@@ -188,6 +190,6 @@ impl App {
 fn wait_before(loss: u32) -> Duration {
     match loss {
         0 | 1 => Duration::ZERO,
-        n => Duration::from_secs(1 << (n - 2).min(6)).min(Duration::from_mins(1)),
+        n => Duration::from_secs(1 << (n - 2).min(6)).min(MAX_WAIT),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod fit;
 pub mod follow;
 pub mod images;
 pub mod inside;
+mod jump;
 pub mod lifecycle;
 mod obtain;
 pub mod orphans;

@@ -1,10 +1,14 @@
 //! What to do next with one instance: a pure function of what is wanted, what was recorded and what the engine shows.
 //! The reconciler calls it as often as it likes; the answer depends on nothing else.
 
+use std::time::Duration;
+
 use ryokan_model::Millis;
 use ryokan_model::instance::{Desired, State};
 use ryokan_ports::runtime::{Observed, Phase};
 use ryokan_store::instances::Instance;
+
+use super::images::MAX_WAIT;
 
 /// The reconciler's memory of probing one run of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,8 +51,8 @@ pub enum Action {
 
 /// `seen` is what the engine has, which is known to be complete.
 ///
-/// `watched_since` is when the engine was last reconnected to: time in which nobody could act does not count against
-/// an instance.
+/// `watched_since` is when the engine was last reconnected to, or the clock last jumped: time in which nobody could act
+/// does not count against an instance. What a clock that has gone back since has recorded of the future counts as now.
 pub fn plan(
     row: &Instance,
     seen: Option<&Observed>,
@@ -56,7 +60,8 @@ pub fn plan(
     watched_since: Millis,
     now: Millis,
 ) -> Action {
-    let overdue_at = row.state.bound(&row.spec).map(|bound| row.since.max(watched_since).plus(bound));
+    let since = if row.since > now { watched_since } else { row.since.max(watched_since) };
+    let overdue_at = row.state.bound(&row.spec).map(|bound| since.plus(bound));
     let running = seen.is_some_and(|o| matches!(o.phase, Phase::Running { .. } | Phase::Paused { .. }));
     match row.desired {
         Desired::Deleted => return Action::Delete,
@@ -84,7 +89,7 @@ pub fn plan(
         // The image's job will say.
         return Action::Wait(overdue_at);
     }
-    if let Some(at) = row.retry_at.filter(|at| *at > now) {
+    if let Some(at) = row.retry_at.filter(|at| *at > now && *at <= now.plus(longest_wait(row))) {
         return Action::Wait(Some(at));
     }
     let Some(seen) = seen else {
@@ -117,6 +122,12 @@ pub fn plan(
             _ => Action::Wait(Some(probing.next)),
         },
     }
+}
+
+/// The longest that a start is put off, after a crash (the jitter included) or for a vanished image.
+fn longest_wait(row: &Instance) -> Duration {
+    let backoff = row.spec.restart.max_backoff.duration();
+    (backoff + backoff / 4).max(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -221,6 +232,18 @@ mod tests {
         let observed = seen(RUNNING);
         assert_eq!(plan(&starting, Some(&observed), Probing::default(), Millis(0), late), Action::Overdue);
         assert_eq!(plan(&starting, Some(&observed), Probing::default(), late, late), Action::ProbeStartup);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_holds_up_nothing() {
+        let mut waiting = row(Desired::Running, State::Pending);
+        waiting.retry_at = Some(Millis(3_600_000));
+        assert_eq!(next(&waiting, Some(EXITED)), Action::Start);
+        let mut starting = row(Desired::Running, State::Starting);
+        starting.since = Millis(3_600_000);
+        let at = |now| plan(&starting, Some(&seen(RUNNING)), Probing::default(), Millis(0), Millis(now));
+        assert_eq!(at(2000), Action::ProbeStartup);
+        assert_eq!(at(600_000), Action::Overdue);
     }
 
     #[test]

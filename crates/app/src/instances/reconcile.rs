@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::act::Probed;
+use super::jump::LastLook;
 use super::orphans::Orphans;
 use super::plan::{Action, Probing, plan};
 use crate::background::Report;
@@ -70,8 +71,9 @@ struct Reconciler {
     observed: BTreeMap<InstanceId, Observed>,
     tasks: TaskTracker,
     starts: Arc<Semaphore>,
-    /// When the engine was last found.
+    /// When the engine was last found, or the clock last jumped.
     watched_since: Millis,
+    last_look: LastLook,
     /// Steps that ended: whose, and whether the engine may have changed. At most one for each instance.
     done: mpsc::UnboundedSender<(InstanceId, bool)>,
     report: Report,
@@ -84,6 +86,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut reconciler = Reconciler {
         done,
         report: Report::new(NAME),
+        last_look: LastLook::new(app.clock.as_ref()),
         app,
         memory: Arc::default(),
         rows: Vec::new(),
@@ -304,6 +307,16 @@ impl Reconciler {
     /// Plans for every instance and starts what is to be done; how long until something is due again.
     fn step(&mut self) -> Duration {
         let now = self.app.clock.now();
+        if let Some(by) = self.last_look.jumped(self.app.clock.as_ref()) {
+            tracing::warn!(
+                by_ms = by,
+                "the clock jumped; bounds of states begin anew, and nothing waits any more"
+            );
+            self.watched_since = now;
+            let mut memory = self.memory();
+            memory.retry.values_mut().for_each(|(_, at)| *at = now);
+            memory.probing.values_mut().for_each(|(_, probing)| probing.next = now);
+        }
         let mut next: Option<Millis> = None;
         let mut soonest = |at: Millis| next = Some(next.map_or(at, |n| n.min(at)));
         let rows = std::mem::take(&mut self.rows);

@@ -1,58 +1,12 @@
 //! What lies under the server dies: PostgreSQL is killed and comes back; the disk of the data folder is full.
 
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::invariants::{Known, check};
-use crate::rig::{Place, Rig, engine_is_there, eventually, skip};
 use crate::storm::{Field, blow, known, seed};
-
-fn script(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts").join(name)
-}
-
-/// A PostgreSQL server of this test alone, which may be killed.
-struct Postgres {
-    folder: tempfile::TempDir,
-    url: String,
-}
-
-impl Postgres {
-    fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("ryokan-crash-pg").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut server = Self { folder, url: String::new() };
-        server.url = server.run("start");
-        server
-    }
-
-    fn run(&self, verb: &str) -> String {
-        let output =
-            Command::new(script("postgres")).arg(verb).arg(self.folder.path().join("db")).output().unwrap();
-        assert!(
-            output.status.success(),
-            "scripts/postgres {verb}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// `kill -9` of the postmaster.
-    fn kill(&self) {
-        let find =
-            Command::new("find").arg(self.folder.path()).args(["-name", "postmaster.pid"]).output().unwrap();
-        let file = String::from_utf8(find.stdout).unwrap().trim().to_owned();
-        let pid = std::fs::read_to_string(file).unwrap().lines().next().unwrap().to_owned();
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let _ = Command::new(script("postgres")).arg("stop").arg(self.folder.path().join("db")).status();
-    }
-}
+use crate::support::below::{Postgres, SmallDisk};
+use crate::support::invariants::{Known, check};
+use crate::support::rig::{Place, Rig, engine_is_there, eventually, skip};
 
 #[test]
 fn postgresql_is_killed_under_it() {
@@ -63,8 +17,8 @@ fn postgresql_is_killed_under_it() {
         return skip("no PostgreSQL (`make test` starts one)");
     }
     let seed = seed();
-    let postgres = Postgres::start();
-    let mut rig = Rig::new(Place { database_url: Some(postgres.url.clone()), ..Place::default() });
+    let postgres = Postgres::start(Place::default());
+    let rig = Rig::new(Place { database_url: Some(postgres.url.clone()), ..Place::default() });
     rig.up();
     let field = Arc::new(Mutex::new(Field::default()));
     rig.create("steady");
@@ -96,56 +50,25 @@ fn postgresql_is_killed_under_it() {
     rig.tear_down();
 }
 
-/// A small file system of this test alone.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        mounted.is_ok_and(|o| o.status.success()).then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn the_disk_of_the_data_folder_is_full() {
     if !engine_is_there() {
         return;
     }
-    let Some(disk) = SmallDisk::mount() else { return skip("no right to mount a small file system") };
-    let mut rig = Rig::new(Place { data: Some(disk.0.path().join("data")), ..Place::default() });
+    let Some(disk) = SmallDisk::mount(12) else { return skip("no right to mount a small file system") };
+    let rig = Rig::new(Place { data: Some(disk.data()), ..Place::default() });
     rig.up();
     assert_eq!(rig.create("before").unwrap().0, 202);
     rig.wait_state("before", "ready");
-    let filler = disk.0.path().join("filler");
-    // Until nothing more fits, down to the last block.
-    for block in ["64k", "4k", "1k"] {
-        let _ = Command::new("sh")
-            .arg("-c")
-            .arg(format!("dd if=/dev/zero bs={block} >> {} 2>/dev/null", filler.display()))
-            .status();
-    }
+    disk.fill();
     // The database may have some room left inside its own files; soon it has not.
     let refused =
         eventually(Duration::from_secs(30), || format!("creations go on on a full disk\n{}", rig.log()), {
             let mut n = 0;
-            let rig = &rig;
-            let filler = filler.clone();
+            let (rig, disk) = (&rig, &disk);
             move || {
                 n += 1;
-                let _ = Command::new("sh")
-                    .arg("-c")
-                    .arg(format!("dd if=/dev/zero bs=1k >> {} 2>/dev/null", filler.display()))
-                    .status();
+                disk.fill();
                 rig.create(&format!("during-{n}")).filter(|(code, _)| *code != 202)
             }
         });
@@ -156,7 +79,7 @@ fn the_disk_of_the_data_folder_is_full() {
     assert_eq!(rig.get("/v1/instances/before").unwrap().0, 200);
     // Killed while full, and back with space.
     rig.kill();
-    std::fs::remove_file(&filler).unwrap();
+    disk.free();
     rig.up();
     assert_eq!(rig.create("after").unwrap().0, 202);
     rig.wait_state("after", "ready");

@@ -9,8 +9,10 @@
 
 mod engine;
 mod faults;
-mod invariants;
 mod points;
-mod rig;
 mod storm;
+#[expect(dead_code, reason = "the chaos runs use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
 mod updates;
+mod volumes;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::invariants::{Known, check};
-use crate::rig::{Place, Rig, engine_is_there, eventually, skip};
+use crate::support::invariants::{Known, check};
+use crate::support::rig::{Place, Rig, engine_is_there, eventually, skip};
 
 /// Every `crash::point` of the heart. The test fails when one is never reached.
 const POINTS: &[&str] = &[
@@ -31,7 +31,7 @@ fn killed_at_every_named_point() {
     if !engine_is_there() {
         return;
     }
-    let mut rig = Rig::new(Place::default());
+    let rig = Rig::new(Place::default());
     rig.up();
     let mut known = Known::default();
     for (round, point) in POINTS.iter().enumerate() {
@@ -40,7 +40,7 @@ fn killed_at_every_named_point() {
         rig.start(Some((point, 0)));
         rig.wait_up();
         let name = format!("point-{round}");
-        live_one_life(&mut rig, &name, &mut known);
+        live_one_life(&rig, &name, &mut known);
         eventually(
             Duration::from_secs(30),
             || format!("the point {point} was never reached\n"),
@@ -63,8 +63,8 @@ fn killed_at_every_named_point() {
 }
 
 /// Creates, restarts, stops, starts and deletes, as far as the server lives.
-fn live_one_life(rig: &mut Rig, name: &str, known: &mut Known) {
-    let waits = |rig: &mut Rig, state: &str| {
+fn live_one_life(rig: &Rig, name: &str, known: &mut Known) {
+    let waits = |rig: &Rig, state: &str| {
         let deadline = std::time::Instant::now() + Duration::from_secs(40);
         while !rig.has_died() && std::time::Instant::now() < deadline {
             match rig.instance(name) {

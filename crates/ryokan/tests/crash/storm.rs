@@ -5,24 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::invariants::{Known, check};
-use crate::rig::{Place, Rig, engine_is_there};
-
-/// A small repeatable generator (xorshift).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.max(1))
-    }
-
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
+use crate::support::dice::Dice;
+use crate::support::invariants::{Known, check};
+use crate::support::rig::{Place, Rig, engine_is_there};
 
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("RYOKAN_CRASH_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_121);
@@ -102,7 +87,7 @@ fn killed_at_random_moments_of_a_storm() {
     }
     let seed = seed();
     let mut dice = Dice::new(seed);
-    let mut rig = Rig::new(Place::default());
+    let rig = Rig::new(Place::default());
     let field = Arc::new(Mutex::new(Field::default()));
     for round in 0..6 {
         rig.up();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::invariants::{Known, check};
-use crate::rig::{IMAGE, Place, Rig, engine_is_there, eventually, skip};
+use crate::support::invariants::{Known, check};
+use crate::support::rig::{IMAGE, Place, Rig, engine_is_there, eventually, skip};
 
 const NAME: &str = "steady";
 
@@ -70,7 +70,7 @@ fn run(update: Update, rounds: &[Round]) {
     if !engine_is_there() {
         return;
     }
-    let mut rig = Rig::new(Place::default());
+    let rig = Rig::new(Place::default());
     rig.up();
     let body = json!({
         "name": NAME, "template": "custom", "image": IMAGE, "memory": "64Mi", "stop_grace": "2s",

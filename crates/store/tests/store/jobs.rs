@@ -262,3 +262,24 @@ async fn no_job_is_claimed_twice_by_two_servers() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_clock_that_goes_back_holds_up_no_job() {
+    for_each_engine(|database| async move {
+        let (store, hour) = (database.open().await, 3_600_000);
+        let later = |id: &str, at: i64| NewJob { run_at: at, ..new_job(id) };
+        enqueue(&store, new_job("held")).await;
+        enqueue(&store, later("put-off", hour + 5000)).await;
+        enqueue(&store, later("soon", 5000)).await;
+        assert_eq!(ids(&claim(&store, "w", 10, hour).await), ["held", "soon"]);
+        store.write(move |tx| tx.retry_job("soon", 1, hour + 5000, "no")).await.unwrap();
+        // The worker dies and the clock is put right. What waits for its time still waits.
+        enqueue(&store, later("not-yet", 5000)).await;
+        assert_eq!(ids(&claim(&store, "x", 10, 10).await), ["held", "put-off", "soon"]);
+        assert!(claim(&store, "y", 10, 10 + LEASE - 1).await.is_empty(), "a lease of now holds");
+        let fenced = store.write(|tx| tx.complete_job("held", 1, 20)).await;
+        assert_eq!(fenced, Err(StoreError::Fenced), "the dead worker's lease is over");
+        assert_eq!(ids(&claim(&store, "z", 10, 5000).await), ["held", "not-yet", "put-off", "soon"]);
+    })
+    .await;
+}

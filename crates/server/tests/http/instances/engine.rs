@@ -5,6 +5,7 @@ use std::time::Duration;
 use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::Runtime as _;
 use ryokan_ports::fake::Call;
+use ryokan_ports::runtime::RuntimeError;
 use serde_json::json;
 
 use crate::support::{eventually, on_both, on_sqlite, within};
@@ -294,6 +295,58 @@ async fn every_state_has_an_end_when_the_engine_hangs() {
         site.engine.nudge();
         operator.until("claw", "stopped").await;
         assert!(!site.engine.running(id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_costs_no_start_and_holds_up_no_probe() {
+    on_sqlite(async |site| {
+        let operator = site.operator();
+        site.engine.image("slow").ill("not yet");
+        let startup = json!({"check": {"http": {"port": "http", "path": "/health"}}, "interval": "100ms", "timeout": "100ms", "start_period": "1m", "retries": 1});
+        let id = operator.create("claw", json!({"image": "slow", "startup": startup})).await;
+        operator.until("claw", "starting").await;
+        let hours = 2 * 3_600_000;
+        for by in [hours, -hours, -hours, hours] {
+            site.clock.jump(by);
+            site.engine.nudge();
+            let before = site.engine.calls(Call::Probe);
+            eventually("it is asked again", async || {
+                let probes = site.engine.calls(Call::Probe) - before;
+                if probes > 3 { Ok(()) } else { Err(format!("{probes} probes after a jump by {by} ms")) }
+            })
+            .await;
+        }
+        site.engine.recover(id);
+        let row = operator.until("claw", "ready").await;
+        assert_eq!((site.engine.starts(id), &row["crashes"]), (1, &json!(0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_put_off_by_a_clock_that_was_ahead_does_not_wait_for_it() {
+    on_both(async |site| {
+        let operator = site.operator();
+        let crashed = operator.ready("crashed", json!({"restart": {"backoff": "10s"}})).await;
+        let hour = 3_600_000;
+        site.clock.jump(hour);
+        site.engine.fail(Call::FindImage, RuntimeError::Unavailable("away".into()));
+        operator.create("fetched", json!({})).await;
+        eventually("its image's job waits", async || {
+            let row = operator.show("fetched").await;
+            let text = row["message"].as_str().unwrap_or_default();
+            if text.contains("trying again") { Ok(()) } else { Err(row.to_string()) }
+        })
+        .await;
+        site.engine.crash(crashed, 1);
+        site.engine.nudge();
+        operator.until("crashed", "pending").await;
+        site.clock.jump(-hour);
+        site.engine.heal();
+        operator.until("fetched", "ready").await;
+        operator.until("crashed", "ready").await;
     })
     .await;
 }

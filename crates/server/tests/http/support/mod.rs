@@ -26,17 +26,31 @@ pub(crate) use client::{Client, Reply, Sse};
 
 /// The system's time, put forward by a test.
 #[derive(Default)]
-pub(crate) struct MovedClock(AtomicI64);
+pub(crate) struct MovedClock {
+    passed: AtomicI64,
+    jumped: AtomicI64,
+}
 
 impl MovedClock {
+    /// As if so much time had passed.
     pub(crate) fn forward(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.passed.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// As if somebody had set the clock, by milliseconds.
+    pub(crate) fn jump(&self, by: i64) {
+        self.jumped.fetch_add(by, Ordering::SeqCst);
     }
 }
 
 impl Clock for MovedClock {
     fn now(&self) -> Millis {
-        Millis(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+        let moved = self.passed.load(Ordering::SeqCst) + self.jumped.load(Ordering::SeqCst);
+        Millis(SystemClock.now().0 + moved)
+    }
+
+    fn steady(&self) -> Millis {
+        Millis(SystemClock.steady().0 + self.passed.load(Ordering::SeqCst))
     }
 }
 

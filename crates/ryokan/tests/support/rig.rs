@@ -2,7 +2,9 @@
 //! that is plain `curl`, so that it can live in another network namespace.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,11 +16,15 @@ pub(crate) const IMAGE: &str = "ryokan/hello:0.1.0";
 pub(crate) struct Place {
     /// Put in front of every command: `ip netns exec NAME`.
     pub(crate) prefix: Vec<String>,
-    /// The engine's socket, when it is not the machine's own.
+    /// The engine's socket, when it is not the machine's own. Then all that this engine holds is ours.
     pub(crate) socket: Option<PathBuf>,
+    /// What the server takes for the engine's socket, when that is another one.
+    pub(crate) server_socket: Option<PathBuf>,
     pub(crate) database_url: Option<String>,
     /// The data folder, when it is not a scratch folder.
     pub(crate) data: Option<PathBuf>,
+    /// More of the server's environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Place {
@@ -47,9 +53,9 @@ pub(crate) struct Rig {
     pub(crate) place: Place,
     scratch: tempfile::TempDir,
     port: u16,
-    child: Option<Child>,
-    token: String,
-    cleaned: bool,
+    child: Mutex<Option<Child>>,
+    token: OnceLock<String>,
+    cleaned: AtomicBool,
 }
 
 /// Says that a test cannot run here, or fails when that is not accepted.
@@ -72,20 +78,30 @@ pub(crate) fn engine_is_there() -> bool {
     ready
 }
 
+/// Somebody wants an end: nothing is waited for any more, so that all that was made is taken down.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Polls until `done` gives something; `None` when it does not in time.
+pub(crate) fn settle<T>(within: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(value) = done() {
+            return Some(value);
+        }
+        if Instant::now() >= deadline || INTERRUPTED.load(Ordering::Relaxed) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Polls until `done` gives something, or fails with what `explain` says.
 pub(crate) fn eventually<T>(
     within: Duration,
     explain: impl Fn() -> String,
-    mut done: impl FnMut() -> Option<T>,
+    done: impl FnMut() -> Option<T>,
 ) -> T {
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "{}", explain());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    settle(within, done).unwrap_or_else(|| panic!("{}", explain()))
 }
 
 impl Rig {
@@ -94,19 +110,26 @@ impl Rig {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         drop(socket);
-        Self { place, scratch, port, child: None, token: String::new(), cleaned: false }
+        Self {
+            place,
+            scratch,
+            port,
+            child: Mutex::new(None),
+            token: OnceLock::new(),
+            cleaned: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
         self.place.data.clone().unwrap_or_else(|| self.scratch.path().join("data"))
     }
 
-    fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.scratch.path().join("server.log")
     }
 
     /// Starts the server; with a crash point and how often it is passed before it kills.
-    pub(crate) fn start(&mut self, crash_at: Option<(&str, u32)>) {
+    pub(crate) fn start(&self, crash_at: Option<(&str, u32)>) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.place.command(env!("CARGO_BIN_EXE_ryokan"));
         command
@@ -114,65 +137,73 @@ impl Rig {
             .arg("--data-dir")
             .arg(self.data())
             .args(["--listen", &format!("127.0.0.1:{}", self.port)]);
-        command.env("RYOKAN_LOG", "info,ryokan_app=debug").env("RYOKAN_REQUESTS_PER_SECOND", "1000");
+        command.env("RYOKAN_LOG", "info,ryokan_app=debug").env("NO_COLOR", "1");
+        command.env("RYOKAN_REQUESTS_PER_SECOND", "1000");
         for name in ["RYOKAN_CRASH_AT", "RYOKAN_CRASH_SKIP", "RYOKAN_DATABASE_URL", "RYOKAN_ENGINE_SOCKET"] {
             command.env_remove(name);
         }
         if let Some((point, skip)) = crash_at {
             command.env("RYOKAN_CRASH_AT", point).env("RYOKAN_CRASH_SKIP", skip.to_string());
         }
-        if let Some(socket) = &self.place.socket {
+        if let Some(socket) = self.place.server_socket.as_ref().or(self.place.socket.as_ref()) {
             command.env("RYOKAN_ENGINE_SOCKET", format!("unix://{}", socket.display()));
         }
         if let Some(url) = &self.place.database_url {
             command.env("RYOKAN_DATABASE_URL", url);
         }
+        command.envs(self.place.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.child = Some(command.spawn().expect("the server's binary starts"));
+        *self.child.lock().unwrap() = Some(command.spawn().expect("the server's binary starts"));
     }
 
     /// Starts it and waits until it answers.
-    pub(crate) fn up(&mut self) {
+    pub(crate) fn up(&self) {
         self.start(None);
         self.wait_up();
     }
 
-    pub(crate) fn wait_up(&mut self) {
+    pub(crate) fn wait_up(&self) {
         eventually(
             Duration::from_secs(30),
             || format!("the server did not come up; its log:\n{}", self.log()),
             || self.get("/healthz").filter(|(code, _)| *code == 200),
         );
-        if self.token.is_empty() {
+        self.token.get_or_init(|| {
             let text = std::fs::read_to_string(self.data().join("cli.json")).unwrap();
             let value: Value = serde_json::from_str(&text).unwrap();
-            value["token"].as_str().unwrap().clone_into(&mut self.token);
-        }
+            value["token"].as_str().unwrap().to_owned()
+        });
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+    pub(crate) fn kill(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
     /// Whether the server has died by itself, at a crash point.
-    pub(crate) fn has_died(&mut self) -> bool {
-        match self.child.as_mut().map(Child::try_wait) {
-            Some(Ok(Some(_))) => {
-                self.child = None;
-                true
-            }
-            Some(_) => false,
-            None => true,
-        }
+    pub(crate) fn has_died(&self) -> bool {
+        self.exit_status().is_some() || self.child.lock().unwrap().is_none()
+    }
+
+    /// How the server ended, if it did so by itself since it was last asked.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().unwrap();
+        let status = child.as_mut()?.try_wait().ok().flatten()?;
+        *child = None;
+        Some(status)
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap().as_ref().map(Child::id)
     }
 
     /// Softly, as a service manager would; it must end by itself.
-    pub(crate) fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+    pub(crate) fn stop(&self) {
+        let Some(mut child) = self.child.lock().unwrap().take() else { return };
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -195,8 +226,8 @@ impl Rig {
     fn curl(&self, args: &[&str], path: &str) -> Option<(u16, String)> {
         let mut command = self.place.command("curl");
         command.args(["-sS", "-m", "15", "-o", "-", "-w", "\n%{http_code}"]).args(args);
-        if !self.token.is_empty() {
-            command.args(["-H", &format!("Authorization: Bearer {}", self.token)]);
+        if let Some(token) = self.token.get() {
+            command.args(["-H", &format!("Authorization: Bearer {token}")]);
         }
         let output = command.arg(self.url(path)).stderr(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -212,8 +243,15 @@ impl Rig {
 
     /// Status and JSON; `None` when the answer did not come.
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
-        let (code, text) =
-            self.curl(&["-X", method, "-H", "Content-Type: application/json", "-d", body], path)?;
+        self.call_once(method, path, body, "")
+    }
+
+    /// The same with an idempotency key, if it is not empty.
+    pub(crate) fn call_once(&self, method: &str, path: &str, body: &str, key: &str) -> Option<(u16, Value)> {
+        let key = format!("Idempotency-Key: {key}");
+        // curl leaves a header without a value out.
+        let headers = ["-H", "Content-Type: application/json", "-H", &key];
+        let (code, text) = self.curl(&[&["-X", method, "-d", body], &headers[..]].concat(), path)?;
         Some((code, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
@@ -246,44 +284,61 @@ impl Rig {
         std::fs::read_to_string(self.data().join("server-id")).unwrap_or_default()
     }
 
-    /// Ids or names of what the engine holds with this server's label.
+    /// Ids or names of what the engine holds of this server; of an engine of our own, everything.
     pub(crate) fn holdings(&self, what: &str) -> Vec<String> {
-        let filter = format!("label=ryokan.server={}", self.server_id());
+        let (label, own) = (format!("label=ryokan.server={}", self.server_id()), self.place.socket.is_some());
+        let filter = |own_filter| if own { own_filter } else { label.as_str() };
         let text = match what {
-            "containers" => self.place.docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]),
-            "networks" => self.place.docker(&["network", "ls", "-q", "--filter", &filter]),
-            _ => self.place.docker(&["volume", "ls", "-q", "--filter", &filter]),
+            "containers" => self.place.docker(&["ps", "-aq", "--no-trunc", "--filter", filter("name=")]),
+            "networks" => self.place.docker(&["network", "ls", "-q", "--filter", filter("type=custom")]),
+            _ => self.place.docker(&["volume", "ls", "-q", "--filter", filter("name=")]),
         };
         text.lines().map(str::to_owned).filter(|l| !l.is_empty()).collect()
     }
 
-    /// Deletes every instance through the API and checks that the engine holds nothing of ours any more.
-    pub(crate) fn tear_down(&mut self) {
+    /// A line for each of them, as the template says; without those that are gone meanwhile.
+    pub(crate) fn inspected(&self, what: &str, template: &str) -> Vec<String> {
+        let all = self.holdings(what);
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let command: &[&str] = match what {
+            "containers" => &["inspect", "-f", template],
+            _ => &["volume", "inspect", "-f", template],
+        };
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        self.place.docker(&[command, &names].concat()).lines().map(str::to_owned).collect()
+    }
+
+    /// Deletes every instance through the API and waits until the engine holds nothing of ours any more; what is left.
+    pub(crate) fn clear(&self, within: Duration) -> Result<(), String> {
         for instance in self.instances().unwrap_or_default() {
             let name = instance["name"].as_str().unwrap();
             self.call("DELETE", &format!("/v1/instances/{name}"), "");
         }
-        eventually(
-            Duration::from_secs(90),
-            || format!("instances are left: {:?}\n{}", self.instances(), self.log()),
-            || self.instances().filter(Vec::is_empty),
-        );
+        let done = settle(within, || self.instances().filter(Vec::is_empty));
+        done.ok_or_else(|| format!("instances are left: {:?}", self.instances()))?;
         for what in ["containers", "networks", "volumes"] {
-            eventually(
-                Duration::from_mins(1),
-                || format!("{what} are left: {:?}\n{}", self.holdings(what), self.log()),
-                || self.holdings(what).is_empty().then_some(()),
-            );
+            let done = settle(Duration::from_mins(1), || self.holdings(what).is_empty().then_some(()));
+            done.ok_or_else(|| format!("{what} are left: {:?}", self.holdings(what)))?;
         }
+        Ok(())
+    }
+
+    /// The same, and a soft end of the server. What is left fails the test.
+    pub(crate) fn tear_down(&self) {
+        self.clear(Duration::from_secs(90)).unwrap_or_else(|left| panic!("{left}\n{}", self.log()));
         self.stop();
-        self.cleaned = true;
+        self.cleaned.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill();
-        if self.cleaned || self.server_id().is_empty() {
+        // An engine of our own goes as a whole.
+        let own = self.place.socket.is_some();
+        if own || self.cleaned.load(Ordering::Relaxed) || self.server_id().is_empty() {
             return;
         }
         // A failed test must not leave its containers to the next one.

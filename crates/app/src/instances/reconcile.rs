@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::act::Probed;
-use super::jump::LastLook;
+use super::jump::Watch;
 use super::orphans::Orphans;
 use super::plan::{Action, Probing, plan};
 use crate::background::Report;
@@ -71,9 +71,8 @@ struct Reconciler {
     observed: BTreeMap<InstanceId, Observed>,
     tasks: TaskTracker,
     starts: Arc<Semaphore>,
-    /// When the engine was last found, or the clock last jumped.
-    watched_since: Millis,
-    last_look: LastLook,
+    /// Since the engine was last found, or the clock last jumped.
+    watch: Watch,
     /// Steps that ended: whose, and whether the engine may have changed. At most one for each instance.
     done: mpsc::UnboundedSender<(InstanceId, bool)>,
     report: Report,
@@ -86,7 +85,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut reconciler = Reconciler {
         done,
         report: Report::new(NAME),
-        last_look: LastLook::new(app.clock.as_ref()),
+        watch: Watch::new(app.clock.as_ref()),
         app,
         memory: Arc::default(),
         rows: Vec::new(),
@@ -94,7 +93,6 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         tasks: TaskTracker::new(),
         // More in flight only adds latency (measured); who waits is told so.
         starts: Arc::new(Semaphore::new(cores * 2)),
-        watched_since: Millis(0),
     };
     let mut changes = reconciler.app.store.subscribe();
     let mut stale = true;
@@ -162,7 +160,7 @@ impl Reconciler {
         let started = self.app.clock.now();
         match answered(ANSWER, self.app.runtime.watch()).await {
             Ok(stream) => {
-                self.watched_since = self.app.clock.now();
+                self.watch.begin(self.app.clock.as_ref());
                 self.resync().await.then_some(stream)
             }
             Err(error) => {
@@ -306,13 +304,13 @@ impl Reconciler {
 
     /// Plans for every instance and starts what is to be done; how long until something is due again.
     fn step(&mut self) -> Duration {
-        let now = self.app.clock.now();
-        if let Some(by) = self.last_look.jumped(self.app.clock.as_ref()) {
+        let jumped = self.watch.look(self.app.clock.as_ref());
+        let (now, watched_since) = (self.watch.now(), self.watch.since());
+        if let Some(by) = jumped {
             tracing::warn!(
                 by_ms = by,
                 "the clock jumped; bounds of states begin anew, and nothing waits any more"
             );
-            self.watched_since = now;
             let mut memory = self.memory();
             memory.retry.values_mut().for_each(|(_, at)| *at = now);
             memory.probing.values_mut().for_each(|(_, probing)| probing.next = now);
@@ -347,7 +345,7 @@ impl Reconciler {
                 }
                 entry.1
             };
-            match plan(row, observed.as_ref(), probing, self.watched_since, now) {
+            match plan(row, observed.as_ref(), probing, watched_since, now) {
                 Action::Wait(until) => {
                     if let Some(at) = until {
                         soonest(at);

@@ -29,8 +29,12 @@ macro_rules! migration {
 }
 
 /// All steps in order; the number in the name is the place in the list.
-const MIGRATIONS: &[Migration] =
-    &[migration!("0001_engine"), migration!("0002_nouns"), migration!("0003_retention")];
+const MIGRATIONS: &[Migration] = &[
+    migration!("0001_engine"),
+    migration!("0002_nouns"),
+    migration!("0003_retention"),
+    migration!("0004_pages"),
+];
 
 /// Applies what is missing. On an error nothing is changed.
 pub(crate) fn migrate(mut engine: Engine<'_>) -> Result<()> {

@@ -98,7 +98,7 @@ impl App {
                 if tx.project(row.project)?.is_none() {
                     return Err(Error::not_found("project", &row.project_name));
                 }
-                if tx.instances_of(row.project)?.len() >= limit {
+                if usize::try_from(tx.count_instances_of(row.project)?).is_ok_and(|count| count >= limit) {
                     return Err(Error::QuotaExceeded(format!(
                         "the project has {limit} instances, which is all it may have; delete one first"
                     )));

@@ -64,7 +64,7 @@ pub(crate) struct Setting {
 
 impl Setting {
     fn rounds(&self, full: usize) -> usize {
-        if self.quick { full.div_ceil(10).max(2) } else { full }
+        if self.quick { full.div_ceil(4).max(2) } else { full }
     }
 
     fn seconds(&self, full: u64) -> Duration {

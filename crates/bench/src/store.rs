@@ -49,7 +49,7 @@ pub(crate) async fn run(setting: &Setting, scratch: &Path) -> Result<Vec<Line>> 
 
 async fn on(setting: &Setting, scratch: &Path, store: &str, url: Option<&str>) -> Result<Vec<Line>> {
     let data = scratch.join(format!("store-{}", store.to_lowercase()));
-    let sizes: &[u32] = if setting.quick { &[100, 1_000] } else { &[100, 10_000, 100_000] };
+    let sizes: &[u32] = if setting.quick { &[100, 10_000] } else { &[100, 10_000, 100_000] };
     // The first start makes schema and operator.
     drop(Server::start(&setting.ryokan, &data, url).await?);
     let place: StoreUrl = match url {

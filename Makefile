@@ -1,6 +1,6 @@
 # Type `make` to see what there is. Each target is a script, so that it also works by itself.
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-agents test-engines chaos e2e ci fmt lint hello-image agent-images clean-dev
+.PHONY: help run dev test test-agents test-engines chaos e2e ci bench fmt lint hello-image agent-images clean-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ chaos: ## storms under random faults for FOR=10m, with INSTANCES=100, SEED=, STO
 
 ci: ## exactly what CI runs: all checks, then all tests, none skipped
 	@scripts/ci
+
+bench: ## ratios against bare Docker, nginx, HAProxy and bigger databases, in one run (half an hour)
+	@scripts/bench
 
 fmt: ## format the code
 	cargo fmt --all

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// A crate of ours, and which of ours it may import.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("api", &["model"]),
     ("brc", &[]),
@@ -21,6 +21,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("ryokan", &["api", "server", "node"]),
     ("xtask", &["api", "server"]),
     ("hello", &[]),
+    ("bench", &["model", "store"]),
 ];
 
 #[derive(Debug)]

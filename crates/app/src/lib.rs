@@ -107,6 +107,8 @@ pub struct App {
     /// Wakes the instance reconciler.
     pub(crate) wake: Notify,
     pub(crate) engine: watch::Sender<EngineHealth>,
+    /// What the engine last said that it is.
+    pub(crate) engine_known: std::sync::Mutex<Option<ryokan_ports::runtime::EngineInfo>>,
     /// Which version of each instance the gateway routes by, so that nobody is told `ready` before it is served.
     pub served: watch::Sender<BTreeMap<InstanceId, i64>>,
 }
@@ -139,6 +141,7 @@ impl App {
             pulls: broadcast::channel(256).0,
             wake: Notify::new(),
             engine: watch::channel(EngineHealth::Unknown).0,
+            engine_known: std::sync::Mutex::default(),
             served: watch::channel(BTreeMap::new()).0,
         })
     }

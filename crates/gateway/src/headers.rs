@@ -28,7 +28,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 /// Answers of an agent must not set policy for whole hosts or for other ports.
-const HOST_WIDE: [&str; 3] = ["alt-svc", "strict-transport-security", "public-key-pins"];
+const HOST_WIDE: [HeaderName; 3] =
+    [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY, header::PUBLIC_KEY_PINS];
 /// On the path route they would act on the dashboard's origin.
 const ORIGIN_WIDE: [&str; 12] = [
     "set-cookie",
@@ -67,6 +68,8 @@ pub(crate) struct Context<'a> {
 
 /// Turns a client's request headers into those for the agent.
 pub(crate) fn to_agent(headers: &mut HeaderMap, context: &Context<'_>) {
+    // Room for ours at once: a map that grows in steps is built anew at each.
+    headers.reserve(10);
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| {
         te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
     });
@@ -273,7 +276,7 @@ pub(crate) struct AnswerContext<'a> {
 /// Makes an agent's answer harmless to everyone but the agent.
 pub(crate) fn from_agent(headers: &mut HeaderMap, context: &AnswerContext<'_>) {
     remove_hop_by_hop(headers);
-    for name in HOST_WIDE {
+    for name in &HOST_WIDE {
         headers.remove(name);
     }
     if let Some(prefix) = context.prefix {

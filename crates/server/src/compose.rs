@@ -143,7 +143,7 @@ impl Server {
                 requests: TaskTracker::new(),
             }),
             authenticator: Arc::new(Credentials(app.clone())),
-            meter: Arc::new(Counters),
+            meter: Arc::new(Counters::default()),
             clock: Arc::new(WallClock(app.clock.clone())),
             key: signing,
             trusted_proxies: config.server.trusted_proxies.iter().filter_map(|c| c.parse().ok()).collect(),

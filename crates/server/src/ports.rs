@@ -1,9 +1,10 @@
 //! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderName, HeaderValue, Request};
@@ -139,14 +140,42 @@ impl Authenticator for Credentials {
 }
 
 /// Counts into the process's metrics; billing reads the same figures in a later step.
-pub(crate) struct Counters;
+///
+/// The metrics keep a counter for each instance that ever had a request; so does this, to find them at once.
+#[derive(Default)]
+pub(crate) struct Counters(RwLock<HashMap<String, Traffic>>);
+
+/// What is counted of one instance.
+struct Traffic {
+    requests: metrics::Counter,
+    bytes_in: metrics::Counter,
+    bytes_out: metrics::Counter,
+}
+
+impl Traffic {
+    fn of(instance_id: &str) -> Self {
+        let labels = [("instance", instance_id.to_owned())];
+        Self {
+            requests: metrics::counter!("ryokan_gateway_requests_total", &labels),
+            bytes_in: metrics::counter!("ryokan_gateway_in_bytes_total", &labels),
+            bytes_out: metrics::counter!("ryokan_gateway_out_bytes_total", &labels),
+        }
+    }
+
+    fn add(&self, usage: Usage) {
+        self.requests.increment(usage.requests);
+        self.bytes_in.increment(usage.bytes_in);
+        self.bytes_out.increment(usage.bytes_out);
+    }
+}
 
 impl Meter for Counters {
     fn record(&self, instance_id: &str, usage: Usage) {
-        let labels = [("instance", instance_id.to_owned())];
-        metrics::counter!("ryokan_gateway_requests_total", &labels).increment(usage.requests);
-        metrics::counter!("ryokan_gateway_in_bytes_total", &labels).increment(usage.bytes_in);
-        metrics::counter!("ryokan_gateway_out_bytes_total", &labels).increment(usage.bytes_out);
+        if let Some(traffic) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(instance_id) {
+            return traffic.add(usage);
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(instance_id.to_owned()).or_insert_with(|| Traffic::of(instance_id)).add(usage);
     }
 }
 

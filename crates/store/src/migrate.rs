@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0002_nouns"),
     migration!("0003_retention"),
     migration!("0004_private_images"),
+    migration!("0005_pages"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -39,6 +39,8 @@ pub(crate) struct Agent {
     pub(crate) name: String,
     /// What the page says first: `GREETING`.
     pub(crate) greeting: String,
+    /// No line a request: `HELLO_QUIET`, for who measures.
+    pub(crate) quiet: bool,
     pub(crate) healthy: AtomicBool,
     pub(crate) ending: CancellationToken,
     /// `/exit` puts the exit code here.
@@ -67,6 +69,7 @@ pub(crate) async fn run(on_term: OnTerm) -> std::io::Result<u8> {
     let agent = Arc::new(Agent {
         name: name(),
         greeting: std::env::var("GREETING").unwrap_or_default(),
+        quiet: std::env::var_os("HELLO_QUIET").is_some(),
         healthy: AtomicBool::new(true),
         ending: CancellationToken::new(),
         exit,
@@ -145,6 +148,8 @@ async fn respond(
         "/exit" => pages::exit(&agent, &request),
         _ => pages::not_found(&path),
     };
-    println!("{method} {path} {}", response.status().as_u16());
+    if !agent.quiet {
+        println!("{method} {path} {}", response.status().as_u16());
+    }
     Ok(response)
 }

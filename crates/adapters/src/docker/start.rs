@@ -55,10 +55,10 @@ impl Inner {
         let (current, older): (Vec<Held>, Vec<Held>) =
             held.into_iter().partition(|h| h.tag.generation == workload.generation);
         let mut current = current.into_iter();
-        let container = match current.next() {
-            Some(container) => container,
+        let (container, made) = match current.next() {
+            Some(container) => (container, false),
             None => match Box::pin(self.create(workload)).await? {
-                Some(container) => container,
+                Some(made) => made,
                 None => return Ok(None),
             },
         };
@@ -69,10 +69,15 @@ impl Inner {
             self.remove_container(&stale.id).await?;
             crash::point("replace.removed");
         }
+        if made {
+            // Neither it nor its network need be looked at again.
+            return self.run(workload, &container, true).await;
+        }
         self.start(workload, &container).await
     }
 
-    async fn create(&self, workload: &Workload) -> Result<Option<Held>> {
+    /// The container, and whether it was made just now. `None` when the next look will tell.
+    async fn create(&self, workload: &Workload) -> Result<Option<(Held, bool)>> {
         let facts = self.facts().await?;
         let network = self.ensure_network(workload.project).await?;
         self.ensure_volumes(workload).await?;
@@ -88,14 +93,14 @@ impl Inner {
         let what = format!("image {}", workload.spec.image);
         let created = self.link.call_within(limit, &what, api.create_container(Some(options), body)).await;
         match created {
-            Ok(created) => Ok(Some(Held::new(created.id, tag))),
+            Ok(created) => Ok(Some((Held::new(created.id, tag), true))),
             Err(RuntimeError::NotFound(_)) => Err(RuntimeError::Image {
                 image: workload.spec.image.to_string(),
                 reason: "is no longer in the engine; it has to be pulled again".to_owned(),
                 retry: true,
             }),
             Err(RuntimeError::Other(why)) if why.contains("already in use") => {
-                self.holder_of(&name, &tag).await
+                Ok(self.holder_of(&name, &tag).await?.map(|held| (held, false)))
             }
             // Tried anew, without: the facts say so from now on.
             Err(RuntimeError::Other(why)) if facts.init && podman::lacks_init(&why) => {
@@ -125,6 +130,7 @@ impl Inner {
         }
     }
 
+    /// Starts a container that was made by an earlier call, if it does not run already.
     async fn start(&self, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
         let Some(observed) = self.inspect(container).await? else {
             // Gone, going, or half removed by an engine that could not finish.
@@ -144,10 +150,6 @@ impl Inner {
             }
             Phase::Created | Phase::Exited { .. } => {}
         }
-        let turn = tokio::time::timeout(TURN, self.starts.acquire()).await;
-        let Ok(Ok(_permit)) = turn else {
-            return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));
-        };
         // Gone with the last container that was attached to it, or by somebody's hand.
         let network = self.ensure_network(workload.project).await?;
         if workload.spec.security.read_only_root
@@ -158,8 +160,16 @@ impl Inner {
             self.remove_container(&container.id).await?;
             return Ok(None);
         }
-        let prepared = self.prepare(workload, &container.id, observed.phase == Phase::Created).await;
-        match prepared {
+        self.run(workload, container, observed.phase == Phase::Created).await
+    }
+
+    /// Starts a container that is as it should be. `first`: it has never run.
+    async fn run(&self, workload: &Workload, container: &Held, first: bool) -> Result<Option<Observed>> {
+        let turn = tokio::time::timeout(TURN, self.starts.acquire()).await;
+        let Ok(Ok(_permit)) = turn else {
+            return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));
+        };
+        match self.prepare(workload, &container.id, first).await {
             Ok(()) => {}
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => return Ok(None),
             Err(e) => return Err(e),
@@ -169,6 +179,7 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => Ok(None),
             // It is the network that was not found: the engine remembers the one that somebody removed.
             Err(RuntimeError::NotFound(_)) => {
+                self.ensure_network(workload.project).await?;
                 self.attach_again(workload, &container.id).await?;
                 self.start_container(&container.id).await?;
                 self.inspect(container).await

@@ -248,7 +248,7 @@ impl App {
                 }
                 for project in tx.memberships(user.id)? {
                     let owned = tx.project(project)?.is_some_and(|p| p.owner == user.id);
-                    if owned && !tx.instances_of(project)?.is_empty() {
+                    if owned && tx.count_instances_of(project)? > 0 {
                         return Err(Error::Conflict(
                             "the user still owns instances; delete them first".into(),
                         ));

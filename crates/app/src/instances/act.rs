@@ -41,7 +41,8 @@ impl App {
         ])
     }
 
-    pub(crate) async fn start_container(&self, row: &Instance) -> Result<()> {
+    /// What runs now, if it was started.
+    pub(crate) async fn start_container(&self, row: &Instance) -> Result<Option<Observed>> {
         let Some(image_id) = row.image_id.clone() else {
             return Err(Error::internal(format!("instance {} has no image", row.id)));
         };
@@ -59,12 +60,16 @@ impl App {
         let outcome = self.runtime.ensure(&workload).await;
         crate::crash::point("start.after");
         match outcome {
-            Ok(observed) => self.adopt(row, &observed).await,
+            Ok(observed) => {
+                self.adopt(row, &observed).await?;
+                return Ok(Some(observed));
+            }
             // The image was removed from the engine since: fetch it again.
-            Err(RuntimeError::Image { .. }) if row.image_generation > 0 => self.image_vanished(row).await,
-            Err(error) if error.is_transient() => Err(error.into()),
-            Err(error) => self.fail(row, error.to_string()).await,
+            Err(RuntimeError::Image { .. }) if row.image_generation > 0 => self.image_vanished(row).await?,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => self.fail(row, error.to_string()).await?,
         }
+        Ok(None)
     }
 
     /// An update cannot be carried out: what ran before goes on, if there is such a thing. Whether it does.
@@ -121,7 +126,7 @@ impl App {
     }
 
     /// Restarts are carried out once each, however often we die on the way: the record comes last.
-    pub(crate) async fn restart_container(&self, row: &Instance) -> Result<()> {
+    pub(crate) async fn restart_container(&self, row: &Instance) -> Result<Option<Observed>> {
         // While it is away, the gateway says so instead of sending requests to nowhere.
         self.change_instance(row.id, |_, row, now| {
             if row.desired == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {

@@ -11,7 +11,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
-use crate::instances::fit::{Lack, lacks};
+use crate::instances::fit::Lack;
 use crate::instances::{fresh, secrets_of};
 use crate::{App, Error, Result, events};
 
@@ -98,7 +98,7 @@ impl App {
                 if tx.project(row.project)?.is_none() {
                     return Err(Error::not_found("project", &row.project_name));
                 }
-                if tx.instances_of(row.project)?.len() >= limit {
+                if usize::try_from(tx.count_instances_of(row.project)?).is_ok_and(|count| count >= limit) {
                     return Err(Error::QuotaExceeded(format!(
                         "the project has {limit} instances, which is all it may have; delete one first"
                     )));
@@ -155,8 +155,7 @@ impl App {
 
     /// What the engine will refuse anyway is refused at once, while it answers; else at the start.
     pub(crate) async fn check_engine(&self, spec: &InstanceSpec) -> Result<()> {
-        let Some(info) = self.engine_soon().await else { return Ok(()) };
-        let Some(lack) = lacks(spec, &info).next() else { return Ok(()) };
+        let Some((lack, info)) = self.lack_soon(spec).await else { return Ok(()) };
         Err(match lack {
             Lack::Isolation => Error::invalid(
                 "isolation",

@@ -37,18 +37,21 @@ impl App {
             Some(project) => Some([self.find_project(caller, Scope::Read, project).await?.id].into()),
             None => caller.visible_projects(),
         };
-        let mut rows = self.store.read(|tx| tx.live_instances()).await?;
-        // Paging compares bytes; a database's order may follow its locale.
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
-        let rows: Vec<Instance> = rows
-            .into_iter()
-            .filter(|row| {
-                visible.as_ref().is_none_or(|v: &std::collections::BTreeSet<_>| v.contains(&row.project))
+        let (after, wanted) = (after.unwrap_or_default(), one_more(limit));
+        let rows = self
+            .store
+            .read(move |tx| {
+                let Some(projects) = visible else { return tx.instances_page(None, state, &after, wanted) };
+                // A caller has few projects: a page of each, and of all these the first.
+                let mut rows = Vec::new();
+                for project in projects {
+                    rows.extend(tx.instances_page(Some(project), state, &after, wanted)?);
+                }
+                rows.sort_by(|a, b| a.name.cmp(&b.name));
+                rows.truncate(wanted as usize);
+                Ok(rows)
             })
-            .filter(|row| state.is_none_or(|s| row.state == s))
-            .filter(|row| after.as_deref().is_none_or(|a| row.name.as_str() > a))
-            .take(one_more(limit) as usize)
-            .collect();
+            .await?;
         Ok(Page::cut(rows, limit, |row| row.name.to_string()))
     }
 }

@@ -1,5 +1,6 @@
 //! What the engine has, against what a spec asks of it. One decision; whoever asks says it in their own words.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use ryokan_model::spec::InstanceSpec;
@@ -21,7 +22,21 @@ pub(crate) enum Lack {
 impl App {
     /// What the engine is; nothing when it does not answer soon.
     pub(crate) async fn engine_soon(&self) -> Option<EngineInfo> {
-        tokio::time::timeout(PATIENCE, self.engine_info()).await.ok()?.ok()
+        let info = tokio::time::timeout(PATIENCE, self.engine_info()).await.ok()?.ok()?;
+        *self.engine_known.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
+        Some(info)
+    }
+
+    /// What a spec asks of the engine that it has not. What the engine said last is believed where the spec fits, since
+    /// asking takes it some ten milliseconds; only a refusal is worth a question.
+    pub(crate) async fn lack_soon(&self, spec: &InstanceSpec) -> Option<(Lack, EngineInfo)> {
+        let known = self.engine_known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.is_some_and(|info| lacks(spec, &info).next().is_none()) {
+            return None;
+        }
+        let info = self.engine_soon().await?;
+        let lack = lacks(spec, &info).next()?;
+        Some((lack, info))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ryokan_model::{InstanceId, ProjectId};
 use ryokan_ports::runtime::{Holdings, Observed, TornVolume, Volumes};
-use ryokan_store::instances::{Instance, Tombstone};
+use ryokan_store::instances::Tombstone;
 
 use crate::{App, Result};
 
@@ -22,9 +22,9 @@ impl App {
     pub(crate) async fn find_orphans(&self, observed: &[Observed], holdings: &Holdings) -> Result<Orphans> {
         let (rows, tombstones) = self
             .store
-            .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_instances()?, tx.tombstones()?)))
+            .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_ids()?, tx.tombstones()?)))
             .await?;
-        let live: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+        let live: BTreeSet<_> = rows.iter().map(|(id, _)| *id).collect();
         let may_go = |id: &InstanceId| tombstones.get(id).is_some_and(|t| !t.keep_volumes);
         let containers = observed.iter().map(|o| o.instance).filter(|id| !live.contains(id));
         let volumes = holdings.volumes.iter().copied().filter(|id| !live.contains(id) && may_go(id));
@@ -43,7 +43,7 @@ impl App {
     pub(crate) async fn remove_empty_network(&self, project: ProjectId) -> Result<()> {
         let empty = self
             .store
-            .read(move |tx| Ok::<_, ryokan_store::StoreError>(tx.instances_of(project)?.is_empty()))
+            .read(move |tx| Ok::<_, ryokan_store::StoreError>(tx.count_instances_of(project)? == 0))
             .await?;
         if empty {
             self.runtime.remove_network(project).await?;
@@ -52,8 +52,8 @@ impl App {
     }
 }
 
-fn unused_networks(networks: &[ProjectId], rows: &[Instance]) -> BTreeSet<ProjectId> {
-    let used: BTreeSet<_> = rows.iter().map(|row| row.project).collect();
+fn unused_networks(networks: &[ProjectId], rows: &[(InstanceId, ProjectId)]) -> BTreeSet<ProjectId> {
+    let used: BTreeSet<_> = rows.iter().map(|(_, project)| *project).collect();
     networks.iter().copied().filter(|p| !used.contains(p)).collect()
 }
 

@@ -17,6 +17,8 @@ pub struct Probing {
     pub next: Millis,
     /// Failures in a row that count.
     pub failures: u32,
+    /// How often it was asked.
+    pub asked: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

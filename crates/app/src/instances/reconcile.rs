@@ -29,6 +29,10 @@ const RESYNC: Duration = Duration::from_secs(20);
 /// A step that failed for a passing reason is tried again after this, doubling to the maximum.
 const RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
+/// While it starts, an agent is asked again after this, doubling to its probe's interval and to the maximum: most are
+/// there within some milliseconds, and nobody should wait a second for those.
+const PROBE_AGAIN: Duration = Duration::from_millis(10);
+const MAX_PROBE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Adapters bound their calls by seconds. One that does not keep to it must not hold up all instances for ever, nor one
 /// step its instance.
@@ -43,6 +47,8 @@ struct Memory {
     probing: BTreeMap<InstanceId, (RunKey, Probing)>,
     /// Steps that failed for a passing reason: how often, and not before when.
     retry: BTreeMap<InstanceId, (u32, Millis)>,
+    /// Those that the engine told something of meanwhile.
+    noticed: BTreeSet<InstanceId>,
     /// Unused networks are being removed.
     clearing_networks: bool,
 }
@@ -64,6 +70,15 @@ impl Memory {
 /// Identifies one run of one container, so that probe counts start anew with it.
 type RunKey = (String, Option<Millis>);
 
+/// A step that ended.
+struct Ended {
+    id: InstanceId,
+    /// Whether the engine may have changed by it.
+    touched: bool,
+    /// What its last look at the engine showed, when nothing was done after it.
+    seen: Option<Observed>,
+}
+
 struct Reconciler {
     app: Arc<App>,
     memory: Arc<Mutex<Memory>>,
@@ -73,8 +88,8 @@ struct Reconciler {
     starts: Arc<Semaphore>,
     /// Since the engine was last found, or the clock last jumped.
     watch: Watch,
-    /// Steps that ended: whose, and whether the engine may have changed. At most one for each instance.
-    done: mpsc::UnboundedSender<(InstanceId, bool)>,
+    /// Steps that ended. At most one for each instance.
+    done: mpsc::UnboundedSender<Ended>,
     report: Report,
 }
 
@@ -102,7 +117,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             () = stop.cancelled() => break,
         };
         let Some(engine) = watch.as_mut() else {
-            while let Ok((id, _)) = ended.try_recv() {
+            while let Ok(Ended { id, .. }) = ended.try_recv() {
                 reconciler.memory().busy.remove(&id);
             }
             stale = true;
@@ -123,21 +138,32 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
                 break;
             }
             let next = reconciler.step();
+            match reconciler.look_at_noticed().await {
+                Some(false) => {}
+                Some(true) => continue,
+                None => break,
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(if stale { Duration::from_secs(1) } else { next }) => {}
                 () = reconciler.app.wake.notified() => if !reconciler.resync().await { break },
-                Some((id, touched)) = ended.recv() => {
+                Some(end) = ended.recv() => {
                     // Only now, after its effects have been looked at, may the next step be planned.
-                    let up = !touched || reconciler.look_at(id).await;
-                    reconciler.memory().busy.remove(&id);
-                    stale |= touched;
+                    let up = match end.seen {
+                        Some(seen) => {
+                            reconciler.observed.insert(end.id, seen);
+                            true
+                        }
+                        None => !end.touched || reconciler.look_at(end.id).await,
+                    };
+                    reconciler.memory().busy.remove(&end.id);
+                    stale |= end.touched;
                     if !up { break }
                 }
                 more = changes.wait_for("instances") => { if !more { break } stale = true; }
                 _ = resync.tick() => if !reconciler.resync().await { break },
                 event = engine.next() => match event {
-                    Some(Ok(Change::Instance(id))) => { if !reconciler.look_at(id).await { break } }
+                    Some(Ok(Change::Instance(id))) => if !reconciler.notice(id).await { break },
                     Some(Ok(Change::Resync)) => if !reconciler.resync().await { break },
                     Some(Err(error)) => { reconciler.engine_is_down(&error); break }
                     None => break,
@@ -257,7 +283,7 @@ impl Reconciler {
                     }
                 }
                 // The reconciler may be gone at shutdown; its next start finds what is left.
-                let _ = done.send((id, true));
+                let _ = done.send(Ended { id, touched: true, seen: None });
             });
         }
         if !orphans.networks.is_empty() && !std::mem::replace(&mut self.memory().clearing_networks, true) {
@@ -285,7 +311,37 @@ impl Reconciler {
         }
     }
 
+    /// The engine says that something happened to it. While a step is under way that is its own doing, and an engine
+    /// that is at work on a container answers for it only afterwards: it is looked at when the step has ended.
+    async fn notice(&mut self, id: InstanceId) -> bool {
+        let is_busy = {
+            let mut memory = self.memory();
+            let is_busy = memory.busy.contains(&id);
+            if is_busy {
+                memory.noticed.insert(id);
+            }
+            is_busy
+        };
+        is_busy || self.look_at(id).await
+    }
+
+    /// Looks at those of whom the engine spoke during a step that has ended. Whether there were any; `None` when the
+    /// engine is away.
+    async fn look_at_noticed(&mut self) -> Option<bool> {
+        let free: Vec<InstanceId> = {
+            let memory = self.memory();
+            memory.noticed.iter().copied().filter(|id| !memory.busy.contains(id)).collect()
+        };
+        for id in &free {
+            if !self.look_at(*id).await {
+                return None;
+            }
+        }
+        Some(!free.is_empty())
+    }
+
     async fn look_at(&mut self, id: InstanceId) -> bool {
+        self.memory().noticed.remove(&id);
         match answered(ANSWER, self.app.runtime.observe(id)).await {
             Ok(Some(observed)) => {
                 self.observed.insert(id, observed);
@@ -373,19 +429,23 @@ impl Reconciler {
             // Its starts may wait for their turn; whatever is cut off here is seen, and gone on with, at the next look.
             let outcome = tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(silent(limit).into()));
             let now = app.clock.now();
-            {
+            let seen = {
                 let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
                 match outcome {
-                    Ok(()) => drop(memory.retry.remove(&id)),
+                    Ok(seen) => {
+                        memory.retry.remove(&id);
+                        seen
+                    }
                     Err(error) => {
                         let tries = memory.failed(id, now);
                         let error = anyhow::Error::from(error);
                         tracing::warn!(instance = %id, name = %row.name, tries, error = format!("{error:#}"), "a step failed; trying again");
+                        None
                     }
                 }
-            }
+            };
             // The reconciler may be gone at shutdown; then nobody plans anything any more.
-            let _ = done.send((id, !quiet));
+            let _ = done.send(Ended { id, touched: !quiet, seen });
         });
     }
 }
@@ -415,6 +475,7 @@ fn run_key(observed: Option<&Observed>) -> RunKey {
     }
 }
 
+/// What the engine showed last, if the step knows.
 async fn perform(
     app: &Arc<App>,
     row: &Instance,
@@ -423,9 +484,9 @@ async fn perform(
     probing: Probing,
     memory: &Mutex<Memory>,
     starts: &Arc<Semaphore>,
-) -> Result<()> {
+) -> Result<Option<Observed>> {
     match action {
-        Action::Wait(_) => Ok(()),
+        Action::Wait(_) => {}
         Action::Start | Action::Restart => {
             let _slot = match starts.clone().try_acquire_owned() {
                 Ok(slot) => slot,
@@ -443,29 +504,32 @@ async fn perform(
             } else {
                 app.restart_container(row).await
             };
-            noted(app, row, outcome).await
+            return noted(app, row, outcome).await;
         }
-        Action::Adopt => match observed {
-            Some(observed) => app.adopt(row, &observed).await,
-            None => Ok(()),
-        },
+        Action::Adopt => {
+            if let Some(observed) = observed {
+                app.adopt(row, &observed).await?;
+            }
+        }
         Action::Ended { code, started_at, out_of_memory, lost } => {
-            app.ended(row, code, started_at, out_of_memory, lost).await
+            app.ended(row, code, started_at, out_of_memory, lost).await?;
         }
-        Action::Stop => noted(app, row, app.stop_container(row).await).await,
-        Action::Stopped => app.record_stopped(row.id).await,
-        Action::Quiesce => Ok(app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?),
-        Action::Delete => noted(app, row, app.delete_container(row).await).await,
-        Action::Overdue => app.overdue(row, observed.as_ref()).await,
+        Action::Stop => noted(app, row, app.stop_container(row).await).await?,
+        Action::Stopped => app.record_stopped(row.id).await?,
+        Action::Quiesce => app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?,
+        Action::Delete => noted(app, row, app.delete_container(row).await).await?,
+        Action::Overdue => app.overdue(row, observed.as_ref()).await?,
         Action::ProbeStartup | Action::ProbeReadiness => {
-            let Some(observed) = observed else { return Ok(()) };
-            probe(app, row, observed, action == Action::ProbeStartup, probing, memory).await
+            if let Some(observed) = observed {
+                probe(app, row, observed, action == Action::ProbeStartup, probing, memory).await?;
+            }
         }
     }
+    Ok(None)
 }
 
 /// Shows why a step has to be tried again.
-async fn noted(app: &App, row: &Instance, outcome: Result<()>) -> Result<()> {
+async fn noted<T>(app: &App, row: &Instance, outcome: Result<T>) -> Result<T> {
     if let Err(error) = &outcome {
         app.record_trying(row.id, error.to_string()).await?;
     }
@@ -490,11 +554,11 @@ async fn probe(
     let outcome = app.clone().probe(observed, probe.check.clone(), probe.timeout.duration()).await;
     let now = app.clock.now();
     let in_grace = now.since(started_at) < probe.start_period.duration();
-    let pace = if startup {
-        probe.interval.duration().min(Duration::from_secs(2))
-    } else {
-        probe.interval.duration()
-    };
+    let mut pace = probe.interval.duration();
+    if startup {
+        pace = pace.min(MAX_PROBE_AGAIN).min(PROBE_AGAIN.saturating_mul(1 << probing.asked.min(10)));
+        probing.asked = probing.asked.saturating_add(1);
+    }
     probing.next = now.plus(pace);
     match outcome {
         Probed::Well => {

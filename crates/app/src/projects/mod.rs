@@ -118,7 +118,7 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.lock(&format!("project:{}", project.id))?;
-                if !tx.instances_of(project.id)?.is_empty() {
+                if tx.count_instances_of(project.id)? > 0 {
                     return Err(Error::Conflict("the project still has instances; delete them first".into()));
                 }
                 tx.delete_project(project.id, now)?;

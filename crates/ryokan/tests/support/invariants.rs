@@ -88,8 +88,9 @@ impl<'a> Findings<'a> {
     /// Waits until every instance is as it is wanted, then checks everything.
     pub(crate) fn all(mut self, known: &Known, within: Duration) -> Vec<Violation> {
         let rig = self.rig;
-        settle(within, || rig.instances().filter(|all| all.iter().all(converged)));
-        let Some(instances) = rig.instances() else {
+        // As they were then: a restart that was asked for before the crash may only now begin.
+        let settled = settle(within, || rig.instances().filter(|all| all.iter().all(converged)));
+        let Some(instances) = settled.or_else(|| rig.instances()) else {
             self.add(Kind::Stuck, None, "the API does not list the instances".into());
             return self.found;
         };

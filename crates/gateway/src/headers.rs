@@ -299,7 +299,7 @@ fn rewrite_location(headers: &mut HeaderMap, context: &AnswerContext<'_>, prefix
             }
             // `http::Uri` drops the fragment; it is the browser's affair and worth keeping.
             let fragment = text.split_once('#').map_or(String::new(), |(_, fragment)| format!("#{fragment}"));
-            let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
             // `//evil` as a path would become a host once the authority is gone.
             format!("/{}{fragment}", path.trim_start_matches('/'))
         };

@@ -18,6 +18,10 @@ use ryokan_gateway::{
 use socket2::{Domain, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
+/// As in the binary that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct Nobody;
 
 impl Authenticator for Nobody {

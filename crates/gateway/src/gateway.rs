@@ -1,8 +1,9 @@
 //! Where a request meets its route: checks that need a whole request, then control plane or agent.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -18,6 +19,7 @@ use crate::forward::{self, Outgoing};
 use crate::headers::{self, AnswerContext, Context};
 use crate::host::{self, Host, Target};
 use crate::inflight::Counts;
+use crate::introduction::Introduction;
 use crate::limits::Limits;
 use crate::passes::Passes;
 use crate::peer::{self, Cidr};
@@ -72,6 +74,7 @@ pub(crate) struct Client {
     pub(crate) secure: bool,
     pub(crate) watch: Arc<Watch>,
     pub(crate) tracker: TaskTracker,
+    pub(crate) introduction: OnceLock<Introduction>,
 }
 
 impl Gateway {
@@ -191,7 +194,7 @@ impl Shared {
             Target::NoSuchAgent => Err(Obstacle::NoSuchAgent),
             Target::Unknown => Err(Obstacle::UnknownHost),
             Target::Control(_) => {
-                let path = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+                let path = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
                 let Some((name, rest)) = host::split_gateway_path(path) else { return Ok(None) };
                 let route = snapshot.by_name(&name).cloned().ok_or(Obstacle::NoSuchAgent)?;
                 *request.uri_mut() = rest.parse().map_err(|_| MALFORMED_PATH)?;
@@ -254,8 +257,8 @@ impl Shared {
         if websocket && !route.websocket {
             return Err(Obstacle::NoWebSocket);
         }
-        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let target = path.starts_with('/').then(|| headers::target(&route, path)).flatten();
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = path.as_str().starts_with('/').then(|| headers::target(&route, &path)).flatten();
         parts.uri = target.ok_or(MALFORMED_PATH)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| websocket);
         headers::to_agent(
@@ -264,6 +267,7 @@ impl Shared {
                 route: &route,
                 endpoint: address,
                 peer,
+                introduction: &client.introduction,
                 host: &place.host_header,
                 port: place.host.port,
                 prefix: place.prefix.as_deref(),
@@ -390,6 +394,10 @@ fn authority(request: &Request<Incoming>) -> Result<Option<(Host, HeaderValue)>,
         (None, None) => return Err(MALFORMED),
     };
     let parsed = Host::parse(text).ok_or(MALFORMED)?;
-    let header = HeaderValue::try_from(text).map_err(|_| MALFORMED)?;
+    let header = match (in_target, host) {
+        // Shares the bytes.
+        (None, Some(host)) => host.clone(),
+        _ => HeaderValue::try_from(text).map_err(|_| MALFORMED)?,
+    };
     Ok(Some((parsed, header)))
 }

@@ -3,48 +3,24 @@
 //! An agent is hostile: it gets no credential of ours and nothing that a client made up about itself; its
 //! answers cannot touch our cookies, other agents, or (on the path route) the dashboard whose origin they share.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, Entry};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::cookie;
+use crate::introduction::Introduction;
 use crate::peer::is_forwarding;
 use crate::ports::Peer;
 use crate::route::{OriginPolicy, Route, UpstreamAuth};
 
 /// Prefix of every bearer token of ours.
 const TOKEN_PREFIX: &str = "ryk_";
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-/// Answers of an agent must not set policy for whole hosts or for other ports.
-const HOST_WIDE: [HeaderName; 3] =
-    [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY, header::PUBLIC_KEY_PINS];
-/// On the path route they would act on the dashboard's origin.
-const ORIGIN_WIDE: [&str; 12] = [
-    "set-cookie",
-    "set-cookie2",
-    "set-login",
-    "clear-site-data",
-    "service-worker-allowed",
-    "www-authenticate",
-    "report-to",
-    "reporting-endpoints",
-    "nel",
-    "accept-ch",
-    "critical-ch",
-    "origin-agent-cluster",
-];
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const SANDBOX: HeaderValue =
     HeaderValue::from_static("sandbox allow-scripts allow-forms allow-popups allow-downloads allow-modals");
 
@@ -53,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub(crate) route: &'a Route,
     pub(crate) endpoint: SocketAddr,
     pub(crate) peer: &'a Peer,
+    /// What agents were told last about clients of this connection.
+    pub(crate) introduction: &'a OnceLock<Introduction>,
     /// The client's `Host`, as it was sent.
     pub(crate) host: &'a HeaderValue,
     pub(crate) port: Option<u16>,
@@ -73,16 +51,16 @@ pub(crate) fn to_agent(headers: &mut HeaderMap, context: &Context<'_>) {
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| {
         te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
     });
-    remove_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
-    headers.remove("http2-settings");
-    remove_claims(headers, context.route);
-    remove_credentials(headers, context);
-    if context.prefix.is_some() {
-        headers.remove(header::COOKIE);
-    } else {
-        cookie::strip_ours(headers);
-    }
+    remove_what_connection_names(headers);
+    remove_where(headers, |headers, name| {
+        let text = name.as_str();
+        is_hop_by_hop(text)
+            || matches!(text, "expect" | "http2-settings")
+            || is_claim(text, context.route)
+            || is_credential_of_ours(headers, name, context)
+            || (context.prefix.is_some() && *name == header::COOKIE)
+    });
+    cookie::strip_ours(headers);
     apply_origin(headers, context);
 
     headers.insert(header::HOST, context.host.clone());
@@ -94,65 +72,108 @@ pub(crate) fn to_agent(headers: &mut HeaderMap, context: &Context<'_>) {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     if context.route.forwarded {
-        insert_forwarding(headers, context);
+        Introduction::insert(headers, context.introduction, context.peer, context.host, context.port);
+        if let Some(prefix) = context.prefix.and_then(|prefix| HeaderValue::try_from(prefix).ok()) {
+            headers.insert(X_FORWARDED_PREFIX, prefix);
+        }
     }
     insert_credentials(headers, context);
 }
 
 /// Removes what concerns one connection only, including what `Connection` names.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
+    remove_what_connection_names(headers);
+    remove_where(headers, |_, name| is_hop_by_hop(name.as_str()));
+}
+
+/// One look at each name there is, which are fewer than those that there might be.
+fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderMap, &HeaderName) -> bool) {
+    // Most heads have none, and then this takes no memory.
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| is_unwanted(headers, name)).cloned().collect();
+    for name in unwanted {
         headers.remove(name);
     }
 }
 
-/// Removes what a client says about itself: addresses, identities, anything of ours.
-fn remove_claims(headers: &mut HeaderMap, route: &Route) {
-    let is_identity = |name: &str| match &route.upstream_auth {
-        UpstreamAuth::TrustedProxy { user_header, headers, .. } => {
-            user_header.as_str() == name || headers.iter().any(|(known, _)| known.as_str() == name)
-        }
-        _ => false,
-    };
-    let is_claim = |name: &HeaderName| {
-        let text = name.as_str();
-        if text.contains('_') {
-            // Servers that make variables of headers read `x_forwarded_for` as `x-forwarded-for`.
-            let dashed = text.replace('_', "-");
-            return dashed.starts_with("x-ryokan-")
-                || is_identity(&dashed)
-                || HeaderName::try_from(dashed.as_str()).is_ok_and(|name| is_forwarding(&name));
-        }
-        text.starts_with("x-ryokan-") || is_forwarding(name) || is_identity(text)
-    };
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
-    for name in claims {
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+    )
+}
+
+/// Whether an answer would set policy for whole hosts or for other ports by it.
+fn is_host_wide(name: &str) -> bool {
+    matches!(name, "alt-svc" | "strict-transport-security" | "public-key-pins")
+}
+
+/// Whether it would act on the dashboard's origin, which answers on the path route share.
+fn is_origin_wide(name: &str) -> bool {
+    matches!(
+        name,
+        "set-cookie"
+            | "set-cookie2"
+            | "set-login"
+            | "clear-site-data"
+            | "service-worker-allowed"
+            | "www-authenticate"
+            | "report-to"
+            | "reporting-endpoints"
+            | "nel"
+            | "accept-ch"
+            | "critical-ch"
+            | "origin-agent-cluster"
+    )
+}
+
+fn remove_what_connection_names(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in named {
         headers.remove(name);
     }
 }
 
-fn remove_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
-    for name in
-        [header::AUTHORIZATION, HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")]
-    {
-        let is_used = context.authorization_used && name == header::AUTHORIZATION;
-        let holds_ours = |value: &HeaderValue| holds_ours(value.as_bytes(), context.is_secret);
-        if headers.contains_key(&name) && (is_used || headers.get_all(&name).iter().any(holds_ours)) {
-            headers.remove(name);
-        }
+/// Whether a client says something about itself by it: addresses, identities, anything of ours.
+fn is_claim(name: &str, route: &Route) -> bool {
+    let is_one = |name: &str| {
+        let is_identity = match &route.upstream_auth {
+            UpstreamAuth::TrustedProxy { user_header, headers, .. } => {
+                user_header.as_str() == name || headers.iter().any(|(known, _)| known.as_str() == name)
+            }
+            _ => false,
+        };
+        name.starts_with("x-ryokan-") || is_forwarding(name) || is_identity
+    };
+    if name.contains('_') {
+        // Servers that make variables of headers read `x_forwarded_for` as `x-forwarded-for`.
+        return is_one(&name.replace('_', "-"));
     }
+    is_one(name)
+}
+
+fn is_credential_of_ours(headers: &HeaderMap, name: &HeaderName, context: &Context<'_>) -> bool {
+    if !matches!(name.as_str(), "authorization" | "x-api-key" | "api-key") {
+        return false;
+    }
+    let is_used = context.authorization_used && *name == header::AUTHORIZATION;
+    is_used || headers.get_all(name).iter().any(|value| holds_ours(value.as_bytes(), context.is_secret))
 }
 
 /// Whether a credential of ours is in a header: a token anywhere, a secret without a mark of its own where one would be.
@@ -198,40 +219,6 @@ fn apply_origin(headers: &mut HeaderMap, context: &Context<'_>) {
     }
 }
 
-/// In place of a loopback address, which would be the agent itself where the agent is, and so be trusted by it: the
-/// dummy address of RFC 7600, which belongs to nobody.
-const THIS_MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
-
-fn insert_forwarding(headers: &mut HeaderMap, context: &Context<'_>) {
-    let ip = context.peer.ip.to_canonical();
-    let ip = if ip.is_loopback() { THIS_MACHINE } else { ip };
-    if let Ok(address) = HeaderValue::try_from(ip.to_string()) {
-        headers.insert("x-real-ip", address.clone());
-        headers.insert("x-forwarded-for", address);
-    }
-    let (proto, default_port) = if context.peer.secure { ("https", 443) } else { ("http", 80) };
-    headers.insert("x-forwarded-proto", HeaderValue::from_static(proto));
-    headers.insert("x-forwarded-host", context.host.clone());
-    headers.insert("x-forwarded-port", HeaderValue::from(context.port.unwrap_or(default_port)));
-    let host = context.host.to_str().unwrap_or_default();
-    if let Ok(value) = HeaderValue::try_from(forwarded(context.peer.ip, host, proto)) {
-        headers.insert(header::FORWARDED, value);
-    }
-    if let Some(prefix) = context.prefix.and_then(|prefix| HeaderValue::try_from(prefix).ok()) {
-        headers.insert("x-forwarded-prefix", prefix);
-    }
-}
-
-/// The one hop that we vouch for, after RFC 7239: an IPv6 address stands in brackets, and what is no token in quotes.
-fn forwarded(client: IpAddr, host: &str, proto: &str) -> String {
-    let client = match client {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    // A host that got here has letters, digits and `-_.:[]` alone: nothing that a quoted string would have to escape.
-    format!("for={client};host=\"{host}\";proto={proto}")
-}
-
 fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
     let authorization = |text: String| {
         let mut value = HeaderValue::try_from(text).ok()?;
@@ -248,7 +235,7 @@ fn insert_credentials(headers: &mut HeaderMap, context: &Context<'_>) {
             if let Some(user) = user {
                 headers.insert(user_header, user);
             }
-            if extra.iter().any(|(name, _)| is_forwarding(name)) {
+            if extra.iter().any(|(name, _)| is_forwarding(name.as_str())) {
                 // It would contradict what the template says in another header.
                 headers.remove(header::FORWARDED);
             }
@@ -275,14 +262,12 @@ pub(crate) struct AnswerContext<'a> {
 
 /// Makes an agent's answer harmless to everyone but the agent.
 pub(crate) fn from_agent(headers: &mut HeaderMap, context: &AnswerContext<'_>) {
-    remove_hop_by_hop(headers);
-    for name in &HOST_WIDE {
-        headers.remove(name);
-    }
+    remove_what_connection_names(headers);
+    remove_where(headers, |_, name| {
+        let name = name.as_str();
+        is_hop_by_hop(name) || is_host_wide(name) || (context.prefix.is_some() && is_origin_wide(name))
+    });
     if let Some(prefix) = context.prefix {
-        for name in ORIGIN_WIDE {
-            headers.remove(name);
-        }
         headers.append(header::CONTENT_SECURITY_POLICY, SANDBOX);
         rewrite_location(headers, context, prefix);
     } else {
@@ -314,7 +299,7 @@ fn rewrite_location(headers: &mut HeaderMap, context: &AnswerContext<'_>, prefix
             }
             // `http::Uri` drops the fragment; it is the browser's affair and worth keeping.
             let fragment = text.split_once('#').map_or(String::new(), |(_, fragment)| format!("#{fragment}"));
-            let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
             // `//evil` as a path would become a host once the authority is gone.
             format!("/{}{fragment}", path.trim_start_matches('/'))
         };
@@ -329,11 +314,11 @@ fn rewrite_location(headers: &mut HeaderMap, context: &AnswerContext<'_>, prefix
 }
 
 /// The request target for the agent: `path_and_query`, with the query credential if there is one.
-pub(crate) fn target(route: &Route, path_and_query: &str) -> Option<Uri> {
+pub(crate) fn target(route: &Route, target: &PathAndQuery) -> Option<Uri> {
     let UpstreamAuth::Query { name, value } = &route.upstream_auth else {
-        return path_and_query.parse().ok();
+        return Some(target.clone().into());
     };
-    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let (path, query) = (target.path(), target.query().unwrap_or_default());
     // A client's own parameter of that name would be read first by some and last by others.
     let is_same = |pair: &&str| {
         let key = pair.split('=').next().unwrap_or_default();

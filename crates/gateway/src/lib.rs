@@ -15,6 +15,7 @@ mod gateway;
 mod headers;
 mod host;
 mod inflight;
+mod introduction;
 mod limits;
 mod passes;
 mod peer;

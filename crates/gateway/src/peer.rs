@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use crate::ports::Peer;
 
@@ -105,9 +105,9 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// Whether a header is one of `FORWARDING`, also when written with underscores, which CGI-like servers equate.
-pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
-    FORWARDING.contains(&name.as_str())
+/// Whether a header of that name, in lower case, is one of `FORWARDING`.
+pub(crate) fn is_forwarding(name: &str) -> bool {
+    FORWARDING.contains(&name)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -149,7 +149,8 @@ impl Gateway {
             _permit: permit,
             _address: counted,
         };
-        let client = Client { address, secure: false, watch, tracker: tracker.clone() };
+        let (tracker_of_client, introduction) = (tracker.clone(), OnceLock::new());
+        let client = Client { address, secure: false, watch, tracker: tracker_of_client, introduction };
         tracker.spawn(serve_connection(Arc::clone(&self.shared), stream, client, held, soft.clone()));
     }
 }

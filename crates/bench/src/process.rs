@@ -1,5 +1,7 @@
 //! What the kernel says of a process: its processor time and its memory.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 
 /// Seconds of processor time that a process and its children (nginx has workers) have used so far.
@@ -30,4 +32,16 @@ pub(crate) fn memory(pid: u32) -> Result<(f64, f64)> {
         Ok(f64::from(number.parse::<u32>()?) / 1024.0)
     };
     Ok((field("smaps_rollup", "Pss:")?, field("status", "VmHWM:")?))
+}
+
+/// Waits until a process has done next to nothing for three seconds, at most three minutes; how long that took.
+pub(crate) async fn settled(pid: u32) -> Result<Duration> {
+    let (began, mut quiet, mut before) = (Instant::now(), 0, cpu_seconds(pid)?);
+    while quiet < 3 && began.elapsed() < Duration::from_mins(3) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = cpu_seconds(pid)?;
+        quiet = if now - before < 0.1 { quiet + 1 } else { 0 };
+        before = now;
+    }
+    Ok(began.elapsed())
 }

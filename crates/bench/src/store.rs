@@ -2,7 +2,6 @@
 //! instances, a hundred to a project, written past the API; nothing of them is on the engine.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hyper::Method;
@@ -182,7 +181,8 @@ fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
 async fn ask(setting: &Setting, data: &Path, url: Option<&str>, rows: u32) -> Result<Column> {
     let server = Server::start(&setting.ryokan, data, url).await?;
     // A start reads all rows for reconciler and routes; that is not what is asked here.
-    tokio::time::sleep(Duration::from_secs(if setting.quick { 2 } else { 8 })).await;
+    let settled = process::settled(server.pid()).await?;
+    eprintln!("{rows} rows: at rest after {:.0} s", settled.as_secs_f64());
     let mut operator = server.api();
     let made = operator
         .call(Method::POST, "/v1/tokens", Some(&serde_json::json!({"label": format!("bench-{rows}"), "scope": "read", "project": "project-00000"})))
@@ -218,9 +218,9 @@ async fn ask(setting: &Setting, data: &Path, url: Option<&str>, rows: u32) -> Re
     Ok(Column { rows, cells, started: server.started_in.as_secs_f64(), memory })
 }
 
-/// The name behind which a tenth of all rows is left.
+/// The name behind which a tenth of all rows is left, and a full page at least.
 fn deep_cursor(rows: u32) -> String {
     let mut names: Vec<String> = (0..rows).map(instance_name).collect();
     names.sort();
-    names.swap_remove(names.len() * 9 / 10)
+    names.swap_remove((names.len() * 9 / 10).min(names.len().saturating_sub(30)))
 }

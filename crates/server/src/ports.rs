@@ -1,7 +1,7 @@
 //! What the gateway asks of us, answered from memory: the API behind its hosts, credentials from the snapshot, the
 //! clock, the meter. And the reconciler that turns rows into the gateway's routes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,17 +11,17 @@ use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use ryokan_app::background::{Report, Simple};
-use ryokan_app::instances::routes::{RouteMemory, RouteSource, RouteSources};
+use ryokan_app::instances::routes::{RouteChanges, RouteSource, RouteSources};
 use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
 use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
     Verdict,
 };
-use ryokan_model::ProjectId;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
+use ryokan_model::{InstanceId, ProjectId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -191,23 +191,27 @@ impl gateway::Clock for WallClock {
 /// Keeps the gateway's routes equal to the rows. While the database is away the last snapshot is served.
 pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(10);
-    let mut changes = app.store.subscribe();
-    let memory = Arc::new(RouteMemory::default());
+    let mut sources = RouteSources::new(&app);
+    let mut names = BTreeMap::new();
     let report = Report::new("routes");
+    let mut compare = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+    compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let started = app.clock.now();
-        let outcome = match app.route_sources(&memory).await {
-            Ok(RouteSources { sources, left_out }) => {
-                let versions = sources.iter().map(|s| (s.row.id, s.row.version)).collect();
-                table.store(snapshot(&app.settings.zone, sources));
-                app.served.send_replace(versions);
-                Ok(i64::try_from(left_out).unwrap_or(i64::MAX))
+        let mut changes = RoutesDue::default();
+        let outcome = loop {
+            if !sources.is_behind() {
+                break Ok(i64::try_from(sources.left_out()).unwrap_or(i64::MAX));
             }
-            Err(error) => {
-                tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
-                Err(error)
+            match sources.look(&app).await {
+                Ok(some) => changes.add(some),
+                Err(error) => {
+                    tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
+                    break Err(error);
+                }
             }
         };
+        changes.apply(&app, &table, &mut names);
         // A database that hangs must not hold up the stop.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -215,9 +219,61 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            more = changes.wait_for("instances") => if !more { return },
-            () = tokio::time::sleep(EVERY) => {}
+            more = sources.changed() => if !more { return },
+            _ = compare.tick() => sources.compare(),
         }
+    }
+}
+
+/// What is to be changed in the routes in one go.
+#[derive(Default)]
+struct RoutesDue {
+    /// With the version of the row.
+    changed: BTreeMap<InstanceId, (i64, Route)>,
+    gone: BTreeSet<InstanceId>,
+}
+
+impl RoutesDue {
+    /// What is said later holds.
+    fn add(&mut self, changes: RouteChanges) {
+        for source in changes.changed {
+            self.gone.remove(&source.row.id);
+            self.changed.insert(source.row.id, (source.row.version, route(source)));
+        }
+        for id in changes.gone {
+            self.changed.remove(&id);
+            self.gone.insert(id);
+        }
+    }
+
+    /// Makes the next snapshot and tells who waits for it. `names` are those of the instances that are served.
+    fn apply(self, app: &App, table: &gateway::RouteTable, names: &mut BTreeMap<InstanceId, String>) {
+        if self.changed.is_empty() && self.gone.is_empty() {
+            return;
+        }
+        let last = table.load();
+        let any_gone = self.gone.iter().filter(|id| names.remove(id).is_some()).count() > 0;
+        let mut next = if any_gone {
+            let mut next = Snapshot::new(&app.settings.zone);
+            let kept = names.values().filter_map(|name| last.by_name(name));
+            kept.for_each(|route| next.insert(Route::clone(route)));
+            next
+        } else {
+            Snapshot::clone(&last)
+        };
+        let mut versions = Vec::with_capacity(self.changed.len());
+        for (id, (version, route)) in self.changed {
+            names.entry(id).or_insert_with(|| route.name.to_ascii_lowercase());
+            next.insert(route);
+            versions.push((id, version));
+        }
+        table.store(next);
+        app.served.send_modify(|served| {
+            for id in &self.gone {
+                served.remove(id);
+            }
+            served.extend(versions);
+        });
     }
 }
 
@@ -231,14 +287,6 @@ pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
         once: |app| Box::pin(async move { app.refresh_identity().await.map(|()| 0) }),
     };
     reconciler.run(app, stop).await;
-}
-
-fn snapshot(zone: &str, sources: Vec<RouteSource>) -> Snapshot {
-    let mut snapshot = Snapshot::new(zone);
-    for source in sources {
-        snapshot.insert(route(source));
-    }
-    snapshot
 }
 
 fn route(source: RouteSource) -> Route {

@@ -12,15 +12,25 @@ use tokio::sync::broadcast;
 pub enum Change {
     /// Rows of this topic (a noun: `instances`, `jobs`, `events`) changed, here or on another server.
     Topic(Cow<'static, str>),
+    /// The row of this topic with this id changed, here or on another server.
+    Row(Cow<'static, str>, String),
     /// Signals may have been missed (a slow listener, a lost connection): look at everything.
     Resync,
 }
 
 impl Change {
+    /// From what a transaction left: a topic, or a topic, a slash and an id.
+    pub(crate) fn from_signal(signal: Cow<'static, str>) -> Self {
+        match signal.split_once('/') {
+            Some((topic, id)) => Self::Row(topic.to_owned().into(), id.to_owned()),
+            None => Self::Topic(signal),
+        }
+    }
+
     /// Whether a listener of `topic` should look again.
     pub fn concerns(&self, topic: &str) -> bool {
         match self {
-            Self::Topic(changed) => changed == topic,
+            Self::Topic(changed) | Self::Row(changed, _) => changed == topic,
             Self::Resync => true,
         }
     }
@@ -46,13 +56,18 @@ impl Changes {
         }
     }
 
-    /// Waits until `topic` should be looked at again; `false` once the store is gone. Cancel safe.
-    pub async fn wait_for(&mut self, topic: &str) -> bool {
-        while let Some(change) = self.next().await {
+    /// The next change that concerns `topic`; `None` once the store is gone. Cancel safe.
+    pub async fn next_of(&mut self, topic: &str) -> Option<Change> {
+        loop {
+            let change = self.next().await?;
             if change.concerns(topic) {
-                return true;
+                return Some(change);
             }
         }
-        false
+    }
+
+    /// Waits until `topic` should be looked at again; `false` once the store is gone. Cancel safe.
+    pub async fn wait_for(&mut self, topic: &str) -> bool {
+        self.next_of(topic).await.is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! Instances as rows: what is wanted and what was last seen. Deleted ones stay as tombstones for a while, since only a
 //! tombstone allows the orphan search to remove an engine's volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
@@ -90,6 +90,16 @@ const STATE_PAGE: &str =
 const PROJECT_STATE_PAGE: &str = select!(
     "WHERE i.deleted_at IS NULL AND i.project_id = $3 AND i.state = $4 AND i.name > $1 ORDER BY i.name LIMIT $2"
 );
+
+/// Not `JOIN`: SQLite would look for each of the ids in each project.
+const OF_IDS: &str = "SELECT i.*, p.name AS project_name FROM instances i CROSS JOIN projects p
+     WHERE p.id = i.project_id AND i.deleted_at IS NULL
+     AND i.id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))";
+const LIVE_AMONG: &str = "SELECT id FROM instances WHERE deleted_at IS NULL AND id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))";
+const IN_USE: &str = "SELECT DISTINCT project_id FROM instances
+     WHERE deleted_at IS NULL AND project_id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))";
+const VERSIONS: &str = "SELECT id, version FROM instances WHERE deleted_at IS NULL ORDER BY id";
+const TOMBSTONES: &str = "SELECT id, keep_volumes, deleted_at FROM instances WHERE deleted_at IS NOT NULL";
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value)
@@ -208,7 +218,7 @@ impl Tx<'_> {
         ];
         values.extend(changeable(i)?);
         self.execute(&INSERT, &values)?;
-        self.notify("instances");
+        self.notify_row("instances", i.id);
         Ok(())
     }
 
@@ -221,7 +231,7 @@ impl Tx<'_> {
             return Err(StoreError::Fenced);
         }
         i.version += 1;
-        self.notify("instances");
+        self.notify_row("instances", i.id);
         Ok(())
     }
 
@@ -240,18 +250,25 @@ impl Tx<'_> {
             .transpose()
     }
 
-    /// All live instances, by name. The reconciler's and the route table's view.
-    pub fn live_instances(&mut self) -> Result<Vec<Instance>> {
-        self.query(select!("WHERE i.deleted_at IS NULL ORDER BY i.name"), params![])?
-            .iter()
-            .map(instance)
-            .collect()
+    /// Those of `ids` that live, in no order.
+    pub fn instances_of_ids(&mut self, ids: &[InstanceId]) -> Result<Vec<Instance>> {
+        self.query(OF_IDS, params![json(&ids)?])?.iter().map(instance).collect()
     }
 
-    /// All live instances' ids and projects, for who needs no more of them.
-    pub fn live_ids(&mut self) -> Result<Vec<(InstanceId, ProjectId)>> {
-        let rows = self.query("SELECT id, project_id FROM instances WHERE deleted_at IS NULL", params![])?;
-        rows.iter().map(|row| Ok((row.parse("id")?, row.parse("project_id")?))).collect()
+    /// Those of `ids` whose instance lives.
+    pub fn live_among(&mut self, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>> {
+        self.query(LIVE_AMONG, params![json(&ids)?])?.iter().map(|row| row.parse("id")).collect()
+    }
+
+    /// Those of `projects` that have a live instance.
+    pub fn projects_in_use(&mut self, projects: &[ProjectId]) -> Result<BTreeSet<ProjectId>> {
+        self.query(IN_USE, params![json(&projects)?])?.iter().map(|row| row.parse("project_id")).collect()
+    }
+
+    /// Which version each live instance is at; read from an index alone.
+    pub fn live_versions(&mut self) -> Result<BTreeMap<InstanceId, i64>> {
+        let rows = self.query(VERSIONS, params![])?;
+        rows.iter().map(|row| Ok((row.parse("id")?, row.int("version")?))).collect()
     }
 
     /// Live instances that wait for `image` in `project`.
@@ -295,10 +312,9 @@ impl Tx<'_> {
         .int("n")
     }
 
-    /// Deleted instances, with whether their volumes are to be kept.
+    /// Deleted instances, with whether their volumes are to be kept; read from an index alone.
     pub fn tombstones(&mut self) -> Result<BTreeMap<InstanceId, Tombstone>> {
-        let sql = "SELECT id, keep_volumes, deleted_at FROM instances WHERE deleted_at IS NOT NULL";
-        let rows = self.query(sql, params![])?;
+        let rows = self.query(TOMBSTONES, params![])?;
         let tombstone = |row: &Row| {
             let deleted_at = Millis(row.int("deleted_at")?);
             Ok((row.parse("id")?, Tombstone { keep_volumes: row.bool("keep_volumes")?, deleted_at }))
@@ -339,8 +355,17 @@ mod tests {
                         (PROJECT_PAGE, "instances_project_name"),
                         (STATE_PAGE, "instances_state_name"),
                         (PROJECT_STATE_PAGE, "instances_project_state_name"),
+                        (VERSIONS, "instances_versions"),
+                        (TOMBSTONES, "instances_tombstones"),
                     ] {
                         plans.push((index, explain(tx, page)?));
+                    }
+                    if dialect == crate::Dialect::Sqlite {
+                        let of_ids = explain(tx, OF_IDS)?;
+                        assert!(
+                            of_ids.first().is_some_and(|step| step.starts_with("SEARCH i ")),
+                            "{of_ids:?}"
+                        );
                     }
                     Ok::<_, StoreError>(plans)
                 })
@@ -349,6 +374,7 @@ mod tests {
             for (index, plan) in plans {
                 let plan = plan.join("\n");
                 let follows = plan.contains(&format!("INDEX {index} (")) // SQLite
+                    || plan.ends_with(&format!("COVERING INDEX {index}"))
                     || plan.contains(&format!("using {index} on"));
                 assert!(follows, "{index}:\n{plan}");
                 assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "{index}:\n{plan}");

@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0003_retention"),
     migration!("0004_private_images"),
     migration!("0005_pages"),
+    migration!("0006_versions"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -5,6 +5,7 @@
 //! On PostgreSQL the isolation is READ COMMITTED in `write` (guard check-then-insert with a unique index or
 //! [`Tx::lock`]) and REPEATABLE READ in `read`; SQLite runs writes one after another and reads on a snapshot.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::dialect::postgres::session::{BEGIN_READ, Session};
@@ -33,8 +34,8 @@ impl Engine<'_> {
 /// One transaction. It commits when the closure returns `Ok`, and rolls back otherwise.
 pub struct Tx<'a> {
     engine: Engine<'a>,
-    /// Topics to signal once the commit is durable.
-    pub(crate) topics: BTreeSet<&'static str>,
+    /// What to signal once the commit is durable: topics, and rows as [`crate::Change::Row`] has them.
+    pub(crate) topics: BTreeSet<Cow<'static, str>>,
     /// Events to append just before the commit.
     pub(crate) events: Vec<Event>,
     /// How far the event log can be trusted, once asked in `read`.
@@ -98,7 +99,12 @@ impl<'a> Tx<'a> {
 
     /// Signals `topic` (a noun in the plural) to all subscribers of all servers once this transaction is committed.
     pub fn notify(&mut self, topic: &'static str) {
-        self.topics.insert(topic);
+        self.topics.insert(topic.into());
+    }
+
+    /// Like [`Tx::notify`], and says which row it was, so that a listener need not look at the others.
+    pub fn notify_row(&mut self, topic: &'static str, id: impl std::fmt::Display) {
+        self.topics.insert(format!("{topic}/{id}").into());
     }
 
     /// Serialises transactions that take the same lock until they end: `quota:{project}` before counting its

@@ -15,6 +15,7 @@ pub mod orphans;
 pub mod plan;
 pub mod reconcile;
 pub mod routes;
+mod rows;
 pub mod update;
 
 use std::collections::BTreeMap;

@@ -18,13 +18,23 @@ pub(crate) struct Orphans {
 }
 
 impl App {
-    /// `observed` and `holdings` were read before; the rows are read now, so that whatever is new has its row.
+    /// `observed` and `holdings` were read before; the rows are read now, so that whatever is new has its row. Only rows
+    /// of what the engine holds are asked for, however many others there are.
     pub(crate) async fn find_orphans(&self, observed: &[Observed], holdings: &Holdings) -> Result<Orphans> {
-        let (rows, tombstones) = self
+        let held: Vec<InstanceId> =
+            observed.iter().map(|o| o.instance).chain(holdings.volumes.iter().copied()).collect();
+        let (networks, any_torn) = (holdings.networks.clone(), !holdings.torn.is_empty());
+        let (live, tombstones, used) = self
             .store
-            .read(|tx| Ok::<_, ryokan_store::StoreError>((tx.live_ids()?, tx.tombstones()?)))
+            .read(move |tx| {
+                // Whose a torn volume was is found among all.
+                let live: BTreeSet<InstanceId> =
+                    if any_torn { tx.live_versions()?.into_keys().collect() } else { tx.live_among(&held)? };
+                let clean = !any_torn && held.iter().all(|id| live.contains(id));
+                let tombstones = if clean { BTreeMap::new() } else { tx.tombstones()? };
+                Ok::<_, ryokan_store::StoreError>((live, tombstones, tx.projects_in_use(&networks)?))
+            })
             .await?;
-        let live: BTreeSet<_> = rows.iter().map(|(id, _)| *id).collect();
         let may_go = |id: &InstanceId| tombstones.get(id).is_some_and(|t| !t.keep_volumes);
         let containers = observed.iter().map(|o| o.instance).filter(|id| !live.contains(id));
         let volumes = holdings.volumes.iter().copied().filter(|id| !live.contains(id) && may_go(id));
@@ -36,7 +46,8 @@ impl App {
             .into_iter()
             .map(|id| (id, if may_go(&id) { Volumes::Remove } else { Volumes::Keep }))
             .collect();
-        Ok(Orphans { instances, networks: unused_networks(&holdings.networks, &rows).into_iter().collect() })
+        let networks: BTreeSet<_> = holdings.networks.iter().copied().filter(|p| !used.contains(p)).collect();
+        Ok(Orphans { instances, networks: networks.into_iter().collect() })
     }
 
     /// After a deletion: the project's network goes with its last instance.
@@ -50,11 +61,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-fn unused_networks(networks: &[ProjectId], rows: &[(InstanceId, ProjectId)]) -> BTreeSet<ProjectId> {
-    let used: BTreeSet<_> = rows.iter().map(|(_, project)| *project).collect();
-    networks.iter().copied().filter(|p| !used.contains(p)).collect()
 }
 
 /// Whose a volume without labels was, if it may go: exactly one instance that we know of has an id that ends so, and

@@ -126,6 +126,12 @@ pub fn plan(
     }
 }
 
+/// Whether nothing is to be done, now or later, as long as the row does not change and nothing of it is on the engine.
+pub(crate) fn is_left_alone(row: &Instance) -> bool {
+    let next = plan(row, None, Probing::default(), Millis(0), row.since);
+    row.state.is_at_rest() && next == Action::Wait(None)
+}
+
 /// The longest that a start is put off, after a crash (the jitter included) or for a vanished image.
 fn longest_wait(row: &Instance) -> Duration {
     let backoff = row.spec.restart.max_backoff.duration();

@@ -1,6 +1,8 @@
 //! The instance reconciler: compares what is wanted with what the engine shows and takes one step at a time for each
 //! instance, until both agree. It takes no input: signals (a changed row, an engine's event, a finished step, a timer)
-//! only make it look again. What it knows of the engine follows the engine's events, with a full list now and then.
+//! only make it look again. What it knows of the engine follows the engine's events, with a full list now and then; what
+//! it knows of the rows follows their changes. It holds those that something is to be done with or that are on the
+//! engine: thousands at rest cost it nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::act::Probed;
 use super::jump::Watch;
 use super::orphans::Orphans;
-use super::plan::{Action, Probing, plan};
+use super::plan::{Action, Probing, is_left_alone, plan};
+use super::rows::Rows;
 use crate::background::Report;
 use crate::{App, EngineHealth, Error, Result};
 
@@ -33,6 +36,9 @@ const MAX_RETRY: Duration = Duration::from_secs(15);
 /// there within some milliseconds, and nobody should wait a second for those.
 const PROBE_AGAIN: Duration = Duration::from_millis(10);
 const MAX_PROBE_AGAIN: Duration = Duration::from_secs(2);
+
+/// A database that is away is asked again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Adapters bound their calls by seconds. One that does not keep to it must not hold up all instances for ever, nor one
 /// step its instance.
@@ -82,7 +88,9 @@ struct Ended {
 struct Reconciler {
     app: Arc<App>,
     memory: Arc<Mutex<Memory>>,
-    rows: Vec<Instance>,
+    rows: Rows,
+    /// What is on the engine or not at rest. All other live rows wait for nothing but their next change.
+    held: BTreeMap<InstanceId, Instance>,
     observed: BTreeMap<InstanceId, Observed>,
     tasks: TaskTracker,
     starts: Arc<Semaphore>,
@@ -101,16 +109,15 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         done,
         report: Report::new(NAME),
         watch: Watch::new(app.clock.as_ref()),
+        rows: Rows::new(&app.store),
         app,
         memory: Arc::default(),
-        rows: Vec::new(),
+        held: BTreeMap::new(),
         observed: BTreeMap::new(),
         tasks: TaskTracker::new(),
         // More in flight only adds latency (measured); who waits is told so.
         starts: Arc::new(Semaphore::new(cores * 2)),
     };
-    let mut changes = reconciler.app.store.subscribe();
-    let mut stale = true;
     while !stop.is_cancelled() {
         let mut watch = tokio::select! {
             watch = reconciler.connect() => watch,
@@ -120,7 +127,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             while let Ok(Ended { id, .. }) = ended.try_recv() {
                 reconciler.memory().busy.remove(&id);
             }
-            stale = true;
+            reconciler.rows.compare();
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -131,11 +138,13 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Until the engine goes away.
         loop {
-            if stale {
-                stale = !reconciler.reload().await;
-            }
-            if !stale && reconciler.sees_an_orphan() && !reconciler.resync().await {
-                break;
+            if reconciler.catch_up().await && reconciler.sees_an_orphan() {
+                // Or a row whose signal was lost.
+                reconciler.rows.compare();
+                if !reconciler.resync().await {
+                    break;
+                }
+                reconciler.catch_up().await;
             }
             let next = reconciler.step();
             match reconciler.look_at_noticed().await {
@@ -145,23 +154,29 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(if stale { Duration::from_secs(1) } else { next }) => {}
+                () = tokio::time::sleep(next) => {}
                 () = reconciler.app.wake.notified() => if !reconciler.resync().await { break },
                 Some(end) = ended.recv() => {
                     // Only now, after its effects have been looked at, may the next step be planned.
                     let up = match end.seen {
                         Some(seen) => {
-                            reconciler.observed.insert(end.id, seen);
+                            reconciler.saw(end.id, Some(seen));
                             true
                         }
                         None => !end.touched || reconciler.look_at(end.id).await,
                     };
                     reconciler.memory().busy.remove(&end.id);
-                    stale |= end.touched;
+                    // Its signal may come later, and the next step must not be planned from the row as it was.
+                    if end.touched {
+                        reconciler.rows.read_again(end.id);
+                    }
                     if !up { break }
                 }
-                more = changes.wait_for("instances") => { if !more { break } stale = true; }
-                _ = resync.tick() => if !reconciler.resync().await { break },
+                more = reconciler.rows.changed() => if !more { break },
+                _ = resync.tick() => {
+                    reconciler.rows.compare();
+                    if !reconciler.resync().await { break }
+                }
                 event = engine.next() => match event {
                     Some(Ok(Change::Instance(id))) => if !reconciler.notice(id).await { break },
                     Some(Ok(Change::Resync)) => if !reconciler.resync().await { break },
@@ -210,16 +225,47 @@ impl Reconciler {
         });
     }
 
-    /// Reads all rows. `false` when the database is away.
-    async fn reload(&mut self) -> bool {
-        match self.app.store.read(|tx| tx.live_instances()).await {
-            Ok(rows) => {
-                self.rows = rows;
-                true
+    /// Reads what is due of the rows. `false` when the database is away.
+    async fn catch_up(&mut self) -> bool {
+        while self.rows.is_behind() {
+            let look = match self.rows.look(&self.app.store).await {
+                Ok(look) => look,
+                Err(error) => {
+                    tracing::warn!(error = %error, "instances cannot be read; trying again");
+                    return false;
+                }
+            };
+            for id in look.gone {
+                self.held.remove(&id);
             }
-            Err(error) => {
-                tracing::warn!(error = %error, "instances cannot be read; trying again");
-                false
+            for row in look.read {
+                if self.observed.contains_key(&row.id) || !is_left_alone(&row) {
+                    self.held.insert(row.id, row);
+                } else {
+                    self.held.remove(&row.id);
+                }
+            }
+        }
+        true
+    }
+
+    /// What the engine shows of one instance now.
+    fn saw(&mut self, id: InstanceId, seen: Option<Observed>) {
+        match seen {
+            Some(seen) => drop(self.observed.insert(id, seen)),
+            None => drop(self.observed.remove(&id)),
+        }
+        self.hold_what_is_seen([id]);
+    }
+
+    /// Whatever is on the engine is held, and read if it was not held so far.
+    fn hold_what_is_seen(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
+        for id in ids {
+            let is_seen = self.observed.contains_key(&id);
+            if is_seen && self.rows.lives(id) && !self.held.contains_key(&id) {
+                self.rows.read_again(id);
+            } else if !is_seen && self.held.get(&id).is_some_and(is_left_alone) {
+                self.held.remove(&id);
             }
         }
     }
@@ -236,9 +282,13 @@ impl Reconciler {
                     changed
                 });
                 let outcome = self.app.find_orphans(&list, &holdings).await.map(|o| self.clear_away(o));
+                let before = std::mem::take(&mut self.observed);
                 self.observed = list.into_iter().map(|o| (o.instance, o)).collect();
+                let seen: BTreeSet<InstanceId> =
+                    before.into_keys().chain(self.observed.keys().copied()).collect();
+                self.hold_what_is_seen(seen);
                 self.ask_for_images().await;
-                let waiting = i64::try_from(self.rows.iter().filter(|r| !r.state.is_at_rest()).count())
+                let waiting = i64::try_from(self.held.values().filter(|r| !r.state.is_at_rest()).count())
                     .unwrap_or(i64::MAX);
                 self.report.finished(&self.app, started, outcome.map(|left| left + waiting)).await;
                 true
@@ -253,9 +303,8 @@ impl Reconciler {
 
     /// Whether the engine runs something that lost its row since (a forced deletion).
     fn sees_an_orphan(&self) -> bool {
-        let (live, now) = (self.rows.iter().map(|r| r.id).collect::<BTreeSet<_>>(), self.app.clock.now());
-        let memory = self.memory();
-        self.observed.keys().any(|id| !live.contains(id) && !memory.is_waiting(*id, now))
+        let (memory, now) = (self.memory(), self.app.clock.now());
+        self.observed.keys().any(|id| !self.rows.lives(*id) && !memory.is_waiting(*id, now))
     }
 
     /// Removes orphans in the background, as many at a time as there are: one that hangs holds up nobody else. A step
@@ -302,7 +351,7 @@ impl Reconciler {
     }
 
     async fn ask_for_images(&self) {
-        for row in self.rows.iter().filter(|r| {
+        for row in self.held.values().filter(|r| {
             r.image_generation < r.generation && matches!(r.state, State::Pending | State::Building)
         }) {
             if let Err(error) = self.app.ensure_image_job(row).await {
@@ -343,12 +392,8 @@ impl Reconciler {
     async fn look_at(&mut self, id: InstanceId) -> bool {
         self.memory().noticed.remove(&id);
         match answered(ANSWER, self.app.runtime.observe(id)).await {
-            Ok(Some(observed)) => {
-                self.observed.insert(id, observed);
-                true
-            }
-            Ok(None) => {
-                self.observed.remove(&id);
+            Ok(seen) => {
+                self.saw(id, seen);
                 true
             }
             Err(error) => {
@@ -358,7 +403,7 @@ impl Reconciler {
         }
     }
 
-    /// Plans for every instance and starts what is to be done; how long until something is due again.
+    /// Plans for every instance that is held and starts what is to be done; how long until something is due again.
     fn step(&mut self) -> Duration {
         let jumped = self.watch.look(self.app.clock.as_ref());
         let (now, watched_since) = (self.watch.now(), self.watch.since());
@@ -373,15 +418,14 @@ impl Reconciler {
         }
         let mut next: Option<Millis> = None;
         let mut soonest = |at: Millis| next = Some(next.map_or(at, |n| n.min(at)));
-        let rows = std::mem::take(&mut self.rows);
         {
-            let live: BTreeSet<_> = rows.iter().map(|r| r.id).collect();
             let mut memory = self.memory();
-            memory.retry.retain(|id, _| live.contains(id) || self.observed.contains_key(id));
-            memory.probing.retain(|id, _| live.contains(id));
-            memory.retry.iter().filter(|(id, _)| !live.contains(id)).for_each(|(_, (_, at))| soonest(*at));
+            memory.retry.retain(|id, _| self.held.contains_key(id) || self.observed.contains_key(id));
+            memory.probing.retain(|id, _| self.held.contains_key(id));
+            let orphans = memory.retry.iter().filter(|(id, _)| !self.held.contains_key(id));
+            orphans.for_each(|(_, (_, at))| soonest(*at));
         }
-        for row in &rows {
+        for row in self.held.values() {
             let observed = self.observed.get(&row.id).cloned();
             let probing = {
                 let mut memory = self.memory();
@@ -413,7 +457,9 @@ impl Reconciler {
                 soonest(row.since.plus(bound));
             }
         }
-        self.rows = rows;
+        if self.rows.is_behind() {
+            return AGAIN;
+        }
         next.map_or(RESYNC, |at| at.since(now).max(Duration::from_millis(5)).min(RESYNC))
     }
 

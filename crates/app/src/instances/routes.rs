@@ -1,12 +1,12 @@
-//! What the gateway must know of each instance, read in one go for its next snapshot.
+//! What the gateway must know of each instance: of all at first, and then of those that changed.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ryokan_model::spec::UpstreamAuth;
 use ryokan_model::{InstanceId, Secret};
 use ryokan_store::instances::Instance;
 
+use super::rows::Rows;
 use crate::{App, Result};
 
 /// One instance, with the opened secret that its upstream wants of the gateway.
@@ -16,58 +16,89 @@ pub struct RouteSource {
     pub upstream_secret: Option<Secret>,
 }
 
-/// All instances that can be served, by name.
+/// What became of some instances.
 #[derive(Debug, Default)]
+pub struct RouteChanges {
+    pub changed: Vec<RouteSource>,
+    /// Deleted, or their secret cannot be opened: not to be served.
+    pub gone: Vec<InstanceId>,
+}
+
+/// Follows the rows for one gateway.
 pub struct RouteSources {
-    pub sources: Vec<RouteSource>,
-    /// How many were left out because their secret cannot be opened.
-    pub left_out: usize,
+    rows: Rows,
+    /// The opened secret of an instance, with the generation and the variable that it is of.
+    opened: BTreeMap<InstanceId, (i64, String, Secret)>,
+    left_out: BTreeSet<InstanceId>,
 }
 
-/// Opened secrets by instance, generation and variable, so that a refresh opens only what is new.
-type Opened = HashMap<(InstanceId, i64, String), Secret>;
+impl RouteSources {
+    pub fn new(app: &App) -> Self {
+        Self { rows: Rows::new(&app.store), opened: BTreeMap::new(), left_out: BTreeSet::new() }
+    }
 
-/// Keeps what [`App::route_sources`] has opened before.
-#[derive(Default)]
-pub struct RouteMemory {
-    opened: std::sync::Mutex<Opened>,
-}
+    /// Waits until an instance changed; `false` once the store is gone. Cancel safe.
+    pub async fn changed(&mut self) -> bool {
+        self.rows.changed().await
+    }
 
-impl App {
-    /// All live instances by name. One whose secret cannot be opened is left out and logged; the others are served.
-    pub async fn route_sources(&self, memory: &Arc<RouteMemory>) -> Result<RouteSources> {
-        let rows = self.store.read(|tx| tx.live_instances()).await?;
-        let known = memory.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let count = rows.len();
-        let (mut sources, mut opened) = (Vec::with_capacity(rows.len()), HashMap::new());
-        for row in rows {
-            let Some(name) = wanted_secret(&row.spec.gateway.upstream_auth) else {
-                sources.push(RouteSource { row, upstream_secret: None });
-                continue;
-            };
-            let key = (row.id, row.generation, name.to_owned());
-            let secret = match known.get(&key) {
-                Some(secret) => Ok(Some(secret.clone())),
-                None => self
-                    .open_variables(&row)
-                    .await
-                    .map(|all: BTreeMap<String, Secret>| all.get(name).cloned()),
-            };
-            match secret {
-                Ok(Some(secret)) => {
-                    opened.insert(key, secret.clone());
-                    sources.push(RouteSource { row, upstream_secret: Some(secret) });
+    /// Has everything compared at the next look: signals may have been lost, and secrets may open now.
+    pub fn compare(&mut self) {
+        self.rows.compare();
+    }
+
+    /// Whether there is something to look at.
+    pub fn is_behind(&self) -> bool {
+        self.rows.is_behind()
+    }
+
+    /// How many are not served because their secret cannot be opened.
+    pub fn left_out(&self) -> usize {
+        self.left_out.len()
+    }
+
+    /// Some of the changes; look again until nothing is left. An instance whose secret cannot be opened is logged and
+    /// tried again when all are compared; the others are served.
+    pub async fn look(&mut self, app: &App) -> Result<RouteChanges> {
+        let look = self.rows.look(&app.store).await?;
+        let mut changes = RouteChanges { changed: Vec::with_capacity(look.read.len()), gone: look.gone };
+        for id in &changes.gone {
+            self.opened.remove(id);
+            self.left_out.remove(id);
+        }
+        for row in look.read {
+            match self.secret(app, &row).await {
+                Ok(upstream_secret) => {
+                    self.left_out.remove(&row.id);
+                    changes.changed.push(RouteSource { row, upstream_secret });
                 }
-                Ok(None) => {
-                    tracing::error!(instance = %row.id, "its upstream secret is missing; it is not served");
-                }
-                Err(error) => {
-                    tracing::error!(instance = %row.id, error = %error, "its upstream secret cannot be opened; it is not served");
+                Err(why) => {
+                    tracing::error!(instance = %row.id, error = %why, "its upstream secret cannot be opened; it is not served");
+                    self.rows.forget(row.id);
+                    self.left_out.insert(row.id);
+                    changes.gone.push(row.id);
                 }
             }
         }
-        *memory.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
-        Ok(RouteSources { left_out: count - sources.len(), sources })
+        Ok(changes)
+    }
+
+    /// What its upstream wants, if anything, opened once for each generation.
+    async fn secret(&mut self, app: &App, row: &Instance) -> std::result::Result<Option<Secret>, String> {
+        let Some(name) = wanted_secret(&row.spec.gateway.upstream_auth) else {
+            self.opened.remove(&row.id);
+            return Ok(None);
+        };
+        if let Some((generation, variable, secret)) = self.opened.get(&row.id)
+            && (*generation, variable.as_str()) == (row.generation, name)
+        {
+            return Ok(Some(secret.clone()));
+        }
+        let mut all: BTreeMap<String, Secret> =
+            app.open_variables(row).await.map_err(|error| error.to_string())?;
+        let secret = all.remove(name).ok_or("it is missing")?;
+        self.opened.insert(row.id, (row.generation, name.to_owned(), secret.clone()));
+        Ok(Some(secret))
     }
 }
 

@@ -361,7 +361,7 @@ async fn fault_12_types_that_are_no_services_and_unbounded_sizes_are_refused_bef
         let secrets = site
             .app()
             .store
-            .read(|tx| Ok::<_, ryokan_store::StoreError>(tx.live_instances()?.len()))
+            .read(|tx| Ok::<_, ryokan_store::StoreError>(tx.live_versions()?.len()))
             .await
             .unwrap();
         assert_eq!(secrets, 0);

@@ -282,7 +282,7 @@ impl Site {
         }
         let app = self.app();
         eventually("nothing is left behind", async || {
-            let live = app.store.read(|tx| tx.live_instances()).await.unwrap().len();
+            let live = app.store.read(|tx| tx.live_versions()).await.unwrap().len();
             let jobs = app.store.read(|tx| tx.count_jobs()).await.unwrap();
             let open: i64 = jobs
                 .iter()

@@ -4,6 +4,7 @@
 //! PostgreSQL serialises the commits of all transactions that notify, which would undo its group commit. The price: a
 //! server killed between commit and signal stays silent, and the others find the change by their timers.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) struct Listener {
     pub(crate) target: Arc<Target>,
     pub(crate) local: broadcast::Sender<Change>,
     /// Topics that this server committed; the thread ends when all senders are gone.
-    pub(crate) committed: mpsc::UnboundedReceiver<&'static str>,
+    pub(crate) committed: mpsc::UnboundedReceiver<Cow<'static, str>>,
     /// Told once listening works, or why it does not.
     pub(crate) ready: oneshot::Sender<Result<Handle>>,
 }
@@ -112,12 +113,12 @@ impl Link {
     async fn serve(
         &mut self,
         local: &broadcast::Sender<Change>,
-        committed: &mut mpsc::UnboundedReceiver<&'static str>,
-        topics: &mut BTreeSet<&'static str>,
+        committed: &mut mpsc::UnboundedReceiver<Cow<'static, str>>,
+        topics: &mut BTreeSet<Cow<'static, str>>,
     ) -> bool {
         loop {
             if !topics.is_empty() {
-                let sent: Vec<&str> = topics.iter().copied().collect();
+                let sent: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
                 let sql = "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic";
                 match timeout(CHECK_EVERY, self.client.execute(sql, &[&CHANNEL, &sent])).await {
                     Ok(Ok(_)) => topics.clear(),
@@ -127,7 +128,7 @@ impl Link {
             tokio::select! {
                 heard = self.heard.recv() => match heard {
                     Some((process, topic)) if process != self.own => {
-                        let _ = local.send(Change::Topic(topic.into()));
+                        let _ = local.send(Change::from_signal(topic.into()));
                     }
                     Some(_) => {}
                     None => return true,

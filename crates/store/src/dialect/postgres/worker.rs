@@ -1,5 +1,6 @@
 //! A thread that owns a connection and runs one transaction after another from the shared queue.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, broadcast, mpsc};
@@ -15,7 +16,7 @@ use crate::work::Unit;
 #[derive(Clone)]
 pub(crate) struct Signals {
     pub(crate) local: broadcast::Sender<Change>,
-    pub(crate) others: mpsc::UnboundedSender<&'static str>,
+    pub(crate) others: mpsc::UnboundedSender<Cow<'static, str>>,
 }
 
 /// Serves the queue until it is closed and empty.
@@ -65,7 +66,7 @@ fn serve(session: &mut Session, access: Access, mut unit: Box<dyn Unit>, signals
     if done && access == Access::Write {
         for topic in topics {
             // No subscriber is no error, and without the listener others wake by their timers.
-            let _ = signals.local.send(Change::Topic(topic.into()));
+            let _ = signals.local.send(Change::from_signal(topic.clone()));
             let _ = signals.others.send(topic);
         }
     }

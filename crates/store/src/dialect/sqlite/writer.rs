@@ -5,6 +5,8 @@
 //! many units is what makes `synchronous=FULL` affordable. Deferred constraints are not allowed in the schema: they
 //! would fail at the group's commit and take the innocent with them.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,8 @@ impl Writer {
             }
             return;
         }
-        let mut group = Group { connection: &connection, units: Vec::new(), topics: Vec::new(), lost: None };
+        let mut group =
+            Group { connection: &connection, units: Vec::new(), topics: BTreeSet::new(), lost: None };
         let started = Instant::now();
         let mut next = Some(first);
         while let Some(unit) = next.take() {
@@ -95,7 +98,7 @@ impl Writer {
         if failed.is_none() {
             for topic in topics {
                 // No subscriber is no error.
-                let _ = self.changes.send(Change::Topic(topic.into()));
+                let _ = self.changes.send(Change::from_signal(topic));
             }
         }
     }
@@ -104,7 +107,7 @@ impl Writer {
 struct Group<'c> {
     connection: &'c Connection,
     units: Vec<Box<dyn Unit>>,
-    topics: Vec<&'static str>,
+    topics: BTreeSet<Cow<'static, str>>,
     /// Why the whole group must roll back: SQLite undoes everything by itself when the disk is full.
     lost: Option<StoreError>,
 }
@@ -124,8 +127,7 @@ impl Group<'_> {
             return;
         }
         if keep {
-            self.topics
-                .extend(topics.iter().filter(|topic| !self.topics.contains(topic)).collect::<Vec<_>>());
+            self.topics.extend(topics);
         } else if let Err(error) = step(self.connection, "ROLLBACK TO unit") {
             self.lost = Some(error);
             return;

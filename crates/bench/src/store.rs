@@ -131,35 +131,15 @@ async fn seed(place: &StoreUrl, from: u32, to: u32) -> Result<()> {
 fn row(project: ProjectId, project_name: &str, number: u32) -> Result<Instance, StoreError> {
     let mut spec = InstanceSpec::new(parsed("ryokan/hello:dev")?);
     spec.ports = vec![Port { name: "http".into(), port: 3000, protocol: Protocol::Http }];
+    let (id, name) = (InstanceId::from_parts(THEN, mark(number)), parsed(&instance_name(number))?);
     Ok(Instance {
-        id: InstanceId::from_parts(THEN, mark(number)),
-        project,
         project_name: project_name.to_owned(),
-        name: parsed(&instance_name(number))?,
         template: "custom".into(),
-        spec,
         desired: Desired::Stopped,
         state: State::Stopped,
-        since: THEN,
-        message: None,
-        generation: 1,
         image_generation: 1,
-        image_id: None,
-        image_digest: None,
-        restart_wanted: 0,
-        restart_done: 0,
-        crashes: 0,
-        exit_code: None,
-        previous: None,
-        taken_back: None,
-        retry_at: None,
-        endpoints: std::collections::BTreeMap::new(),
-        reach: None,
-        keep_volumes: false,
         version: 1,
-        created_at: THEN,
-        updated_at: THEN,
-        deleted_at: None,
+        ..Instance::new(id, project, name, spec, THEN)
     })
 }
 

@@ -73,6 +73,42 @@ pub struct Instance {
     pub deleted_at: Option<Millis>,
 }
 
+impl Instance {
+    /// One that was asked for just now, and of which nothing exists yet.
+    pub fn new(id: InstanceId, project: ProjectId, name: Name, spec: InstanceSpec, now: Millis) -> Self {
+        Self {
+            id,
+            project,
+            project_name: String::new(),
+            name,
+            template: String::new(),
+            spec,
+            desired: Desired::Running,
+            state: State::Pending,
+            since: now,
+            message: None,
+            generation: 1,
+            image_generation: 0,
+            image_id: None,
+            image_digest: None,
+            restart_wanted: 0,
+            restart_done: 0,
+            crashes: 0,
+            exit_code: None,
+            previous: None,
+            taken_back: None,
+            retry_at: None,
+            endpoints: BTreeMap::new(),
+            reach: None,
+            keep_volumes: false,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        }
+    }
+}
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -269,17 +305,6 @@ impl Tx<'_> {
     pub fn live_versions(&mut self) -> Result<BTreeMap<InstanceId, i64>> {
         let rows = self.query(VERSIONS, params![])?;
         rows.iter().map(|row| Ok((row.parse("id")?, row.int("version")?))).collect()
-    }
-
-    /// Live instances that wait for `image` in `project`.
-    pub fn instances_awaiting_image(&mut self, project: ProjectId) -> Result<Vec<Instance>> {
-        self.query(
-            select!("WHERE i.deleted_at IS NULL AND i.project_id = $1 AND i.image_generation < i.generation ORDER BY i.id"),
-            params![project.to_string()],
-        )?
-        .iter()
-        .map(instance)
-        .collect()
     }
 
     /// A page by name: of everybody's or of one project's, in any state or in one. Each of the four has an index in the

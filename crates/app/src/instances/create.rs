@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
-use crate::instances::{fresh, secrets_of};
+use crate::instances::secrets_of;
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -59,7 +59,7 @@ impl App {
             let row = Instance {
                 project_name: project.name.to_string(),
                 template: template.name.to_string(),
-                ..fresh(id, project.id, name, spec.clone(), now)
+                ..Instance::new(id, project.id, name, spec.clone(), now)
             };
             match self.insert(caller, row, &secrets, once.clone()).await {
                 Err(Error::Conflict(_)) if wanted_name.is_none() && attempt + 1 < NAME_TRIES => {}

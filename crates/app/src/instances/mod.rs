@@ -20,10 +20,9 @@ pub mod update;
 
 use std::collections::BTreeMap;
 
-use ryokan_model::instance::{Desired, State};
+use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::spec::InstanceSpec;
-use ryokan_model::{InstanceId, Millis, Name, ProjectId, Secret};
+use ryokan_model::{InstanceId, Millis, Secret};
 use ryokan_store::instances::Instance;
 use ryokan_store::{Scope as SealScope, StoreError, Tx};
 use serde_json::json;
@@ -45,46 +44,6 @@ pub(crate) fn previous_secrets_of(id: InstanceId) -> SealScope {
 
 /// How often a lost race against another writer of the same row is tried again.
 const TRIES: usize = 8;
-
-/// An instance that was asked for just now, and of which nothing exists yet.
-pub(crate) fn fresh(
-    id: InstanceId,
-    project: ProjectId,
-    name: Name,
-    spec: InstanceSpec,
-    now: Millis,
-) -> Instance {
-    Instance {
-        id,
-        project,
-        project_name: String::new(),
-        name,
-        template: String::new(),
-        spec,
-        desired: Desired::Running,
-        state: State::Pending,
-        since: now,
-        message: None,
-        generation: 1,
-        image_generation: 0,
-        image_id: None,
-        image_digest: None,
-        restart_wanted: 0,
-        restart_done: 0,
-        crashes: 0,
-        exit_code: None,
-        previous: None,
-        taken_back: None,
-        retry_at: None,
-        endpoints: BTreeMap::new(),
-        reach: None,
-        keep_volumes: false,
-        version: 1,
-        created_at: now,
-        updated_at: now,
-        deleted_at: None,
-    }
-}
 
 /// Moves a row to `next` as the state machine allows. A forbidden step is a bug and is refused.
 pub(crate) fn enter(row: &mut Instance, next: State, message: Option<String>, now: Millis) -> Result<()> {

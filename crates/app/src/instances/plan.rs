@@ -147,7 +147,6 @@ mod tests {
     use ryokan_ports::runtime::Reach;
 
     use super::*;
-    use crate::instances::fresh;
 
     fn row(desired: Desired, state: State) -> Instance {
         let (id, project) =
@@ -158,7 +157,7 @@ mod tests {
             state,
             image_generation: 1,
             image_id: Some("x".into()),
-            ..fresh(id, project, "a".parse().unwrap(), spec, Millis(1000))
+            ..Instance::new(id, project, "a".parse().unwrap(), spec, Millis(1000))
         }
     }
 

@@ -134,7 +134,6 @@ mod tests {
     use ryokan_store::users::User;
 
     use super::*;
-    use crate::instances::fresh;
 
     const NOW: Millis = Millis(1_000);
 
@@ -163,7 +162,7 @@ mod tests {
                 for n in 0..count {
                     let spec = InstanceSpec::new("img".parse().unwrap());
                     let name = format!("a-{n}").parse().unwrap();
-                    tx.insert_instance(&fresh(id(n), project, name, spec, NOW))?;
+                    tx.insert_instance(&Instance::new(id(n), project, name, spec, NOW))?;
                 }
                 Ok::<_, StoreError>(())
             })

@@ -7,6 +7,7 @@ import AxeBuilder from '@axe-core/playwright';
 import { expect, test } from '@playwright/test';
 import { readFile } from 'node:fs/promises';
 import { needs } from './needs.js';
+import { signIn } from './session.js';
 
 const { E2E_URL, E2E_TOKEN, E2E_SHELL_IMAGE } = process.env;
 
@@ -29,11 +30,6 @@ async function link(login, request) {
   const answer = await request.post(`${E2E_URL}/v1/users/${login}/login-link`, { headers });
   expect(answer.status()).toBe(201);
   return (await answer.json()).url;
-}
-
-async function signIn(page, url) {
-  await page.goto(url);
-  await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
 /** The screen in both themes: a picture of each, and nothing that keeps people out. */

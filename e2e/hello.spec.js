@@ -5,6 +5,7 @@
 //   E2E_AGENT_NAME  what the agent should call itself (optional)
 import { expect, test } from '@playwright/test';
 import { needs } from './needs.js';
+import { signIn } from './session.js';
 
 const { E2E_AGENT_URL, E2E_AGENT_PATH, E2E_LOGIN_URL, E2E_AGENT_NAME } = process.env;
 
@@ -73,8 +74,7 @@ test('the one-time link opens once', async ({ browser }) => {
   needs('E2E_LOGIN_URL');
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.goto(E2E_LOGIN_URL);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await signIn(page, E2E_LOGIN_URL);
   await expect(page.getByRole('alert')).toContainText('used already');
   await expect(page.getByLabel('Password')).toBeVisible();
   expect(await context.cookies()).toEqual([]);

@@ -20,6 +20,23 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Waits up to half a minute for a command to succeed, while another one, which says that what it waits for is alive, does.
+wait_for() {
+    local alive="$1" tries
+    shift
+    for tries in $(seq 300); do
+        if "$@" >/dev/null 2>&1; then
+            return
+        fi
+        "$alive" || break
+        sleep 0.1
+    done
+    die "gave up after $tries tries: $*"
+}
+
+# The server leaves the operator's own access in its data folder, for nobody else to read: FOLDER url|token.
+access() { sed -n "s/.*\"$2\" *: *\"\([^\"]*\)\".*/\1/p" "$1/cli.json" 2>/dev/null | head -1; }
+
 # Runs a command as root, with sudo when we are not.
 as_root() {
     if [ "$(id -u)" = 0 ]; then

@@ -4,6 +4,7 @@
 //   E2E_CRASH       a command that kills the agent's processes
 import { execSync } from 'node:child_process';
 import { expect, test } from '@playwright/test';
+import { signIn } from '../session.js';
 
 const { E2E_LOGIN_URL, E2E_AGENT_URL, E2E_CRASH } = process.env;
 
@@ -25,8 +26,7 @@ async function talk(page, word) {
 test('a signed-in user chats in the Control UI, also after a crash', async ({ page }, info) => {
   const sockets = [];
   page.on('websocket', (socket) => sockets.push(socket));
-  await page.goto(E2E_LOGIN_URL);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await signIn(page, E2E_LOGIN_URL);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Your agents');
 
   await page.goto(E2E_AGENT_URL);

@@ -4,12 +4,12 @@
 //   E2E_TEMPLATE    which agent; the instance gets that name too
 //   E2E_FIELDS      a JSON object: what to fill in, by label
 import { expect, test } from '@playwright/test';
+import { signIn } from '../session.js';
 
 const { E2E_LOGIN_URL, E2E_URL, E2E_TEMPLATE, E2E_FIELDS } = process.env;
 
 test(`${E2E_TEMPLATE} is started with the mouse`, async ({ page, context }, info) => {
-  await page.goto(E2E_LOGIN_URL);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await signIn(page, E2E_LOGIN_URL);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Your agents');
   await page.goto(E2E_URL);
   await page.getByRole('link', { name: 'New agent' }).click();

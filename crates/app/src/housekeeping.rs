@@ -34,7 +34,7 @@ impl Default for Retention {
     }
 }
 
-/// Writes down when tokens were last used: in batches, since a durable write for each request would cost more than it
+/// Writes down when tokens and identity keys were last used: in batches, since a durable write for each request would cost more than it
 /// tells. Every server does its own.
 pub fn token_use() -> Simple {
     Simple {
@@ -49,6 +49,12 @@ async fn record_token_use(app: Arc<App>) -> Result<i64> {
     let used = std::mem::take(&mut *app.used_tokens.lock().unwrap_or_else(PoisonError::into_inner));
     if !used.is_empty() {
         app.store.write(move |tx| used.into_iter().try_for_each(|(id, at)| tx.touch_token(id, at))).await?;
+    }
+    let used = std::mem::take(&mut *app.used_keys.lock().unwrap_or_else(PoisonError::into_inner));
+    if !used.is_empty() {
+        let touch =
+            move |tx: &mut Tx<'_>| used.into_iter().try_for_each(|(id, at)| tx.touch_identity_key(id, at));
+        app.store.write(touch).await?;
     }
     Ok(0)
 }

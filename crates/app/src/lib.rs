@@ -49,6 +49,7 @@ pub struct Settings {
     /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
     pub retention: housekeeping::Retention,
+    pub identity: identity::keys::IdentitySettings,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }
@@ -102,6 +103,8 @@ pub struct App {
     pub(crate) throttle: Throttle,
     /// Tokens used since the last housekeeping, and when.
     pub(crate) used_tokens: std::sync::Mutex<BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
+    /// Identity keys used since then.
+    pub(crate) used_keys: std::sync::Mutex<BTreeMap<ryokan_model::IdentityKeyId, ryokan_model::Millis>>,
     /// Progress of image pulls, for whoever waits for an instance.
     pub(crate) pulls: broadcast::Sender<(InstanceId, PullProgress)>,
     /// Wakes the instance reconciler.
@@ -138,6 +141,7 @@ impl App {
             identity_turn: tokio::sync::Mutex::new(()),
             throttle: Throttle::default(),
             used_tokens: std::sync::Mutex::default(),
+            used_keys: std::sync::Mutex::default(),
             pulls: broadcast::channel(256).0,
             wake: Notify::new(),
             engine: watch::channel(EngineHealth::Unknown).0,

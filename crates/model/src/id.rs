@@ -60,6 +60,10 @@ id!(
     SessionId
 );
 id!(
+    /// A public key that an account proves itself with.
+    IdentityKeyId
+);
+id!(
     /// A durable job.
     JobId
 );

@@ -20,7 +20,7 @@ pub mod spec;
 pub mod template;
 
 pub use clock::{Clock, Millis};
-pub use id::{InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
+pub use id::{IdentityKeyId, InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
 pub use invalid::Invalid;
 pub use name::Name;
 pub use secret::Secret;

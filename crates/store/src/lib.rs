@@ -14,6 +14,7 @@ mod dialect;
 mod error;
 mod events;
 mod idempotency;
+pub mod identity_keys;
 mod images;
 pub mod instances;
 mod jobs;

@@ -1,0 +1,1 @@
+-- A stand-in for the migration of this number on main.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::engine;
-use crate::http::{self, Context, RateLimiter};
+use crate::http::{self, Context, RateLimiter, Wallets};
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
 
@@ -82,6 +82,7 @@ impl Server {
         // For people and scripts that look for what an engine holds of this installation.
         std::fs::write(data.join("server-id"), server_id.to_string())
             .context("the data folder cannot be written to")?;
+        let identity = config.identity.settings(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
         let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
 
         let listeners = bind(config.server.listen).with_context(|| {
@@ -114,6 +115,7 @@ impl Server {
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
             retention: config.retention.settings(),
+            identity,
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
@@ -132,6 +134,7 @@ impl Server {
             stop: stop.clone(),
             writes: writes.clone(),
             rate: rate.clone(),
+            wallets: Arc::new(Wallets::new(&config.identity, app.settings.identity.mainnet.clone())),
             readiness: Arc::default(),
         };
         let gateway = Gateway::new(ryokan_gateway::Parts {
@@ -283,24 +286,34 @@ async fn signing_key(
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> anyhow::Result<SigningKey> {
-    let (now, ring) = (clock.now(), seal.clone());
-    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
-    let text = store
-        .write(move |tx| {
-            let scope = Scope::new("server", "");
-            tx.lock("signing-key")?;
-            if let Some(key) = tx.get_secret(&ring, &scope, "signing-key")? {
-                Ok(key)
-            } else {
-                tx.put_secret(&ring, &scope, "signing-key", &fresh, now.0)?;
-                Ok::<_, ryokan_store::StoreError>(fresh)
-            }
-        })
-        .await?;
+    let text = kept_secret(store, seal, clock, entropy, "signing-key").await?;
     let mut key = [0u8; 32];
     hex::decode_to_slice(text.expose(), &mut key)
         .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
     Ok(SigningKey::new(&key))
+}
+
+/// 32 random bytes in hexadecimal, made once by whichever server comes first, and kept sealed in the database.
+pub(crate) async fn kept_secret(
+    store: &Store,
+    seal: &Arc<Seal>,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+    name: &'static str,
+) -> anyhow::Result<Secret> {
+    let (now, ring) = (clock.now(), seal.clone());
+    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
+    let kept = store.write(move |tx| {
+        let scope = Scope::new("server", "");
+        tx.lock(name)?;
+        if let Some(key) = tx.get_secret(&ring, &scope, name)? {
+            Ok(key)
+        } else {
+            tx.put_secret(&ring, &scope, name, &fresh, now.0)?;
+            Ok::<_, ryokan_store::StoreError>(fresh)
+        }
+    });
+    Ok(kept.await?)
 }
 
 /// Leaves the first operator's access for the CLI on this machine, for nobody else to read.

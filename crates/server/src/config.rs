@@ -10,6 +10,7 @@ use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
+use crate::identity::IdentitySection;
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -21,6 +22,7 @@ pub struct Config {
     pub secrets: Secrets,
     pub engine: Engine,
     pub limits: LimitsSection,
+    pub identity: IdentitySection,
     pub retention: RetentionSection,
     pub log: Log,
 }
@@ -154,7 +156,7 @@ pub struct ConfigError(pub String);
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-/// Environment variables, their key in the file, and the variable of Crabshack that is read when ours is unset.
+/// Environment variables, their key in the file, and the variable of Crabshack or MandalaNode that is read when ours is unset.
 const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_LISTEN", "server.listen", None),
     ("RYOKAN_ZONE", "server.zone", Some("CRABSHACK_UI_ZONE")),
@@ -174,6 +176,10 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
     ("RYOKAN_REQUESTS_PER_SECOND", "limits.requests_per_second", None),
+    ("RYOKAN_OPEN_REGISTRATION", "identity.open_registration", None),
+    ("RYOKAN_MAINNET_KEY", "identity.mainnet_key", Some("MAINNET_PRIVATE_KEY")),
+    ("RYOKAN_TESTNET_KEY", "identity.testnet_key", Some("TESTNET_PRIVATE_KEY")),
+    ("RYOKAN_CERTIFIERS", "identity.certifiers", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
@@ -292,6 +298,7 @@ impl Config {
         if self.limits.requests_per_second == 0 {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
+        self.identity.check()?;
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
@@ -316,6 +323,7 @@ impl Config {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
+            "identity": self.identity.redacted(),
             "retention": self.retention,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
@@ -347,12 +355,12 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" | "engine.allow_unlimited" => match value {
+        "server.allow_public_http" | "engine.allow_unlimited" | "identity.open_registration" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
         },
-        "server.trusted_proxies" => {
+        "server.trusted_proxies" | "identity.certifiers" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
         "limits.instances_per_project" | "limits.requests_per_second" => toml::Value::Integer(

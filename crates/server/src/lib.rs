@@ -8,6 +8,7 @@ pub mod compose;
 pub mod config;
 mod engine;
 mod http;
+mod identity;
 pub mod lifecycle;
 mod ports;
 pub mod retention;

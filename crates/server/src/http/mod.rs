@@ -2,6 +2,7 @@
 //! Crabshack are a thin router over the same use cases.
 
 mod auth;
+mod brc;
 mod crabshack;
 mod error;
 mod events;
@@ -9,6 +10,7 @@ mod extract;
 mod gateway;
 mod health;
 mod instances;
+mod keys;
 pub mod openapi;
 mod projects;
 mod revocable;
@@ -29,6 +31,7 @@ use ryokan_gateway::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use brc::Wallets;
 use health::LastLook;
 pub(crate) use router::{RateLimiter, router};
 
@@ -46,5 +49,6 @@ pub(crate) struct Context {
     /// Owns handlers that write, which run on when their client hangs up.
     pub(crate) writes: TaskTracker,
     pub(crate) rate: Arc<RateLimiter>,
+    pub(crate) wallets: Arc<Wallets>,
     pub(crate) readiness: LastLook,
 }

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
-    system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, events, gateway, health, instances, keys, openapi, projects, revocable,
+    sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -85,6 +85,8 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::get, users::update, users::delete))
         .routes(routes!(users::login_link))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::delete))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke))
         .routes(routes!(projects::create, projects::list))
@@ -123,15 +125,17 @@ pub(crate) fn router(context: Context) -> Router {
     let description: Arc<str> = openapi::description().to_pretty_json().unwrap_or_default().into();
     let serve_description =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], description.to_string()) });
-    router
+    let router = router
         .route("/v1/openapi.json", serve_description)
         .merge(crabshack::router())
+        .merge(brc::router())
         .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(from_fn_with_state(context.clone(), around))
-        .with_state(context)
+        .with_state(context.clone());
+    brc::around(router, context)
 }
 
 fn method_not_allowed() -> Response {
@@ -166,7 +170,9 @@ async fn answer(
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A credential that counts has a budget of its own; everything else shares its address's.
-    let identity = auth::identify(request.headers(), &method, &address, secure, &context);
+    let signed = request.extensions().get::<auth::Identity>().cloned();
+    let identity =
+        signed.unwrap_or_else(|| auth::identify(request.headers(), &method, &address, secure, &context));
     let mut caller = identity.caller().cloned();
     request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));

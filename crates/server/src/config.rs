@@ -408,6 +408,11 @@ mod tests {
             ("[server]\npublic_url = \"http://x/y\"", &[], "server.public_url"),
             ("", &[("RYOKAN_TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], "nonsense"),
             ("", &[("RYOKAN_ADMIN_SECRET", "short")], "admin_secret"),
+            ("", &[("MAINNET_PRIVATE_KEY", "short")], "identity.mainnet_key"),
+            ("", &[("RYOKAN_CERTIFIERS", "02aa")], "identity.certifiers"),
+            ("[identity]\ncertificate_type = \"x\"", &[], "identity.certificate_type"),
+            ("[identity]\nhandshakes_per_minute = 0", &[], "identity.handshakes_per_minute"),
+            ("[identity]\nmax_body = \"1Gi\"", &[], "identity.max_body"),
             ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
             ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
             ("[retention]\nevents = \"5m\"", &[], "retention.events"),
@@ -440,10 +445,12 @@ mod tests {
             &[
                 ("RYOKAN_ADMIN_SECRET", "hunter2hunter2hunter2"),
                 ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d"),
+                ("TESTNET_PRIVATE_KEY", &"1f".repeat(32)),
             ],
         )
         .unwrap();
-        assert!(!format!("{config:?}{}", config.redacted()).contains("hunter2"));
+        let shown = format!("{config:?}{}", config.redacted());
+        assert!(!shown.contains("hunter2") && !shown.contains("1f1f"), "{shown}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Client {
     }
 
     pub async fn create_key(&self, user: &str, request: &CreateKey) -> Result<Key, ClientError> {
-        self.send(Method::POST, &["v1", "users", user, "keys"], request).await
+        self.create(&["v1", "users", user, "keys"], request).await
     }
 
     /// `key` is an id or the key itself.

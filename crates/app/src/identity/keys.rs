@@ -10,6 +10,7 @@ use ryokan_model::permission::{Caller, Scope};
 use ryokan_store::identity_keys::IdentityKey;
 use serde_json::json;
 
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 /// The kind of a compressed secp256k1 key that signs by BRC-104.
@@ -44,6 +45,7 @@ impl App {
         caller: &Caller,
         user: &str,
         new: NewIdentityKey,
+        key: Option<IdempotencyKey>,
     ) -> Result<IdentityKey> {
         let user = self.get_user(caller, user).await?;
         may_change(caller)?;
@@ -58,6 +60,8 @@ impl App {
         if !caller.is_operator() {
             self.check_proof(&public, &user.login, new.proof.as_deref())?;
         }
+        let asked = (user.id, new.kind, public.to_string(), &label);
+        let once = self.once(caller, key, "create_key", &asked)?;
         let now = self.clock.now();
         let row = IdentityKey {
             id: IdentityKeyId::from_parts(now, self.entropy.bytes()),
@@ -73,7 +77,12 @@ impl App {
             .store
             .write(move |tx| {
                 tx.lock("identity-keys")?;
-                if tx.identity_keys_of(row.user)?.len() >= MOST {
+                let own = tx.identity_keys_of(row.user)?;
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = own.into_iter().find(|k| k.id.to_string() == made);
+                    return made.ok_or_else(idempotency::gone);
+                }
+                if own.len() >= MOST {
                     return Err(Error::QuotaExceeded(format!("an account has at most {MOST} keys")));
                 }
                 tx.insert_identity_key(&row)?;

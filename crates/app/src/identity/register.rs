@@ -21,13 +21,8 @@ pub struct Registered {
 }
 
 impl App {
-    /// `key` has proved itself just now; `email` is what a certificate has shown.
-    pub async fn register_identity(
-        &self,
-        key: &str,
-        email: Option<String>,
-        address: &str,
-    ) -> Result<Registered> {
+    /// `key` has proved itself just now.
+    pub async fn register_identity(&self, key: &str, address: &str) -> Result<Registered> {
         let open = self.settings.identity.open_registration;
         let now = self.clock.now();
         let user = UserId::from_parts(now, self.entropy.bytes());
@@ -75,13 +70,10 @@ impl App {
                     created_at: now,
                     last_used_at: None,
                 })?;
-                if let Some(email) = &email {
-                    tx.set_email(row.id, email, now)?;
-                }
                 let actor = events::Actor { login: &row.login, address: Some(&address), request_id: None };
                 let (id, data) = (row.id.to_string(), json!({"by": IDENTITY}));
                 events::allowed(tx, now, &actor, None, "user.created", "user", &id, &row.login, data)?;
-                Ok(Registered { user: User { email, ..row }, created: true, user_count: tx.count_users()? })
+                Ok(Registered { user: row, created: true, user_count: tx.count_users()? })
             })
             .await?;
         if registered.created {

@@ -5,6 +5,7 @@ pub(crate) mod cp;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod inspect;
+mod keys;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;

@@ -11,7 +11,7 @@ use ryokan_store::identity_keys::IdentityKey;
 use super::Context;
 use super::auth::Auth;
 use super::error::ApiResult;
-use super::extract::Body;
+use super::extract::{Body, Idempotency, IdempotencyHeader};
 
 fn view(key: IdentityKey) -> Key {
     Key {
@@ -25,16 +25,17 @@ fn view(key: IdentityKey) -> Key {
 }
 
 /// Gives an account a key to prove itself with. Its owner adds the key's own signature; an operator needs none.
-#[utoipa::path(post, path = "/v1/users/{user}/keys", tag = "users", params(("user", description = "`me`, id or login")), request_body = CreateKey, responses((status = 201, body = Key)))]
+#[utoipa::path(post, path = "/v1/users/{user}/keys", tag = "users", params(("user", description = "`me`, id or login"), IdempotencyHeader), request_body = CreateKey, responses((status = 201, body = Key)))]
 pub(crate) async fn create(
     State(context): State<Context>,
     Auth(caller): Auth,
     Path(user): Path<String>,
+    Idempotency(key): Idempotency,
     Body(request): Body<CreateKey>,
 ) -> ApiResult<(StatusCode, Json<Key>)> {
     let new =
         NewIdentityKey { kind: request.kind, key: request.key, label: request.label, proof: request.proof };
-    let key = context.app.add_identity_key(&caller, &user, new).await?;
+    let key = context.app.add_identity_key(&caller, &user, new, key).await?;
     Ok((StatusCode::CREATED, Json(view(key))))
 }
 

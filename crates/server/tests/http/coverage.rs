@@ -49,6 +49,9 @@ const NATIVE: &[Entry] = &[
     ("PATCH", "/v1/users/{user}", Refused, Hidden, r#"{"name":"Mallory"}"#),
     ("DELETE", "/v1/users/{user}", Refused, Operators, ""),
     ("POST", "/v1/users/{user}/login-link", Refused, Operators, ""),
+    ("POST", "/v1/users/{user}/keys", Refused, Hidden, r#"{"key":"02"}"#),
+    ("GET", "/v1/users/{user}/keys", Refused, Hidden, ""),
+    ("DELETE", "/v1/users/{user}/keys/{key}", Refused, Hidden, ""),
     ("POST", "/v1/tokens", Refused, Hidden, r#"{"label":"x","user":"operator"}"#),
     ("GET", "/v1/tokens", Refused, Own(200), ""),
     ("DELETE", "/v1/tokens/{id}", Refused, Hidden, ""),
@@ -180,6 +183,7 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
         .replace("{user}", "operator")
         .replace("{id}", id)
         .replace("{project}", "operator")
+        .replace("{key}", "none")
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
         .replace("{instance}", "claw");

@@ -5,6 +5,7 @@ mod crash;
 mod engine;
 mod events;
 mod idempotency;
+mod identity_keys;
 mod jobs;
 mod postgres_server;
 mod schema;

@@ -25,8 +25,12 @@ pub(super) async fn register(
     if context.app.identity_caller(&identity.key, &address).is_none() {
         context.wallets.admit(&address)?;
     }
+    let registered = context.app.register_identity(&identity.key, &address).await?;
+    // Looked at last: clients send their certificates beside their first request, and neither may miss the other.
     let email = context.wallets.sessions().email(&identity.session);
-    let registered = context.app.register_identity(&identity.key, email, &address).await?;
+    if let Some(email) = email {
+        context.app.certified_email(&identity.key, &email).await?;
+    }
     let message = if registered.created { "User registered" } else { "User already registered" };
     Ok(Json(json!({"message": message, "userCount": registered.user_count})).into_response())
 }

@@ -3,6 +3,7 @@
 
 use aes_gcm::aead::{Aead, KeyInit, consts::U32};
 use aes_gcm::{AesGcm, Nonce, aes::Aes256};
+use zeroize::ZeroizeOnDrop;
 
 use crate::Invoice;
 use crate::key::{KeyError, PrivateKey, PublicKey};
@@ -10,7 +11,7 @@ use crate::key::{KeyError, PrivateKey, PublicKey};
 type Gcm = AesGcm<Aes256, U32>;
 
 /// A symmetric key.
-#[derive(Clone)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct SymmetricKey([u8; 32]);
 
 /// It was altered, or is for another key.

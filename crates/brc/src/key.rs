@@ -12,6 +12,7 @@ use k256::elliptic_curve::ops::Reduce;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use k256::{NonZeroScalar, ProjectivePoint, Scalar, SecretKey, U256};
 use sha2::{Digest, Sha256};
+use zeroize::ZeroizeOnDrop;
 
 use crate::Invoice;
 
@@ -142,7 +143,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// What two keys share: a compressed point. Whoever has it knows every link between the two, so it is a secret.
-#[derive(Clone)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Shared([u8; 33]);
 
 impl Shared {

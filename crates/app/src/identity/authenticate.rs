@@ -215,6 +215,24 @@ impl App {
         Some(caller)
     }
 
+    /// The same for a request; a key that the snapshot does not know is looked up once.
+    pub async fn authenticate_identity(&self, key: &str, address: &str) -> Result<Option<Caller>> {
+        if let Some(caller) = self.identity_caller(key, address) {
+            return Ok(Some(caller));
+        }
+        // Known, but its account is locked: looking again would change nothing.
+        if self.identity.load().keys.contains_key(key) {
+            return Ok(None);
+        }
+        // Another server may have added it a moment ago.
+        let wanted = key.to_owned();
+        if self.store.read(move |tx| tx.identity_key(BRC, &wanted)).await?.is_none() {
+            return Ok(None);
+        }
+        self.refresh_identity().await?;
+        Ok(self.identity_caller(key, address))
+    }
+
     /// Counts a wrong signature against its address, for each costs us some work; an error while that is locked.
     pub fn refuse_signature(&self, address: &str) -> Result<()> {
         self.throttle.begin(&[&format!("signature:{address}")], self.clock.as_ref())

@@ -116,7 +116,7 @@ async fn take(
         }
     }
     let key = exchange.link.identity.to_string();
-    let identity = match app.identity_caller(&key, &from) {
+    let identity = match app.authenticate_identity(&key, &from).await? {
         Some(caller) => Identity::Known(Box::new(caller)),
         None => Identity::Stranger,
     };

@@ -151,7 +151,14 @@ async fn registration_at_two_servers_at_once_makes_one_account() {
         );
         let created = both.await.iter().filter(|r| r.expect(200)["message"] == "User registered").count();
         assert_eq!(created, 1);
-        assert_eq!(site.operator().get("/v1/users").await.items().len(), 2);
+        // Neither has to wait until it has heard of the other's.
+        assert_eq!(here.get("/v1/users/me").await.expect(200), there.get("/v1/users/me").await.expect(200));
+        let another = Wallet::new(Client::new(beside.address, None), 8).await;
+        site.user("alice").await;
+        let key = json!({"key": another.identity()});
+        site.operator().post("/v1/users/alice/keys", key).await.expect(201);
+        another.get("/v1/users/me").await.expect(200);
+        assert_eq!(site.operator().get("/v1/users").await.items().len(), 3);
         // A session is one server's; the other says so in the words that clients look for.
         let elsewhere = Wallet { client: Client::new(beside.address, None), count: 9.into(), ..here };
         let stale = elsewhere.get("/v1/users/me").await;

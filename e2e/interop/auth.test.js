@@ -146,6 +146,19 @@ for (const [generation, sdk] of [['1.10.4', one], ['2.1.0', two]]) {
       assert.equal((await call('GET', '/v1/projects')).status, 401);
     });
 
+    test('an operator adds and removes keys at the command line', async () => {
+      const login = `carol-${generation[0]}`;
+      await server.command('users', 'create', login);
+      const { call, holder } = client();
+      assert.equal((await call('GET', '/v1/users/me')).status, 401);
+      await server.command('users', 'keys', 'add', holder.identity, login, '--label', 'phone');
+      assert.equal((await call('GET', '/v1/users/me')).body.login, login);
+      const [key] = JSON.parse(await server.command('users', 'keys', 'ls', login, '--json'));
+      assert.deepEqual([key.key, key.label, key.kind], [holder.identity, 'phone', 'brc']);
+      await server.command('users', 'keys', 'rm', holder.identity, login);
+      assert.equal((await call('GET', '/v1/users/me')).status, 401);
+    });
+
     test('a user adds a key of its own by the proof that it holds it', async () => {
       const login = `bob-${generation[0]}`;
       await server.call('POST', '/v1/users', { login });

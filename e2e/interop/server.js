@@ -1,9 +1,10 @@
 // A real server with a new data folder, on a port that stays over restarts. It needs no engine for what is called here.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 const binary = process.env.RYOKAN_BINARY;
 if (!binary) throw new Error('RYOKAN_BINARY must name the server: use scripts/interop');
@@ -70,6 +71,13 @@ export class Server {
     });
     const text = await answer.text();
     return { status: answer.status, body: text ? JSON.parse(text) : null };
+  }
+
+  // The command line, as the operator.
+  async command(...words) {
+    const { PATH, HOME } = process.env;
+    const env = { PATH, HOME, RYOKAN_URL: this.url, RYOKAN_TOKEN: this.token };
+    return (await promisify(execFile)(binary, words, { env, timeout: 20_000 })).stdout;
   }
 
   async get(path, token) {

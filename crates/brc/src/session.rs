@@ -96,6 +96,8 @@ struct Session {
     link: Arc<Link>,
     opened: u64,
     used: u64,
+    /// The order of use, for what happens within a millisecond.
+    turn: u64,
     /// Somebody has signed in it, so that its peer holds the key that it claims.
     proven: bool,
     seen: HashSet<[u8; 16]>,
@@ -109,11 +111,12 @@ pub struct Sessions {
     of: HashMap<[u8; 33], Vec<Nonce>>,
     unproven: usize,
     nonces: usize,
+    turn: u64,
 }
 
 impl Sessions {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, all: HashMap::new(), of: HashMap::new(), unproven: 0, nonces: 0 }
+        Self { limits, all: HashMap::new(), of: HashMap::new(), unproven: 0, nonces: 0, turn: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -129,8 +132,10 @@ impl Sessions {
         self.make_room(&link.identity, false, now);
         self.of.entry(link.identity.to_bytes()).or_default().push(link.ours.clone());
         self.unproven += 1;
+        self.turn += 1;
+        let turn = self.turn;
         let session =
-            Session { opened: now, used: now, proven: false, seen: HashSet::new(), email: None, link };
+            Session { opened: now, used: now, turn, proven: false, seen: HashSet::new(), email: None, link };
         self.all.insert(session.link.ours.clone(), session);
     }
 
@@ -148,6 +153,8 @@ impl Sessions {
     pub fn accept(&mut self, ours: &Nonce, nonce: &Nonce, now: u64) -> Result<(), Refused> {
         let link = self.find(ours, now).ok_or(Refused::Stale)?;
         let (limits, total) = (self.limits, self.nonces);
+        self.turn += 1;
+        let turn = self.turn;
         let session = self.all.get_mut(ours).ok_or(Refused::Stale)?;
         let digest = Sha256::digest(nonce.as_str());
         let mut mark = [0; 16];
@@ -161,6 +168,7 @@ impl Sessions {
         }
         session.seen.insert(mark);
         session.used = now;
+        session.turn = turn;
         self.nonces += 1;
         if !session.proven {
             session.proven = true;
@@ -203,10 +211,10 @@ impl Sessions {
             .into_iter()
             .filter_map(|ours| {
                 let session = self.all.get(&ours).filter(|s| s.proven == proven)?;
-                Some((session.used, ours))
+                Some((session.turn, ours))
             })
             .collect();
-        same.sort_by_key(|(used, _)| *used);
+        same.sort_by_key(|(turn, _)| *turn);
         for (_, ours) in &same[..same.len().saturating_sub(of_one)] {
             self.end(ours);
         }
@@ -228,7 +236,7 @@ impl Sessions {
             .all
             .iter()
             .filter(|(ours, session)| which(session) && Some(*ours) != but)
-            .min_by_key(|(_, session)| session.used)
+            .min_by_key(|(_, session)| session.turn)
             .map(|(ours, _)| ours.clone());
         if let Some(ours) = oldest {
             self.end(&ours);

@@ -213,6 +213,14 @@ for (const [generation, sdk] of [['1.10.4', one], ['2.1.0', two]]) {
       assert.equal((await userOf(stranger)).email, undefined);
     });
 
+    // The older one waits for ever when there are none.
+    if (generation[0] !== '1') test('a client that asks for our certificates is told that there are none', async () => {
+      const { call, fetcher } = await registered();
+      assert.equal((await call('GET', '/v1/projects')).status, 200);
+      const wanted = { certifiers: [certifierKey.toPublicKey().toString()], types: { [EMAIL]: ['email'] } };
+      assert.deepEqual(await within(fetcher.sendCertificateRequest(server.url, wanted), 'a certificate request'), []);
+    });
+
     test('replays, forgeries and strangers\' sessions are refused', async () => {
       const holder = wallet();
       await registered(holder);

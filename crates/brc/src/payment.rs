@@ -98,3 +98,36 @@ pub fn p2pkh(key: &PublicKey) -> [u8; 25] {
     script[23..].copy_from_slice(&[0x88, 0xac]);
     script
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payments_are_read_strictly() {
+        let json = r#"{"derivationPrefix":"cHJl","derivationSuffix":"c3Vm","transaction":"AQID"}"#;
+        let payment = Payment::parse(json).unwrap();
+        assert_eq!(payment.transaction(), [1, 2, 3]);
+        assert_eq!(payment.invoice().unwrap().as_str(), "2-3241645161d8-cHJl c3Vm");
+        for (from, to) in [("cHJl", ""), ("c3Vm", ""), ("AQID", "!"), ("\"derivationPrefix\"", "\"prefix\"")]
+        {
+            assert!(Payment::parse(&json.replace(from, to)).is_err(), "{from}");
+        }
+        assert!(Payment::parse("").is_err());
+        assert!(Payment::parse(&json.replace("c3Vm", &"x".repeat(800))).is_err(), "too long for a key id");
+    }
+
+    #[test]
+    fn a_challenge_says_what_to_pay() {
+        let challenge = Challenge { satoshis: 777, derivation_prefix: "cHJl".into() };
+        let headers = challenge.headers().map(|(name, value)| format!("{name}: {value}"));
+        assert_eq!(
+            headers,
+            [
+                "x-bsv-payment-version: 1.0",
+                "x-bsv-payment-satoshis-required: 777",
+                "x-bsv-payment-derivation-prefix: cHJl"
+            ]
+        );
+    }
+}

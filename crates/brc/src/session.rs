@@ -222,7 +222,9 @@ impl Sessions {
         if count > of_all {
             let over: Vec<Nonce> =
                 self.all.iter().filter(|(_, s)| self.is_over(s, now)).map(|(ours, _)| ours.clone()).collect();
-            over.iter().for_each(|ours| self.end(ours));
+            for ours in &over {
+                self.end(ours);
+            }
             let count = if proven { self.all.len() - self.unproven } else { self.unproven };
             if count > of_all {
                 self.evict(|session| session.proven == proven, None);

@@ -1,4 +1,4 @@
-//! Bitcoin's CompactSize numbers, and the nine bytes `ff` that stand for what is not there (BRC-104 writes it as -1).
+//! Bitcoin's `CompactSize` numbers, and the nine bytes `ff` that stand for what is not there (BRC-104 writes it as -1).
 //!
 //! The reader takes only the shortest form of a number, so that one message has one encoding.
 

@@ -1,4 +1,5 @@
 //! The session machine: what bounds it, and that a nonce is good once.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Our functions against what the genuine SDK made of the same input: `e2e/interop/vectors.js` writes the files.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 

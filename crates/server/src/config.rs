@@ -156,7 +156,7 @@ pub struct ConfigError(pub String);
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-/// Environment variables, their key in the file, and the variable of Crabshack or MandalaNode that is read when ours is unset.
+/// Environment variables, their key in the file, and the variable of Crabshack or `MandalaNode` that is read when ours is unset.
 const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_LISTEN", "server.listen", None),
     ("RYOKAN_ZONE", "server.zone", Some("CRABSHACK_UI_ZONE")),

@@ -133,9 +133,8 @@ pub(crate) fn router(context: Context) -> Router {
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(1024 * 1024))
-        .layer(from_fn_with_state(context.clone(), around))
-        .with_state(context.clone());
-    brc::around(router, context)
+        .layer(from_fn_with_state(context.clone(), answer));
+    brc::around(router, &context).layer(from_fn_with_state(context.clone(), around)).with_state(context)
 }
 
 fn method_not_allowed() -> Response {
@@ -146,13 +145,12 @@ fn method_not_allowed() -> Response {
     response
 }
 
-/// What every request passes.
+/// What every request passes, whatever comes of it.
 async fn around(State(context): State<Context>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", u64::from_be_bytes(context.app.nonce()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id = %id, %method, path = %path);
-    let mut response =
-        REQUEST_ID.scope(id.clone(), answer(context, request, next, method, path)).instrument(span).await;
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span).await;
     let headers = response.headers_mut();
     headers.insert("x-request-id", HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")));
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -160,13 +158,9 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     response
 }
 
-async fn answer(
-    context: Context,
-    mut request: Request,
-    next: Next,
-    method: Method,
-    path: String,
-) -> Response {
+/// Who asks, how often, and a life of its own for what writes. A wallet's request has been verified by then.
+async fn answer(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A credential that counts has a budget of its own; everything else shares its address's.

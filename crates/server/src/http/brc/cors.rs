@@ -1,4 +1,4 @@
-//! What a wallet in a browser needs to call us from a page of its own: the handshake, the routes of MandalaNode, and
+//! What a wallet in a browser needs to call us from a page of its own: the handshake, the routes of `MandalaNode`, and
 //! signed requests are open to every origin. Never with cookies, so that no page acts for whoever is signed in.
 
 use axum::extract::Request;

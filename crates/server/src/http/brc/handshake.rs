@@ -41,58 +41,67 @@ pub(super) async fn answer(
     };
     match done {
         Ok(message) => Json(message).into_response(),
-        Err(response) => response,
+        Err(Ended(response)) => *response,
     }
 }
 
-fn failed(error: Error) -> Response {
-    ApiError(error).into_response()
+/// An answer that ends it. Boxed, for it is large and seldom.
+struct Ended(Box<Response>);
+
+impl From<Response> for Ended {
+    fn from(response: Response) -> Self {
+        Self(Box::new(response))
+    }
 }
 
-fn hello(
-    context: &Context,
-    address: &str,
-    identity: PublicKey,
-    theirs: Nonce,
-) -> Result<AuthMessage, Response> {
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        ApiError(error).into_response().into()
+    }
+}
+
+fn hello(context: &Context, address: &str, identity: PublicKey, theirs: Nonce) -> Result<AuthMessage, Ended> {
     let wallets: &Wallets = &context.wallets;
-    wallets.admit(address).map_err(failed)?;
+    wallets.admit(address)?;
     let ours = Nonce::from_random(context.app.nonce());
     let link = Arc::new(Link::new(&wallets.key, identity, theirs, ours));
     let message = AuthMessage::welcome(&wallets.key, &link, &wallets.wanted)
-        .map_err(|e| failed(Error::invalid("identityKey", e.to_string())))?;
+        .map_err(|e| Ended::from(Error::invalid("identityKey", e.to_string())))?;
     wallets.sessions().open(link, steady(&context.app));
     Ok(message)
 }
 
 /// The session of a signed message, whose signature is checked and whose nonce is used up.
-fn known(context: &Context, address: &str, signed: &Signed, data: &[u8]) -> Result<Arc<Link>, Response> {
+fn known(context: &Context, address: &str, signed: &Signed, data: &[u8]) -> Result<Arc<Link>, Ended> {
     let (app, wallets) = (&context.app, &context.wallets);
-    let link = wallets.sessions().find(&signed.session, steady(app)).ok_or_else(|| stale(&signed.session))?;
+    let link = wallets
+        .sessions()
+        .find(&signed.session, steady(app))
+        .ok_or_else(|| Ended::from(stale(&signed.session)))?;
     if app.signatures_locked(address) {
-        app.refuse_signature(address).map_err(failed)?;
+        app.refuse_signature(address)?;
     }
     if link.identity != signed.identity || !link.verify(&signed.nonce, data, &signed.signature) {
-        app.refuse_signature(address).map_err(failed)?;
-        return Err(refusal(
+        app.refuse_signature(address)?;
+        return Err(Ended::from(refusal(
             StatusCode::UNAUTHORIZED,
             "wrong_signature",
             "the message's signature is not good",
-        ));
+        )));
     }
     match wallets.sessions().accept(&signed.session, &signed.nonce, steady(app)) {
         Ok(()) => Ok(link),
-        Err(Refused::Stale) => Err(stale(&signed.session)),
+        Err(Refused::Stale) => Err(Ended::from(stale(&signed.session))),
         Err(Refused::Replayed) => {
-            Err(refusal(StatusCode::UNAUTHORIZED, "replayed", "this message was sent before"))
+            Err(Ended::from(refusal(StatusCode::UNAUTHORIZED, "replayed", "this message was sent before")))
         }
     }
 }
 
-fn none(context: &Context, link: &Link) -> Result<AuthMessage, Response> {
+fn none(context: &Context, link: &Link) -> Result<AuthMessage, Ended> {
     let fresh = Nonce::from_random(context.app.nonce());
     AuthMessage::no_certificates(&context.wallets.key, link, fresh)
-        .map_err(|e| failed(Error::internal(e.to_string())))
+        .map_err(|e| Ended::from(Error::internal(e.to_string())))
 }
 
 /// Certificates that the wallet shows. Those that were not asked for, because none are, are let pass unread.
@@ -101,11 +110,13 @@ async fn certified(
     address: &str,
     signed: Signed,
     certificates: &str,
-) -> Result<AuthMessage, Response> {
+) -> Result<AuthMessage, Ended> {
     let link = known(context, address, &signed, certificates.as_bytes())?;
     let wallets = &context.wallets;
     if !wallets.wanted.certifiers.is_empty() {
-        let bad = |e: &dyn std::fmt::Display| refusal(StatusCode::BAD_REQUEST, "invalid", e.to_string());
+        let bad = |e: &dyn std::fmt::Display| {
+            Ended::from(refusal(StatusCode::BAD_REQUEST, "invalid", e.to_string()))
+        };
         for certificate in Certificate::parse_all(certificates).map_err(|e| bad(&e))? {
             let shown =
                 certificate.check(&link.identity, &wallets.wanted, &wallets.key).map_err(|e| bad(&e))?;
@@ -115,7 +126,7 @@ async fn certified(
             }
             wallets.sessions().set_email(&link.ours, email.clone());
             let key = link.identity.to_string();
-            context.app.certified_email(&key, email).await.map_err(failed)?;
+            context.app.certified_email(&key, email).await?;
         }
     }
     none(context, &link)

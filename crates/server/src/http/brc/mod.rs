@@ -86,15 +86,15 @@ pub(super) fn router() -> Router<Context> {
 }
 
 /// What goes around the whole API: answers are signed last, whatever made them.
-pub(super) fn around(router: Router, context: Context) -> Router {
-    router.layer(from_fn_with_state(context, signed::layer)).layer(from_fn(cors::layer))
+pub(super) fn around(router: Router<Context>, context: &Context) -> Router<Context> {
+    router.layer(from_fn_with_state(context.clone(), signed::layer)).layer(from_fn(cors::layer))
 }
 
 /// A refusal with a sentence and a code of its own, in the usual shape.
 fn refusal(status: StatusCode, code: &str, detail: impl Into<String>) -> Response {
     let mut problem = problem(&Error::Unauthenticated);
     problem.status = status.as_u16();
-    problem.title = status.canonical_reason().unwrap_or("Error").to_owned();
+    status.canonical_reason().unwrap_or("Error").clone_into(&mut problem.title);
     code.clone_into(&mut problem.code);
     problem.detail = detail.into();
     let mut response = (status, axum::Json(problem)).into_response();

@@ -1,4 +1,4 @@
-//! `POST /api/v1/register`, as MandalaNode has it: an account for the identity key that signed the request.
+//! `POST /api/v1/register`, as `MandalaNode` has it: an account for the identity key that signed the request.
 
 use axum::Extension;
 use axum::Json;

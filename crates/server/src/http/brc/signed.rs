@@ -3,6 +3,7 @@
 //!
 //! The whole answer is signed, so it is collected first: there are no streams here.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use http_body_util::LengthLimitError;
 use ryokan_app::Error;
 use ryokan_brc::message::{SignedHeaders, VERSION, names};
@@ -60,27 +62,30 @@ pub(super) async fn layer(State(context): State<Context>, request: Request, next
         id_text: signed.request_id_text.clone(),
     };
     let response = match take(&context, &exchange, &signed, parts, body).await {
-        Ok(request) => next.run(request).await,
-        Err(Refusal::Signed(response)) => response,
+        // A handler that panics is answered, too.
+        Ok(request) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+            ApiError(Error::internal("the handler of a signed request panicked")).into_response()
+        }),
+        Err(Refusal::Signed(response)) => *response,
         Err(Refusal::Stale) => return stale(session),
     };
     exchange.answer(response, Nonce::from_random(context.app.nonce())).await
 }
 
 enum Refusal {
-    Signed(Response),
+    Signed(Box<Response>),
     /// Must not be signed, or the client would not shake hands again.
     Stale,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::Signed(ApiError(error).into_response())
+        Self::Signed(Box::new(ApiError(error).into_response()))
     }
 }
 
 fn unauthorised(code: &str, why: &str) -> Refusal {
-    Refusal::Signed(refusal(StatusCode::UNAUTHORIZED, code, why))
+    Refusal::Signed(Box::new(refusal(StatusCode::UNAUTHORIZED, code, why)))
 }
 
 /// The request that was signed, verified, with whoever it comes from.
@@ -129,7 +134,7 @@ async fn take(
 }
 
 fn unsignable() -> Refusal {
-    Refusal::Signed(endless())
+    Refusal::Signed(Box::new(endless()))
 }
 
 fn endless() -> Response {
@@ -144,7 +149,7 @@ fn endless() -> Response {
 async fn read(parts: &Parts, body: Body, max: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let why = format!("the body of a signed request has at most {max} bytes; upload files with a token");
-        Refusal::Signed(refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
+        Refusal::Signed(Box::new(refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why)))
     };
     let length =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
@@ -157,7 +162,7 @@ async fn read(parts: &Parts, body: Body, max: usize) -> Result<Bytes, Refusal> {
         Ok(Err(_)) => Err(Error::invalid("", "the body could not be read to its end").into()),
         Err(_) => {
             let why = "the body did not arrive in time";
-            Err(Refusal::Signed(refusal(StatusCode::REQUEST_TIMEOUT, "timeout", why)))
+            Err(Refusal::Signed(Box::new(refusal(StatusCode::REQUEST_TIMEOUT, "timeout", why))))
         }
     }
 }

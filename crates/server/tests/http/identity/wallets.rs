@@ -268,6 +268,43 @@ async fn nobody_takes_a_key_that_it_does_not_hold() {
 }
 
 #[tokio::test]
+async fn failures_are_signed_and_streams_refused() {
+    on_sqlite(async |site| {
+        let wallet = wallet(site, 7).await;
+        let key = json!({"key": wallet.identity()});
+        site.operator().post("/v1/users/operator/keys", key).await.expect(201);
+        site.operator().ready("claw", json!({})).await;
+        for path in ["/v1/instances/claw", "/v1/instances/claw/stats", "/v1/instances/claw/logs"] {
+            let reply = wallet.get(path).await;
+            assert!(is_signed(&reply) && reply.status == 200, "{path}: {}", reply.text);
+            assert!(!reply.header("x-request-id").is_empty());
+        }
+        // Asked for by a browser's `EventSource`, or to be followed without an end.
+        let eager = Wallet { client: wallet.client.with("accept", "text/event-stream"), ..wallet };
+        for path in ["/v1/events", "/v1/instances/claw/logs?follow=true"] {
+            let reply = eager.get(path).await;
+            assert!(is_signed(&reply));
+            assert_eq!(reply.expect(406)["code"], "not_signable");
+        }
+        let wallet = Wallet { client: eager.client.without("accept"), ..eager };
+        let socket = Wallet {
+            client: wallet.client.with("connection", "upgrade").with("upgrade", "websocket"),
+            ..wallet
+        };
+        let reply = socket.get("/v1/instances/claw/exec?command=id").await;
+        assert!(is_signed(&reply));
+        reply.expect(406);
+        site.engine.down();
+        let wallet = Wallet { client: socket.client.without("upgrade").without("connection"), ..socket };
+        let reply = wallet.get("/v1/instances/claw/stats").await;
+        assert!(is_signed(&reply), "{}", reply.text);
+        reply.expect(503);
+        site.engine.up();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn use_is_recorded_and_sessions_end() {
     on_sqlite(async |site| {
         let wallet = wallet(site, 7).await;

@@ -235,9 +235,9 @@ async fn quotas_hold_when_two_want_the_last_place() {
         let (up, down): (Vec<String>, Vec<String>) =
             names.into_iter().zip(&replies).fold((vec![], vec![]), |(mut up, mut down), (name, reply)| {
                 if reply.status == 202 {
-                    up.push(name)
+                    up.push(name);
                 } else {
-                    down.push(name)
+                    down.push(name);
                 }
                 (up, down)
             });

@@ -421,7 +421,7 @@ test('a project with its members, its variables and its end', async ({ page, req
     await look(page, info, 'project');
     await page.getByRole('link', { name: 'settings' }).click();
     await look(page, info, 'project-settings');
-    await page.getByLabel('Name', { exact: true }).fill('green-tea');
+    await page.getByRole('textbox', { name: 'Name', exact: true }).fill('green-tea');
     await page.getByRole('button', { name: 'Rename' }).click();
     await expect(page.getByRole('heading', { level: 1 })).toHaveText('green-tea');
     await page.getByRole('button', { name: 'delete the project green-tea' }).click();

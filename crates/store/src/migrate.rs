@@ -36,6 +36,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_private_images"),
     migration!("0005_pages"),
     migration!("0006_versions"),
+    migration!("0007_projects"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -112,7 +112,14 @@ async fn seed(place: &StoreUrl, from: u32, to: u32) -> Result<()> {
             .write(move |tx| {
                 let id = ProjectId::from_parts(THEN, mark(project));
                 let name = format!("project-{project:05}");
-                tx.insert_project(id, &parsed(&name)?, owner, false, THEN)?;
+                tx.insert_project(
+                    id,
+                    &parsed(&name)?,
+                    owner,
+                    false,
+                    ryokan_model::project::Network::default(),
+                    THEN,
+                )?;
                 for number in project * A_PROJECT..(project + 1) * A_PROJECT {
                     tx.insert_instance(&row(id, &name, number)?)?;
                 }

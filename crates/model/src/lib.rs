@@ -13,6 +13,7 @@ pub mod invalid;
 pub mod name;
 pub mod permission;
 pub mod probe;
+pub mod project;
 pub mod quantity;
 pub mod request;
 pub mod secret;

@@ -21,6 +21,7 @@ mod jobs;
 mod key_file;
 mod migrate;
 mod options;
+pub mod projects;
 mod reconcilers;
 mod row;
 mod seal;

@@ -1,6 +1,7 @@
 //! Registration by an identity key that has proved itself: an account without a password, named after the key. Asked for
 //! again it changes nothing, also by two servers at once.
 
+use ryokan_model::project::Network;
 use ryokan_model::{IdentityKeyId, ProjectId, UserId};
 use ryokan_store::identity_keys::IdentityKey;
 use ryokan_store::users::User;
@@ -60,7 +61,7 @@ impl App {
                 let plain = personal_name(&row.login, None);
                 let taken = tx.project_by_name(plain.as_str())?.is_some();
                 let name = if taken { personal_name(&row.login, Some(suffix)) } else { plain };
-                tx.insert_project(project, &name, row.id, true, now)?;
+                tx.insert_project(project, &name, row.id, true, Network::Mainnet, now)?;
                 tx.insert_identity_key(&IdentityKey {
                     id,
                     user: row.id,

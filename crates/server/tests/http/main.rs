@@ -9,5 +9,6 @@ mod identity;
 mod instances;
 mod jobs;
 mod pages;
+mod projects;
 mod support;
 mod templates;

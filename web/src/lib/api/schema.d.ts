@@ -331,12 +331,87 @@ export interface paths {
         get: operations["get"];
         put?: never;
         post?: never;
-        /** Deletes a project without instances. */
+        /** Deletes a project. Its ledger and its events stay. Needs the role `owner`. */
         delete: operations["delete"];
         options?: never;
         head?: never;
-        /** Renames a project. */
+        /** Renames a project, or changes its settings. Needs the role `admin`. */
         patch: operations["update"];
+        trace?: never;
+    };
+    "/v1/projects/{project}/env": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The project's variables, and the names of its secrets. */
+        get: operations["get"];
+        /**
+         * Sets these variables and removes all others but secrets. All instances are updated at once. Needs the role
+         *     `developer`.
+         */
+        put: operations["put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Sets variables, and removes those that are `null`. All instances are updated at once. Needs the role `developer`. */
+        patch: operations["patch"];
+        trace?: never;
+    };
+    "/v1/projects/{project}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's members by login. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Adds a member, or gives it another role. Needs the role `admin`; only owners make and unmake owners. */
+        put: operations["put"];
+        post?: never;
+        /** Takes a member out. Every member may take itself out (`me`), but the last owner stays. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The most that the project may have, and what it has. */
+        get: operations["get"];
+        /** Sets all bounds; what is absent is bounded by the installation only. Operators only. */
+        put: operations["put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/projects/{project}/registries": {
@@ -347,7 +422,7 @@ export interface paths {
             cookie?: never;
         };
         /** Registries that the project has credentials for; passwords are never shown. */
-        get: operations["list_registries"];
+        get: operations["list"];
         put?: never;
         post?: never;
         delete?: never;
@@ -365,10 +440,45 @@ export interface paths {
         };
         get?: never;
         /** Sets the credentials for pulls from one registry. */
-        put: operations["put_registry"];
+        put: operations["put"];
         post?: never;
         /** Forgets the credentials for one registry. */
-        delete: operations["delete_registry"];
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Names of the project's secrets; their values are never shown. */
+        get: operations["list_secrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a secret variable of all instances, which are updated at once. Needs the role `developer`. */
+        put: operations["put_secret"];
+        post?: never;
+        /** Removes a secret variable of all instances, which are updated at once. Needs the role `developer`. */
+        delete: operations["delete_secret"];
         options?: never;
         head?: never;
         patch?: never;
@@ -623,41 +733,6 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
-    "/v1/users/{user}/keys": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Lists an account's keys, oldest first; there are never more than a page. */
-        get: operations["list"];
-        put?: never;
-        /** Gives an account a key to prove itself with. Its owner adds the key's own signature; an operator needs none. */
-        post: operations["create"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/users/{user}/keys/{key}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Takes a key away: refused from the next request on. */
-        delete: operations["delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/users/{user}/login-link": {
         parameters: {
             query?: never;
@@ -738,22 +813,10 @@ export interface components {
          * @example 500m
          */
         Cpus: string;
-        /** @description `POST /v1/users/{user}/keys`. */
-        CreateKey: {
-            /** @description 66 hexadecimal digits. */
-            key: string;
-            /** @description `brc`, also when absent. */
-            kind?: string;
-            label?: string | null;
-            /**
-             * @description The key's signature in hexadecimal DER, which shows that the account's owner holds it: over the login, with the
-             *     protocol `[2, "ryokan identity key"]`, the login as key id, and the server's identity key as counterparty.
-             *     Operators need none.
-             */
-            proof?: string | null;
-        };
         CreateProject: {
             name: components["schemas"]["Name"];
+            /** @description `mainnet` when absent; it can never be changed. */
+            network?: components["schemas"]["Network"];
         };
         /** @description `POST /v1/sessions`: a login and password, or the token of a one-time link. Sets the session cookie. */
         CreateSession: {
@@ -902,11 +965,6 @@ export interface components {
             upstream_auth?: components["schemas"]["UpstreamAuth"];
             websocket?: boolean;
         };
-        /**
-         * Format: uuid
-         * @description A public key that an account proves itself with.
-         */
-        IdentityKeyId: string;
         /** @description When an idle instance may be put to sleep, and what wakes it besides a request. */
         IdlePolicy: {
             sleep_after?: null | components["schemas"]["Span"];
@@ -919,6 +977,14 @@ export interface components {
          * @example registry.example.com/team/agent:1.2
          */
         ImageRef: string;
+        /** @description What an instance is given of its project. Its own variables win over these. */
+        Inherited: {
+            env?: {
+                [key: string]: string;
+            };
+            /** @description Names of variables whose values are sealed. */
+            secret_env?: string[];
+        };
         Instance: {
             /**
              * Format: int32
@@ -1036,6 +1102,8 @@ export interface components {
             /** @description The container's host name; the instance's own name when absent. Fixed for its whole life either way. */
             hostname?: string | null;
             image: components["schemas"]["ImageRef"];
+            /** @description What it is given of its project; kept up to date with it. */
+            inherited?: components["schemas"]["Inherited"];
             /** @description The first is the gateway's. */
             ports?: components["schemas"]["Port"][];
             pull?: components["schemas"]["PullPolicy"];
@@ -1074,18 +1142,6 @@ export interface components {
          * @description A durable job.
          */
         JobId: string;
-        Key: {
-            /** Format: int64 */
-            created_at: number;
-            id: components["schemas"]["IdentityKeyId"];
-            /** @description 66 hexadecimal digits. */
-            key: string;
-            /** @description `brc`: signs requests by BRC-104. */
-            kind: string;
-            label: string;
-            /** Format: int64 */
-            last_used_at?: number | null;
-        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -1099,8 +1155,25 @@ export interface components {
             expires_at: number;
             url: string;
         };
+        /** @description Somebody who belongs to a project. */
+        Member: {
+            /**
+             * Format: int64
+             * @description 0 for the owners of projects that are older than this record.
+             */
+            added_at: number;
+            login: string;
+            name: string;
+            role: components["schemas"]["Role"];
+            user: components["schemas"]["UserId"];
+        };
         /** @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label. */
         Name: string;
+        /**
+         * @description The chain of a project's payments and keys. Fixed for its whole life, since its money is of one of them.
+         * @enum {string}
+         */
+        Network: "mainnet" | "testnet";
         /** @description What becomes of the browser's `Origin` on the way to the agent. */
         OriginPolicy: "keep" | "loopback" | {
             set: string;
@@ -1225,18 +1298,17 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
-        Page_Key: {
+        Page_Member: {
             items: {
-                /** Format: int64 */
-                created_at: number;
-                id: components["schemas"]["IdentityKeyId"];
-                /** @description 66 hexadecimal digits. */
-                key: string;
-                /** @description `brc`: signs requests by BRC-104. */
-                kind: string;
-                label: string;
-                /** Format: int64 */
-                last_used_at?: number | null;
+                /**
+                 * Format: int64
+                 * @description 0 for the owners of projects that are older than this record.
+                 */
+                added_at: number;
+                login: string;
+                name: string;
+                role: components["schemas"]["Role"];
+                user: components["schemas"]["UserId"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1244,14 +1316,32 @@ export interface components {
         /** @description A page of a list. */
         Page_Project: {
             items: {
+                /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
+                agent_public_key?: string | null;
                 /** Format: int64 */
                 created_at: number;
                 id: components["schemas"]["ProjectId"];
                 name: components["schemas"]["Name"];
-                /** @description Login of its owner. */
+                /** @description The chain that it pays on. */
+                network: components["schemas"]["Network"];
+                /** @description Login of one of its owners. */
                 owner: string;
                 /** @description The owner's default, which cannot be deleted. */
                 personal: boolean;
+                /** @description Its agents are given the project's key pair, and money on the chain. */
+                requires_blockchain_funding: boolean;
+                /** @description What you are in it. */
+                role: components["schemas"]["Role"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ProjectSecret: {
+            items: {
+                name: string;
+                /** Format: int64 */
+                updated_at: number;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1352,8 +1442,6 @@ export interface components {
                 /** @description The personal project that instances go to when none is named. */
                 default_project: string;
                 disabled: boolean;
-                /** @description As a certifier has shown it. */
-                email?: string | null;
                 has_password: boolean;
                 id: components["schemas"]["UserId"];
                 /** @description Lower-case name to sign in with; unique. */
@@ -1364,6 +1452,12 @@ export interface components {
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
+        };
+        /** @description `PATCH /v1/projects/{p}/env`: `null` removes. */
+        PatchEnv: {
+            env: {
+                [key: string]: string | null;
+            };
         };
         Port: {
             name: string;
@@ -1433,20 +1527,47 @@ export interface components {
             url?: string | null;
         };
         Project: {
+            /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
+            agent_public_key?: string | null;
             /** Format: int64 */
             created_at: number;
             id: components["schemas"]["ProjectId"];
             name: components["schemas"]["Name"];
-            /** @description Login of its owner. */
+            /** @description The chain that it pays on. */
+            network: components["schemas"]["Network"];
+            /** @description Login of one of its owners. */
             owner: string;
             /** @description The owner's default, which cannot be deleted. */
             personal: boolean;
+            /** @description Its agents are given the project's key pair, and money on the chain. */
+            requires_blockchain_funding: boolean;
+            /** @description What you are in it. */
+            role: components["schemas"]["Role"];
+        };
+        /** @description Variables that all instances of the project are given, unless they have one of the same name. */
+        ProjectEnv: {
+            env: {
+                [key: string]: string;
+            };
+            /** @description Names of the secret ones. */
+            secrets: string[];
         };
         /**
          * Format: uuid
          * @description What owns instances and is billed for them.
          */
         ProjectId: string;
+        /** @description The most that a project may have, and what it has. */
+        ProjectQuotas: {
+            limits: components["schemas"]["Quotas"];
+            used: components["schemas"]["QuotaUse"];
+        };
+        /** @description A secret of a project; its value is write-only. */
+        ProjectSecret: {
+            name: string;
+            /** Format: int64 */
+            updated_at: number;
+        };
         /** @enum {string} */
         Protocol: "http" | "tcp";
         /**
@@ -1454,10 +1575,48 @@ export interface components {
          * @enum {string}
          */
         PullPolicy: "always" | "if_missing" | "never";
+        /** @description `PUT /v1/projects/{p}/env`: these and no others. */
+        PutEnv: {
+            env: {
+                [key: string]: string;
+            };
+        };
+        /** @description `PUT /v1/projects/{p}/members/{user}`. */
+        PutMember: {
+            role: components["schemas"]["Role"];
+        };
         /** @description `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only. */
         PutRegistry: {
             password: string;
             username: string;
+        };
+        /** @description `PUT /v1/projects/{p}/secrets/{name}`. */
+        PutSecret: {
+            value: string;
+        };
+        QuotaUse: {
+            /** @description Of instances that are wanted running. */
+            cpus: components["schemas"]["Cpus"];
+            /** Format: int32 */
+            instances: number;
+            /** @description Of instances that are wanted running. */
+            memory: components["schemas"]["Bytes"];
+        };
+        /** @description The most that a project may have at a time. What is absent is bounded by the installation's limits only. */
+        Quotas: {
+            cpus?: null | components["schemas"]["Cpus"];
+            disk?: null | components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Instances, stopped ones too.
+             */
+            instances?: number | null;
+            memory?: null | components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Tasks that are not finished.
+             */
+            tasks?: number | null;
         };
         /** @description `GET /readyz`. */
         Readiness: {
@@ -1522,6 +1681,11 @@ export interface components {
             /** @description A run of this length forgives earlier crashes. */
             stable_after?: components["schemas"]["Span"];
         };
+        /**
+         * @description What a member may do in a project. Each may do what the ones before it may.
+         * @enum {string}
+         */
+        Role: "viewer" | "developer" | "admin" | "owner";
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -1641,9 +1805,10 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
-        /** @description `PATCH /v1/projects/{p}`. */
+        /** @description `PATCH /v1/projects/{p}`: what is absent stays. */
         UpdateProject: {
-            name: components["schemas"]["Name"];
+            name?: null | components["schemas"]["Name"];
+            requires_blockchain_funding?: boolean | null;
         };
         /** @description `PATCH /v1/users/{id}` and `/v1/users/me`: what is absent stays. */
         UpdateUser: {
@@ -1696,8 +1861,6 @@ export interface components {
             /** @description The personal project that instances go to when none is named. */
             default_project: string;
             disabled: boolean;
-            /** @description As a certifier has shown it. */
-            email?: string | null;
             has_password: boolean;
             id: components["schemas"]["UserId"];
             /** @description Lower-case name to sign in with; unique. */
@@ -2373,7 +2536,10 @@ export interface operations {
     };
     delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Its instances go with it, and their volumes. Without it a project that has instances is refused. */
+                cascade?: boolean;
+            };
             header?: never;
             path: {
                 /** @description Id or name */
@@ -2418,7 +2584,202 @@ export interface operations {
             };
         };
     };
-    list_registries: {
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectEnv"];
+                };
+            };
+        };
+    };
+    put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutEnv"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectEnv"];
+                };
+            };
+        };
+    };
+    patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatchEnv"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectEnv"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Member"];
+                };
+            };
+        };
+    };
+    put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutMember"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or login, or `me` */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectQuotas"];
+                };
+            };
+        };
+    };
+    put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Quotas"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectQuotas"];
+                };
+            };
+        };
+    };
+    list: {
         parameters: {
             query?: never;
             header?: never;
@@ -2440,7 +2801,7 @@ export interface operations {
             };
         };
     };
-    put_registry: {
+    put: {
         parameters: {
             query?: never;
             header?: never;
@@ -2467,7 +2828,7 @@ export interface operations {
             };
         };
     };
-    delete_registry: {
+    delete: {
         parameters: {
             query?: never;
             header?: never;
@@ -2476,6 +2837,78 @@ export interface operations {
                 project: string;
                 /** @description With port, or `docker.io` */
                 host: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list_secrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProjectSecret"];
+                };
+            };
+        };
+    };
+    put_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Name of the variable */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutSecret"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Name of the variable */
+                name: string;
             };
             cookie?: never;
         };
@@ -2982,83 +3415,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["User"];
                 };
-            };
-        };
-    };
-    list: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `me`, id or login */
-                user: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Key"];
-                };
-            };
-        };
-    };
-    create: {
-        parameters: {
-            query?: never;
-            header?: {
-                /**
-                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
-                 *     nothing new; the same key with another request is a `conflict`.
-                 */
-                "Idempotency-Key"?: string | null;
-            };
-            path: {
-                /** @description `me`, id or login */
-                user: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["CreateKey"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Key"];
-                };
-            };
-        };
-    };
-    delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `me`, id or login */
-                user: string;
-                /** @description Id, or the key itself */
-                key: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Gone */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
         };
     };

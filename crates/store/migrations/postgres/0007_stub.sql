@@ -1,1 +1,0 @@
--- A stand-in for the migration of this number on main.

@@ -5,6 +5,7 @@
 
 pub mod crash;
 pub mod files;
+pub mod payment;
 pub mod runtime;
 
 #[cfg(feature = "test-util")]
@@ -12,4 +13,5 @@ pub mod conformance;
 #[cfg(feature = "test-util")]
 pub mod fake;
 
+pub use payment::PaymentProvider;
 pub use runtime::Runtime;

@@ -733,6 +733,41 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/users/{user}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists an account's keys, oldest first; there are never more than a page. */
+        get: operations["list"];
+        put?: never;
+        /** Gives an account a key to prove itself with. Its owner adds the key's own signature; an operator needs none. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{user}/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a key away: refused from the next request on. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/users/{user}/login-link": {
         parameters: {
             query?: never;
@@ -813,6 +848,20 @@ export interface components {
          * @example 500m
          */
         Cpus: string;
+        /** @description `POST /v1/users/{user}/keys`. */
+        CreateKey: {
+            /** @description 66 hexadecimal digits. */
+            key: string;
+            /** @description `brc`, also when absent. */
+            kind?: string;
+            label?: string | null;
+            /**
+             * @description The key's signature in hexadecimal DER, which shows that the account's owner holds it: over the login, with the
+             *     protocol `[2, "ryokan identity key"]`, the login as key id, and the server's identity key as counterparty.
+             *     Operators need none.
+             */
+            proof?: string | null;
+        };
         CreateProject: {
             name: components["schemas"]["Name"];
             /** @description `mainnet` when absent; it can never be changed. */
@@ -965,6 +1014,11 @@ export interface components {
             upstream_auth?: components["schemas"]["UpstreamAuth"];
             websocket?: boolean;
         };
+        /**
+         * Format: uuid
+         * @description A public key that an account proves itself with.
+         */
+        IdentityKeyId: string;
         /** @description When an idle instance may be put to sleep, and what wakes it besides a request. */
         IdlePolicy: {
             sleep_after?: null | components["schemas"]["Span"];
@@ -1142,6 +1196,18 @@ export interface components {
          * @description A durable job.
          */
         JobId: string;
+        Key: {
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["IdentityKeyId"];
+            /** @description 66 hexadecimal digits. */
+            key: string;
+            /** @description `brc`: signs requests by BRC-104. */
+            kind: string;
+            label: string;
+            /** Format: int64 */
+            last_used_at?: number | null;
+        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -1298,6 +1364,23 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_Key: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["IdentityKeyId"];
+                /** @description 66 hexadecimal digits. */
+                key: string;
+                /** @description `brc`: signs requests by BRC-104. */
+                kind: string;
+                label: string;
+                /** Format: int64 */
+                last_used_at?: number | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_Member: {
             items: {
                 /**
@@ -1442,6 +1525,8 @@ export interface components {
                 /** @description The personal project that instances go to when none is named. */
                 default_project: string;
                 disabled: boolean;
+                /** @description As a certifier has shown it. */
+                email?: string | null;
                 has_password: boolean;
                 id: components["schemas"]["UserId"];
                 /** @description Lower-case name to sign in with; unique. */
@@ -1861,6 +1946,8 @@ export interface components {
             /** @description The personal project that instances go to when none is named. */
             default_project: string;
             disabled: boolean;
+            /** @description As a certifier has shown it. */
+            email?: string | null;
             has_password: boolean;
             id: components["schemas"]["UserId"];
             /** @description Lower-case name to sign in with; unique. */
@@ -3415,6 +3502,83 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["User"];
                 };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Key"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateKey"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Key"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+                /** @description Id, or the key itself */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -103,6 +103,7 @@ impl App {
                         "the project has {limit} instances, which is all it may have; delete one first"
                     )));
                 }
+                crate::billing::judge::must_not_be_suspended(tx, row.project)?;
                 tx.insert_instance(&row)?;
                 for (name, value) in &secrets {
                     tx.put_secret(&seal, &secrets_of(row.id), name, value, now.0)?;

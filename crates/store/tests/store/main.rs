@@ -6,6 +6,7 @@ mod engine;
 mod events;
 mod idempotency;
 mod jobs;
+mod ledger;
 mod postgres_server;
 mod schema;
 mod secrets;

@@ -1,0 +1,1 @@
+-- Another branch's; replaced when it is merged.

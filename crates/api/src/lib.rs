@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod instance;
+pub mod ledger;
 pub mod problem;
 pub mod project;
 pub mod session;

@@ -12,7 +12,8 @@ use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
-use ryokan_ports::Runtime;
+use ryokan_ports::usage::Unmetered;
+use ryokan_ports::{Mailer, Runtime, UsageSource, Webhooks};
 use ryokan_ports::runtime::Reach;
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,10 @@ impl Adjustable {
 #[derive(Default)]
 pub struct Overrides {
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Nothing is metered of a replaced runtime unless this is given.
+    pub usage: Option<Arc<dyn UsageSource>>,
+    pub mailer: Option<Arc<dyn Mailer>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -94,18 +99,21 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let runtime: Arc<dyn Runtime> = match overrides.runtime {
-            Some(runtime) => runtime,
-            None => Arc::new(Docker::connect(docker::Options {
-                socket: Some(Box::pin(engine::choose(config)).await?),
-                allow_unlimited: config.engine.allow_unlimited,
-                reach: config
-                    .engine
-                    .reach
-                    .as_deref()
-                    .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                ..docker::Options::new(server_id)
-            })?),
+        let (runtime, usage): (Arc<dyn Runtime>, Arc<dyn UsageSource>) = match overrides.runtime {
+            Some(runtime) => (runtime, overrides.usage.unwrap_or_else(|| Arc::new(Unmetered))),
+            None => {
+                let docker = Docker::connect(docker::Options {
+                    socket: Some(Box::pin(engine::choose(config)).await?),
+                    allow_unlimited: config.engine.allow_unlimited,
+                    reach: config
+                        .engine
+                        .reach
+                        .as_deref()
+                        .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+                    ..docker::Options::new(server_id)
+                })?;
+                (Arc::new(docker.clone()), Arc::new(docker))
+            }
         };
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
@@ -114,9 +122,21 @@ impl Server {
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
             retention: config.retention.settings(),
+            billing: config.billing.settings(&config.metering),
             worker: format!("{server_id}/{process:08x}"),
         };
-        let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
+        let app = App::new(Parts {
+            store,
+            seal,
+            runtime,
+            usage,
+            mailer: overrides.mailer,
+            webhooks: overrides.webhooks,
+            clock,
+            entropy,
+            settings,
+        });
+        app.start_billing().await?;
         app.seed_templates().await?;
         let first_start = app.first_start().await?;
 

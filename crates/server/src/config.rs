@@ -10,6 +10,7 @@ use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
+use crate::money::{BillingSection, MeteringSection};
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -22,6 +23,8 @@ pub struct Config {
     pub engine: Engine,
     pub limits: LimitsSection,
     pub retention: RetentionSection,
+    pub metering: MeteringSection,
+    pub billing: BillingSection,
     pub log: Log,
 }
 
@@ -177,6 +180,14 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
+    ("RYOKAN_METERING_EVERY", "metering.every", None),
+    ("RYOKAN_BILLING", "billing.enabled", None),
+    ("RYOKAN_BILLING_GRACE", "billing.grace", None),
+    ("RYOKAN_RATE_CORE", "billing.core", Some("CPU_RATE_PER_CORE_5MIN")),
+    ("RYOKAN_RATE_MEMORY_GB", "billing.memory_gb", Some("MEM_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_DISK_GB", "billing.disk_gb", Some("DISK_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_NETWORK_GB", "billing.network_gb", Some("NET_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_GPU", "billing.gpu", None),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -295,6 +306,13 @@ impl Config {
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
+        if let Some(problem) = self.metering.problem() {
+            return Err(ConfigError(problem.into()));
+        }
+        self.billing
+            .rates()
+            .validate("billing")
+            .map_err(|e| ConfigError(format!("{}: {}", e.field, e.problem)))?;
         Ok(())
     }
 
@@ -317,6 +335,8 @@ impl Config {
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
             "retention": self.retention,
+            "metering": self.metering,
+            "billing": self.billing,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
     }
@@ -347,7 +367,7 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" | "engine.allow_unlimited" => match value {
+        "server.allow_public_http" | "engine.allow_unlimited" | "billing.enabled" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
@@ -355,7 +375,8 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         "server.trusted_proxies" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
-        "limits.instances_per_project" | "limits.requests_per_second" => toml::Value::Integer(
+        "limits.instances_per_project" | "limits.requests_per_second" | "billing.core" | "billing.memory_gb"
+        | "billing.disk_gb" | "billing.network_gb" | "billing.gpu" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
         _ => toml::Value::String(value.to_owned()),

@@ -10,6 +10,7 @@ mod engine;
 mod http;
 pub mod lifecycle;
 mod ports;
+pub mod money;
 pub mod retention;
 mod telemetry;
 

@@ -7,9 +7,15 @@ use async_trait::async_trait;
 use crate::runtime::{Result, RuntimeError};
 use crate::usage::{Reading, UsageSource};
 
-/// Shows what the test last set. Clones share everything.
-#[derive(Clone, Default)]
+/// Shows what the test last set, at first nothing. Clones share everything.
+#[derive(Clone)]
 pub struct FakeUsage(Arc<Mutex<Option<Vec<Reading>>>>);
+
+impl Default for FakeUsage {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+}
 
 impl FakeUsage {
     pub fn set(&self, readings: Vec<Reading>) {

@@ -9,6 +9,7 @@ mod extract;
 mod gateway;
 mod health;
 mod instances;
+mod ledger;
 pub mod openapi;
 mod projects;
 mod revocable;

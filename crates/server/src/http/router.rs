@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
+    Context, auth, crabshack, events, gateway, health, instances, ledger, openapi, projects, revocable, sessions,
     system, templates, tokens, ui, users,
 };
 
@@ -91,6 +91,16 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(projects::get, projects::update, projects::delete))
         .routes(routes!(projects::list_registries))
         .routes(routes!(projects::put_registry, projects::delete_registry))
+        .routes(routes!(ledger::balance))
+        .routes(routes!(ledger::list))
+        .routes(routes!(ledger::credit))
+        .routes(routes!(ledger::refund))
+        .routes(routes!(ledger::usage))
+        .routes(routes!(ledger::invoice))
+        .routes(routes!(ledger::prices, ledger::set_prices))
+        .routes(routes!(ledger::caps, ledger::set_cap))
+        .routes(routes!(ledger::settings, ledger::set_settings))
+        .routes(routes!(ledger::verify))
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::smtp::Smtp;
+use ryokan_adapters::webhook::HttpWebhooks;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
@@ -115,6 +117,14 @@ impl Server {
                 (Arc::new(docker.clone()), Arc::new(docker))
             }
         };
+        let mailer: Option<Arc<dyn Mailer>> = match (overrides.mailer, config.mail.options()) {
+            (Some(mailer), _) => Some(mailer),
+            (None, Ok(Some(options))) => Some(Arc::new(Smtp::new(options).context("mail")?)),
+            (None, _) => None,
+        };
+        let webhooks: Arc<dyn Webhooks> = overrides
+            .webhooks
+            .unwrap_or_else(|| Arc::new(HttpWebhooks::new(config.billing.webhooks_to_private)));
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),
@@ -130,8 +140,8 @@ impl Server {
             seal,
             runtime,
             usage,
-            mailer: overrides.mailer,
-            webhooks: overrides.webhooks,
+            mailer,
+            webhooks: Some(webhooks),
             clock,
             entropy,
             settings,

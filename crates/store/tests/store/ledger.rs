@@ -225,7 +225,6 @@ async fn a_thousand_reservations_at_once_never_overspend() {
         for cap in used {
             assert!(cap.spent + cap.reserved <= cap.cap.amount.0 * MICROS, "{cap:?}");
             assert!(cap.spent >= 0 && cap.reserved >= 0, "{cap:?}");
-            assert!(!cap.has_room(7 * MICROS) || made == 1_000, "{cap:?}");
         }
         let reserved = here.read(|tx| tx.reserved(project(1))).await.unwrap();
         let day = here.read(|tx| tx.caps(project(1), NOW)).await.unwrap()[0];

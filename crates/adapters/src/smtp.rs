@@ -47,7 +47,8 @@ impl Smtp {
         let refused = |what: &str| NotifyError::Refused(what.to_owned());
         let from = options.from.parse().map_err(|_| refused("the sender is not a mail address"))?;
         let tls = || {
-            TlsParameters::new(options.host.clone()).map_err(|_| refused("the server's name cannot be used for TLS"))
+            TlsParameters::new(options.host.clone())
+                .map_err(|_| refused("the server's name cannot be used for TLS"))
         };
         let tls = match options.encryption {
             Encryption::Tls => Tls::Wrapper(tls()?),

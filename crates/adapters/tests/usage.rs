@@ -74,13 +74,16 @@ async fn network_and_all_volumes_count() {
         let id = workload.instance;
         h.runtime.ensure(&workload).await.unwrap();
         h.answers(&workload, "http").await;
-        let served = until(source, "bytes over the network", |r| container_of(id)(r) && r.network_bytes > 100);
+        let served =
+            until(source, "bytes over the network", |r| container_of(id)(r) && r.network_bytes > 100);
         let served = served.await;
         for _ in 0..20 {
             h.get(id, "http", "/").await.unwrap();
         }
-        until(source, "more of them", |r| container_of(id)(r) && r.network_bytes > served.network_bytes + 1_000)
-            .await;
+        until(source, "more of them", |r| {
+            container_of(id)(r) && r.network_bytes > served.network_bytes + 1_000
+        })
+        .await;
         for volume in ["one", "two"] {
             h.sh(id, &format!("dd if=/dev/zero of=/{volume}/file bs=1024 count=3000")).await;
         }

@@ -224,14 +224,7 @@ async fn where_billing_is_off_usage_is_metered_and_nothing_is_charged() {
         assert_eq!(rig.balance(1).await, 0);
         let used = rig
             .app
-            .usage(
-                &operator(),
-                "p1",
-                None,
-                Some(Millis(BEGIN)),
-                None,
-                ryokan_app::ledger::view::Step::Day,
-            )
+            .usage(&operator(), "p1", None, Some(Millis(BEGIN)), None, ryokan_app::ledger::view::Step::Day)
             .await
             .unwrap();
         assert_eq!(used[0].usage.cpu_nanos, 3_600 * SECOND);
@@ -486,8 +479,10 @@ async fn fault_threshold_memory_each_crossing_is_told_once_and_refunds_exist() {
         let mut rig = Rig::new(database, on()).await;
         let caller = operator();
         let told = async |rig: &Rig| {
-            let filter =
-                ryokan_store::EventFilter { kinds: Some(vec!["balance.crossed".into()]), ..Default::default() };
+            let filter = ryokan_store::EventFilter {
+                kinds: Some(vec!["balance.crossed".into()]),
+                ..Default::default()
+            };
             let events = rig.app.store.read(move |tx| tx.events_after(0, &filter, 100)).await.unwrap().events;
             events.iter().map(|e| e.event.data["threshold"].as_i64().unwrap()).collect::<Vec<_>>()
         };
@@ -582,7 +577,8 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
         // Metering begins before anything runs.
         rig.app.sample_usage().await.unwrap();
         let mut dice = Dice(0x5eed_1e55_ca5e_0001);
-        let mut agents: Vec<(u8, u8, u32, u64)> = vec![(1, 1, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0), (3, 4, 0, 0)];
+        let mut agents: Vec<(u8, u8, u32, u64)> =
+            vec![(1, 1, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0), (3, 4, 0, 0)];
         // What was ever shown by a sample, of each series: all of it, and nothing else, is to be charged.
         let mut proven: BTreeMap<(u8, u8, u32), (u64, u64)> = BTreeMap::new();
         let mut paid: BTreeMap<u8, i64> = BTreeMap::new();
@@ -619,7 +615,9 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
                     let amount = i64::try_from(dice.roll(5_000_000)).unwrap() + 1;
                     let (prefix, txid) = (format!("p{}", rig.clock.now()), format!("t{}", rig.clock.now()));
                     let app = &rig.app;
-                    app.request_payment(prefix.clone(), project(of), "02ab".into(), Sats(amount)).await.unwrap();
+                    app.request_payment(prefix.clone(), project(of), "02ab".into(), Sats(amount))
+                        .await
+                        .unwrap();
                     let paying = Payment { project: project(of), ..payment(&prefix, &txid, amount) };
                     app.credit_payment(paying.clone()).await.unwrap();
                     app.credit_payment(paying).await.unwrap();

@@ -323,7 +323,9 @@ mod tests {
         };
         let (response, json) = text(suspended("balance"), Asker::Program).await;
         assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);
-        for part in [r#""code":"payment_required""#, r#""reason":"balance""#, r#""project":"p-1""#, r#""pay":"https"#] {
+        for part in
+            [r#""code":"payment_required""#, r#""reason":"balance""#, r#""project":"p-1""#, r#""pay":"https"#]
+        {
             assert!(json.contains(part), "{json}");
         }
         let (response, html) = text(suspended("cap"), Asker::Browser).await;

@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Invalid;
 use crate::money::Sats;
 use crate::usage::Usage;
-use crate::Invalid;
 
 /// Parts of a satoshi: 10^9 bytes times the milliseconds of an interval.
 pub const GRAINS: i64 = 300_000_000_000_000;
@@ -64,7 +64,7 @@ pub struct Rates {
 }
 
 impl Default for Rates {
-    /// The first four as MandalaNode has them, which gives GPUs away; here one costs as much as twenty cores.
+    /// The first four as `MandalaNode` has them, which gives GPUs away; here one costs as much as twenty cores.
     fn default() -> Self {
         Self { core: 1_000, memory_gb: 500, disk_gb: 10, network_gb: 200, gpu: 20_000 }
     }

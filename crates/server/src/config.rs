@@ -378,7 +378,9 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" | "engine.allow_unlimited" | "billing.enabled"
+        "server.allow_public_http"
+        | "engine.allow_unlimited"
+        | "billing.enabled"
         | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
@@ -387,8 +389,14 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         "server.trusted_proxies" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
-        "limits.instances_per_project" | "limits.requests_per_second" | "billing.core" | "billing.memory_gb"
-        | "billing.disk_gb" | "billing.network_gb" | "billing.gpu" | "mail.port" => toml::Value::Integer(
+        "limits.instances_per_project"
+        | "limits.requests_per_second"
+        | "billing.core"
+        | "billing.memory_gb"
+        | "billing.disk_gb"
+        | "billing.network_gb"
+        | "billing.gpu"
+        | "mail.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
         _ => toml::Value::String(value.to_owned()),

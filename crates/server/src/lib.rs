@@ -9,8 +9,8 @@ pub mod config;
 mod engine;
 mod http;
 pub mod lifecycle;
-mod ports;
 pub mod money;
+mod ports;
 pub mod retention;
 mod telemetry;
 

@@ -57,7 +57,16 @@ impl Default for BillingSection {
     fn default() -> Self {
         let Billing { enabled, grace, rates, .. } = Billing::default();
         let Rates { core, memory_gb, disk_gb, network_gb, gpu } = rates;
-        Self { enabled, grace: span(grace), core, memory_gb, disk_gb, network_gb, gpu, webhooks_to_private: false }
+        Self {
+            enabled,
+            grace: span(grace),
+            core,
+            memory_gb,
+            disk_gb,
+            network_gb,
+            gpu,
+            webhooks_to_private: false,
+        }
     }
 }
 
@@ -120,7 +129,7 @@ pub struct MailSection {
     pub password: Option<Secret>,
     /// As in `ryokan@example.com`.
     pub from: Option<String>,
-    /// `SendGrid`'s key, as MandalaNode has it: short for its SMTP endpoint.
+    /// `SendGrid`'s key, as `MandalaNode` has it: short for its SMTP endpoint.
     pub sendgrid_api_key: Option<Secret>,
 }
 

@@ -396,8 +396,7 @@ impl Tx<'_> {
 
     /// The prefix that a payment was spent on.
     pub fn prefix_of_payment(&mut self, txid: &str) -> Result<Option<String>> {
-        let row =
-            self.query_opt("SELECT prefix FROM payment_requests WHERE txid = $1", params![txid])?;
+        let row = self.query_opt("SELECT prefix FROM payment_requests WHERE txid = $1", params![txid])?;
         row.map(|row| row.text("prefix")).transpose()
     }
 

@@ -249,9 +249,7 @@ impl Tx<'_> {
             params![project.to_string(), from.0, to.0],
         )?;
         rows.iter()
-            .map(|row| {
-                Ok((row.text("kind")?, row.text("account")?, row.int("n")?, Sats(row.int("amount")?)))
-            })
+            .map(|row| Ok((row.text("kind")?, row.text("account")?, row.int("n")?, Sats(row.int("amount")?))))
             .collect()
     }
 

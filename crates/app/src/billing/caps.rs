@@ -82,6 +82,9 @@ pub(crate) fn full(
     });
     Ok(full.map(|c| {
         let whose = if c.cap.instance.is_some() { "instance" } else { "project" };
-        format!("the {whose}'s cap for {kind} ({}, {} satoshis) leaves no room for {more}", c.cap.period, c.cap.amount)
+        format!(
+            "the {whose}'s cap for {kind} ({}, {} satoshis) leaves no room for {more}",
+            c.cap.period, c.cap.amount
+        )
     }))
 }

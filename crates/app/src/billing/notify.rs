@@ -35,7 +35,8 @@ struct Crossing {
 /// called.
 pub(crate) fn webhook_url(text: &str) -> Result<(), &'static str> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let authority = rest.ok_or("must begin with `https://`")?.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority =
+        rest.ok_or("must begin with `https://`")?.split(['/', '?', '#']).next().unwrap_or_default();
     if text.len() > 2_000 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("must be an address of at most 2000 characters");
     }
@@ -47,8 +48,7 @@ pub(crate) fn webhook_url(text: &str) -> Result<(), &'static str> {
 
 /// `t=MILLIS,v1=HEX`: the HMAC-SHA256 of the time, a dot and the body.
 pub(crate) fn signature(secret: &str, at: Millis, body: &str) -> String {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(format!("{}.{body}", at.0).as_bytes());
     let tag = mac.finalize().into_bytes();
     let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -129,7 +129,9 @@ mod tests {
         for good in ["https://a.example/x?y", "http://a.example:8080"] {
             assert_eq!(webhook_url(good), Ok(()));
         }
-        for bad in ["", "ftp://a.example", "https://", "https://u:p@a.example/", "https://a b/", "file:///etc"] {
+        for bad in
+            ["", "ftp://a.example", "https://", "https://u:p@a.example/", "https://a b/", "file:///etc"]
+        {
             assert!(webhook_url(bad).is_err(), "{bad}");
         }
     }

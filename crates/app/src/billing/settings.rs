@@ -60,10 +60,14 @@ impl App {
                         }
                     }
                 }
-                let standing =
-                    Standing { email, webhook_url: webhook, ..tx.standing(project.id).map_err(StoreError::from)? };
+                let standing = Standing {
+                    email,
+                    webhook_url: webhook,
+                    ..tx.standing(project.id).map_err(StoreError::from)?
+                };
                 tx.put_standing(project.id, &standing)?;
-                let data = json!({"email": standing.email.is_some(), "webhook": standing.webhook_url.is_some()});
+                let data =
+                    json!({"email": standing.email.is_some(), "webhook": standing.webhook_url.is_some()});
                 events::by_caller(
                     tx,
                     now,

@@ -118,9 +118,9 @@ impl Follow {
             return Ok(Some(Step::Failed(why)));
         }
         let step = match (self.goal, row.goal(), row.state) {
-            (Goal::Ready, Desired::Stopped, State::Stopped) if row.suspended.is_some() => {
-                Some(Step::Failed("the instance is suspended: its project owes money, or a cap is reached".into()))
-            }
+            (Goal::Ready, Desired::Stopped, State::Stopped) if row.suspended.is_some() => Some(Step::Failed(
+                "the instance is suspended: its project owes money, or a cap is reached".into(),
+            )),
             (Goal::Ready, Desired::Running, State::Ready) if settled => {
                 Some(Step::Reached(Some(Box::new(row.clone()))))
             }

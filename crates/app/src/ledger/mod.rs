@@ -7,8 +7,8 @@ pub mod prices;
 pub mod verify;
 pub mod view;
 
-use ryokan_model::money::{URGENT, crossed};
 use ryokan_model::JobId;
+use ryokan_model::money::{URGENT, crossed};
 use ryokan_store::Tx;
 use ryokan_store::ledger::{Posted, Posting};
 use serde_json::json;
@@ -44,10 +44,9 @@ impl App {
                 Some(posting.project),
                 data.clone(),
             )?;
-            for (kind, wanted) in [
-                (notify::MAIL, standing.email.is_some()),
-                (notify::WEBHOOK, standing.webhook_url.is_some()),
-            ] {
+            for (kind, wanted) in
+                [(notify::MAIL, standing.email.is_some()), (notify::WEBHOOK, standing.webhook_url.is_some())]
+            {
                 if !wanted {
                     continue;
                 }

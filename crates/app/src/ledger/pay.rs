@@ -119,10 +119,7 @@ fn credit(
         price_version: None,
         reference: Some(payment.prefix.clone()),
         at: now,
-        entries: vec![
-            (Account::Project(payment.project), amount),
-            (Account::Payments, Sats(-amount.0)),
-        ],
+        entries: vec![(Account::Project(payment.project), amount), (Account::Payments, Sats(-amount.0))],
     };
     app.post(tx, &posting)?;
     let name = tx.project(payment.project)?.map(|p| p.name.to_string()).unwrap_or_default();

@@ -16,7 +16,10 @@ impl App {
         Ok(self
             .store
             .read(move |tx| {
-                Ok::<_, ryokan_store::StoreError>((tx.price_at(project.id, now)?, tx.prices_of(project.id, 100)?))
+                Ok::<_, ryokan_store::StoreError>((
+                    tx.price_at(project.id, now)?,
+                    tx.prices_of(project.id, 100)?,
+                ))
             })
             .await?)
     }
@@ -55,7 +58,8 @@ impl App {
                     project.name.as_str(),
                     data,
                 )?;
-                tx.price(version)?.ok_or_else(|| Error::internal("a price vanished inside its own transaction"))
+                tx.price(version)?
+                    .ok_or_else(|| Error::internal("a price vanished inside its own transaction"))
             })
             .await
     }

@@ -145,7 +145,8 @@ fn one(
             };
             for r in &recorded {
                 if r.microsats != microsats(&r.usage, &price.rates) {
-                    report.differs(format!("{what}: the share of instance {} is {}", r.instance, r.microsats));
+                    report
+                        .differs(format!("{what}: the share of instance {} is {}", r.instance, r.microsats));
                 }
             }
             if tx.price_at(project, interval.start())?.map(|p| p.version) != Some(version) {

@@ -121,10 +121,7 @@ impl App {
             ));
         }
         let step = step.millis();
-        Ok(self
-            .store
-            .read(move |tx| tx.usage_sums(project.id, instance, from, to, step, STEPS + 1))
-            .await?)
+        Ok(self.store.read(move |tx| tx.usage_sums(project.id, instance, from, to, step, STEPS + 1)).await?)
     }
 
     /// One month, `2026-11`; the current one is what it comes to so far.

@@ -55,7 +55,8 @@ async fn money_is_moved_with_a_reason() {
 #[tokio::test]
 async fn differences_make_verify_fail() {
     let server = Server::start().await;
-    let good = json!({"intervals": 8640, "from_samples": 288, "accounts": 7, "differences": 0, "examples": []});
+    let good =
+        json!({"intervals": 8640, "from_samples": 288, "accounts": 7, "differences": 0, "examples": []});
     let bad = json!({"intervals": 8640, "from_samples": 288, "accounts": 7, "differences": 1,
         "examples": ["account grants: holds 5 in 1 entries, its entries sum to 4 in 1"]});
     server.on("POST /v1/ledger/verify", Answer::json(&good));

@@ -121,8 +121,7 @@ pub(crate) async fn credit(
     Idempotency(key): Idempotency,
     Body(request): Body<wire::MoveMoney>,
 ) -> ApiResult<(StatusCode, Json<wire::LedgerLine>)> {
-    let made =
-        context.app.credit_project(&caller, &project, request.amount, request.reason, key).await?;
+    let made = context.app.credit_project(&caller, &project, request.amount, request.reason, key).await?;
     Ok((StatusCode::CREATED, Json(line(made))))
 }
 
@@ -135,8 +134,7 @@ pub(crate) async fn refund(
     Idempotency(key): Idempotency,
     Body(request): Body<wire::MoveMoney>,
 ) -> ApiResult<(StatusCode, Json<wire::LedgerLine>)> {
-    let made =
-        context.app.refund_project(&caller, &project, request.amount, request.reason, key).await?;
+    let made = context.app.refund_project(&caller, &project, request.amount, request.reason, key).await?;
     Ok((StatusCode::CREATED, Json(line(made))))
 }
 

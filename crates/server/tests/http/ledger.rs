@@ -73,7 +73,10 @@ async fn who_owes_is_stopped_answers_402_and_comes_back_when_paid() {
         })
         .await;
         let challenge: Value = serde_json::from_str(&refused.text).unwrap();
-        assert_eq!((&challenge["code"], &challenge["reason"]), (&json!("payment_required"), &json!("balance")));
+        assert_eq!(
+            (&challenge["code"], &challenge["reason"]),
+            (&json!("payment_required"), &json!("balance"))
+        );
         assert!(challenge["pay"].as_str().unwrap().ends_with(&format!("/projects/{of}/billing")));
         let page = operator.with("accept", "text/html").get("/gateway/claw/").await;
         assert!(page.status == 402 && page.text.contains("<a href="), "{}", page.text);
@@ -117,12 +120,14 @@ async fn statements_usage_invoices_and_refunds() {
         let refund = json!({"amount": 1_000, "reason": "too much"});
         operator.post("/v1/projects/operator/refunds", refund).await.expect(201);
         let lines = operator.get("/v1/projects/operator/ledger").await.items();
-        let kinds: Vec<_> = lines.iter().map(|l| (l["kind"].as_str().unwrap(), l["amount"].as_i64().unwrap())).collect();
+        let kinds: Vec<_> =
+            lines.iter().map(|l| (l["kind"].as_str().unwrap(), l["amount"].as_i64().unwrap())).collect();
         assert_eq!(kinds, [("refund", -1_000), ("usage", -24_000), ("credit", 100_000)]);
         assert_eq!(lines[0]["balance_after"], 75_000);
         let page = operator.get("/v1/projects/operator/ledger?limit=1").await.expect(200);
         let next = page["next"].as_str().unwrap();
-        let second = operator.get(&format!("/v1/projects/operator/ledger?limit=1&after={next}")).await.items();
+        let second =
+            operator.get(&format!("/v1/projects/operator/ledger?limit=1&after={next}")).await.items();
         assert_eq!(second[0]["kind"], "usage");
         for step in ["interval", "hour", "day"] {
             let used = operator.get(&format!("/v1/projects/operator/usage?step={step}&instance=claw")).await;
@@ -132,7 +137,8 @@ async fn statements_usage_invoices_and_refunds() {
         let month = Millis(site.app().clock.now().0).to_string()[..7].to_owned();
         let path = format!("/v1/projects/operator/invoices?month={month}");
         let invoice = operator.get(&path).await.expect(200);
-        let sum: i64 = invoice["lines"].as_array().unwrap().iter().map(|l| l["amount"].as_i64().unwrap()).sum();
+        let sum: i64 =
+            invoice["lines"].as_array().unwrap().iter().map(|l| l["amount"].as_i64().unwrap()).sum();
         assert_eq!(
             invoice["closing_balance"].as_i64().unwrap() - invoice["opening_balance"].as_i64().unwrap(),
             sum,
@@ -140,12 +146,23 @@ async fn statements_usage_invoices_and_refunds() {
         );
         let table = operator.with("accept", "text/csv").get(&path).await;
         assert!(table.text.contains(",usage,revenue:cpu,1,-24000\r\n"), "{}", table.text);
-        for bad in ["usage?step=year", "usage?from=5&to=4", "usage?step=interval&from=0", "invoices?month=11",
-            "ledger?after=x", "ledger?limit=0"] {
+        for bad in [
+            "usage?step=year",
+            "usage?from=5&to=4",
+            "usage?step=interval&from=0",
+            "invoices?month=11",
+            "ledger?after=x",
+            "ledger?limit=0",
+        ] {
             operator.get(&format!("/v1/projects/operator/{bad}")).await.expect(400);
         }
-        for bad in [json!({"amount": 0, "reason": "x"}), json!({"amount": -1, "reason": "x"}),
-            json!({"amount": 1, "reason": " "}), json!({"amount": 1.5, "reason": "x"}), json!({"amount": 1})] {
+        for bad in [
+            json!({"amount": 0, "reason": "x"}),
+            json!({"amount": -1, "reason": "x"}),
+            json!({"amount": 1, "reason": " "}),
+            json!({"amount": 1.5, "reason": "x"}),
+            json!({"amount": 1}),
+        ] {
             operator.post("/v1/projects/operator/credits", bad).await.expect(400);
         }
         operator
@@ -178,8 +195,11 @@ async fn a_member_looks_and_only_operators_move_money() {
         let priced = site.operator().put("/v1/projects/ann/prices", free).await.expect(200);
         assert_eq!(priced["own"], true);
         assert_eq!(ann.get("/v1/projects/ann/prices").await.expect(200)["current"]["rates"]["core"], 0);
-        for bad in [json!({"email": "nobody"}), json!({"webhook_url": "https://a.example"}),
-            json!({"webhook_url": "ftp://a.example", "webhook_secret": "0123456789abcdef"})] {
+        for bad in [
+            json!({"email": "nobody"}),
+            json!({"webhook_url": "https://a.example"}),
+            json!({"webhook_url": "ftp://a.example", "webhook_secret": "0123456789abcdef"}),
+        ] {
             ann.put("/v1/projects/ann/billing", bad).await.expect(400);
         }
     })
@@ -204,7 +224,9 @@ async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, St
                 if let Some((head, body)) = text.split_once("\r\n\r\n") {
                     let length = head
                         .lines()
-                        .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned))
+                        .find_map(|l| {
+                            l.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned)
+                        })
                         .map_or(0, |l| l.parse().unwrap());
                     if body.len() >= length {
                         keep.lock().unwrap().push((head.to_owned(), body.to_owned()));
@@ -242,7 +264,10 @@ async fn a_crossing_is_posted_signed_and_again_after_a_failure() {
         })
         .await;
         let message: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!((&message["event"], &message["data"]["threshold"]), (&json!("balance.crossed"), &json!(30_000_000)));
+        assert_eq!(
+            (&message["event"], &message["data"]["threshold"]),
+            (&json!("balance.crossed"), &json!(30_000_000))
+        );
         let signature = head.lines().find_map(|l| l.strip_prefix("ryokan-signature: ")).unwrap();
         let (at, tag) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
         use hmac::Mac as _;

@@ -302,6 +302,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ledger/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Recomputes the whole ledger from samples, prices and entries, and lists every difference. Operators only. */
+        post: operations["verify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -339,6 +356,145 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/projects/{project}/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a project has, and whether it is suspended. */
+        get: operations["balance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/billing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whom the project wants to be told when its balance falls. */
+        get: operations["settings"];
+        /** Sets whom to tell: an address, and a webhook whose messages are signed. */
+        put: operations["set_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/caps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The project's caps, with what counts against each now. */
+        get: operations["caps"];
+        /** Sets a cap, or takes one away. */
+        put: operations["set_cap"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/credits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives a project money that was not paid here. Operators only. */
+        post: operations["credit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One month, as JSON or, when the client accepts `text/csv`, as a table. */
+        get: operations["invoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The project's statement, the newest line first. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the project pays, and what it paid before. */
+        get: operations["prices"];
+        /** Gives the project rates of its own from now on, or the server's again. Operators only. */
+        put: operations["set_prices"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/refunds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes money out that was given back to whoever paid it; never more than there is. Operators only. */
+        post: operations["refund"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/registries": {
         parameters: {
             query?: never;
@@ -369,6 +525,23 @@ export interface paths {
         post?: never;
         /** Forgets the credentials for one registry. */
         delete: operations["delete_registry"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the project used, summed up by interval, hour or day; at most 2000 steps. */
+        get: operations["usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -654,11 +827,51 @@ export interface components {
             quiesce?: string[] | null;
             resume?: string[] | null;
         };
+        /** @description Where a project stands. */
+        Balance: {
+            /** @description Negative is owed. */
+            balance: components["schemas"]["Sats"];
+            /**
+             * Format: int64
+             * @description Since when the balance has been below zero.
+             */
+            below_since?: number | null;
+            /** @description Usage is charged here. Where it is not, it is metered all the same. */
+            billing: boolean;
+            project: components["schemas"]["ProjectId"];
+            /** @description Of it, set aside for what is being done. */
+            reserved: components["schemas"]["Sats"];
+            /** Format: int64 */
+            suspended_at?: number | null;
+            suspended_for?: null | components["schemas"]["Suspension"];
+            /**
+             * Format: int64
+             * @description When the cap's period turns.
+             */
+            suspended_until?: number | null;
+        };
+        /** @description Whom to tell when the balance falls. */
+        BillingSettings: {
+            email?: string | null;
+            webhook_url?: string | null;
+        };
         /**
          * @description Memory or disk, in bytes.
          * @example 512Mi
          */
         Bytes: string;
+        /** @description The most that may be spent in a period. */
+        Cap: {
+            amount: components["schemas"]["Sats"];
+            /** @description Id of the instance; of the whole project when absent. */
+            instance?: string | null;
+            kind: components["schemas"]["Spend"];
+            period: components["schemas"]["Period"];
+            reached: boolean;
+            reserved: components["schemas"]["Sats"];
+            /** @description In the current period, rounded down. */
+            spent: components["schemas"]["Sats"];
+        };
         Capability: {
             /** @description `store`, `runtime`, `gateway`. */
             name: string;
@@ -900,6 +1113,7 @@ export interface components {
             since: number;
             spec: components["schemas"]["InstanceSpec"];
             state: components["schemas"]["State"];
+            suspended?: null | components["schemas"]["Suspension"];
             /** @description Name of the template that it was made from. */
             template: string;
             /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -997,6 +1211,26 @@ export interface components {
             stop_grace?: components["schemas"]["Span"];
             volumes?: components["schemas"]["VolumeMount"][];
         };
+        /** @description A month. The current one is what it comes to so far. */
+        Invoice: {
+            closing_balance: components["schemas"]["Sats"];
+            lines: components["schemas"]["InvoiceLine"][];
+            /** @description `2026-11`, UTC. */
+            month: string;
+            opening_balance: components["schemas"]["Sats"];
+            project: components["schemas"]["ProjectId"];
+            usage?: null | components["schemas"]["UsageSum"];
+        };
+        InvoiceLine: {
+            /** @description The account at the other end: `revenue:cpu`, `payments`, ... */
+            account: string;
+            /** @description As it changed the project's balance: charges are negative. */
+            amount: components["schemas"]["Sats"];
+            /** Format: int64 */
+            entries: number;
+            /** @description `usage`, `payment`, ... */
+            kind: string;
+        };
         /** @description `GET /v1/system/jobs`. */
         Job: {
             /** Format: int64 */
@@ -1020,6 +1254,30 @@ export interface components {
          * @description A durable job.
          */
         JobId: string;
+        /** @description One line of a statement. */
+        LedgerLine: {
+            actor: string;
+            amount: components["schemas"]["Sats"];
+            /** Format: int64 */
+            at: number;
+            balance_after: components["schemas"]["Sats"];
+            /**
+             * Format: int64
+             * @description Of usage: when its five minutes began.
+             */
+            interval?: number | null;
+            /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
+            kind: string;
+            /** Format: int64 */
+            price_version?: number | null;
+            reason: string;
+            /**
+             * Format: int64
+             * @description Counts the project's lines, without gaps.
+             */
+            seq: number;
+            transaction: components["schemas"]["TransactionId"];
+        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -1033,6 +1291,12 @@ export interface components {
             expires_at: number;
             url: string;
         };
+        /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
+        MoveMoney: {
+            /** @description At least 1. */
+            amount: components["schemas"]["Sats"];
+            reason: string;
+        };
         /** @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label. */
         Name: string;
         /** @description What becomes of the browser's `Origin` on the way to the agent. */
@@ -1044,6 +1308,22 @@ export interface components {
          * @enum {string}
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
+        /** @description A page of a list. */
+        Page_Cap: {
+            items: {
+                amount: components["schemas"]["Sats"];
+                /** @description Id of the instance; of the whole project when absent. */
+                instance?: string | null;
+                kind: components["schemas"]["Spend"];
+                period: components["schemas"]["Period"];
+                reached: boolean;
+                reserved: components["schemas"]["Sats"];
+                /** @description In the current period, rounded down. */
+                spent: components["schemas"]["Sats"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
         /** @description A page of a list. */
         Page_Event: {
             items: {
@@ -1124,6 +1404,7 @@ export interface components {
                 since: number;
                 spec: components["schemas"]["InstanceSpec"];
                 state: components["schemas"]["State"];
+                suspended?: null | components["schemas"]["Suspension"];
                 /** @description Name of the template that it was made from. */
                 template: string;
                 /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -1154,6 +1435,34 @@ export interface components {
                 /** @description `ready`, `running`, `done`, `dead`. */
                 state: string;
                 worker?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_LedgerLine: {
+            items: {
+                actor: string;
+                amount: components["schemas"]["Sats"];
+                /** Format: int64 */
+                at: number;
+                balance_after: components["schemas"]["Sats"];
+                /**
+                 * Format: int64
+                 * @description Of usage: when its five minutes began.
+                 */
+                interval?: number | null;
+                /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
+                kind: string;
+                /** Format: int64 */
+                price_version?: number | null;
+                reason: string;
+                /**
+                 * Format: int64
+                 * @description Counts the project's lines, without gaps.
+                 */
+                seq: number;
+                transaction: components["schemas"]["TransactionId"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1262,6 +1571,42 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_UsageSum: {
+            items: {
+                /**
+                 * Format: int64
+                 * @description Seconds of one core, in thousandths.
+                 */
+                cpu_millis: number;
+                /**
+                 * Format: int64
+                 * @description Megabytes (10^6) times seconds.
+                 */
+                disk_mb_seconds: number;
+                /** Format: int64 */
+                gpu_millis: number;
+                /**
+                 * Format: int64
+                 * @description Megabytes (10^6) times seconds.
+                 */
+                memory_mb_seconds: number;
+                /**
+                 * Format: int64
+                 * @description What it came to, in millionths of a satoshi; zero where it was not charged.
+                 */
+                microsats: number;
+                /**
+                 * Format: int64
+                 * @description In and out.
+                 */
+                network_bytes: number;
+                /** Format: int64 */
+                start: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_User: {
             items: {
                 /** Format: int64 */
@@ -1280,6 +1625,11 @@ export interface components {
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
         };
+        /**
+         * @description The time that a cap is for, UTC.
+         * @enum {string}
+         */
+        Period: "day" | "month" | "total";
         Port: {
             name: string;
             /** Format: int32 */
@@ -1293,6 +1643,27 @@ export interface components {
             port: number;
             /** @description Where the gateway serves it. */
             url: string;
+        };
+        /** @description A version of a price. */
+        Price: {
+            /** @description The project went back to the server's price; then `rates` mean nothing. */
+            cleared: boolean;
+            /**
+             * Format: int64
+             * @description From when on.
+             */
+            from: number;
+            /** @description The project's own; else the server's. */
+            own: boolean;
+            rates: components["schemas"]["Rates"];
+            reason: string;
+            /** Format: int64 */
+            version: number;
+        };
+        Prices: {
+            current?: null | components["schemas"]["Price"];
+            /** @description The newest first. */
+            versions: components["schemas"]["Price"][];
         };
         /** @description What is asked, how often, and when the answer counts. */
         Probe: {
@@ -1374,6 +1745,22 @@ export interface components {
             password: string;
             username: string;
         };
+        /**
+         * @description Satoshis for five minutes of one core, of 10^9 bytes of memory, of 10^9 bytes of disk, for 10^9 bytes over the
+         *     network, and for five minutes of one GPU.
+         */
+        Rates: {
+            /** Format: int64 */
+            core: number;
+            /** Format: int64 */
+            disk_gb: number;
+            /** Format: int64 */
+            gpu: number;
+            /** Format: int64 */
+            memory_gb: number;
+            /** Format: int64 */
+            network_gb: number;
+        };
         /** @description `GET /readyz`. */
         Readiness: {
             capabilities: components["schemas"]["Capability"][];
@@ -1438,6 +1825,11 @@ export interface components {
             stable_after?: components["schemas"]["Span"];
         };
         /**
+         * Format: int64
+         * @description An amount in satoshis. Negative is owed.
+         */
+        Sats: number;
+        /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
          */
@@ -1459,11 +1851,36 @@ export interface components {
             expires_at: number;
             user: components["schemas"]["User"];
         };
+        /** @description `PUT /v1/projects/{p}/billing`. What is not given is taken away. */
+        SetBillingSettings: {
+            email?: string | null;
+            /** @description 16 to 512 characters; needed when a webhook is first set, and shown never again. */
+            webhook_secret?: string | null;
+            webhook_url?: string | null;
+        };
+        /** @description `PUT /v1/projects/{p}/caps`. */
+        SetCap: {
+            amount?: null | components["schemas"]["Sats"];
+            /** @description Id or name; the whole project when absent. */
+            instance?: string | null;
+            kind: components["schemas"]["Spend"];
+            period: components["schemas"]["Period"];
+        };
+        /** @description `PUT /v1/projects/{p}/prices`. */
+        SetPrices: {
+            rates?: null | components["schemas"]["Rates"];
+            reason?: string;
+        };
         /**
          * @description A span of time, in milliseconds.
          * @example 30s
          */
         Span: string;
+        /**
+         * @description What money is spent on.
+         * @enum {string}
+         */
+        Spend: "compute" | "models" | "tools";
         /**
          * @description What is.
          * @enum {string}
@@ -1495,6 +1912,11 @@ export interface components {
             /** Format: int64 */
             pids: number;
         };
+        /**
+         * @description Why instances do not run although their user wants it.
+         * @enum {string}
+         */
+        Suspension: "balance" | "cap";
         /** @description `GET /v1/system`. */
         System: {
             engine?: null | components["schemas"]["Engine"];
@@ -1556,6 +1978,11 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
+        /**
+         * Format: uuid
+         * @description A transaction of the ledger.
+         */
+        TransactionId: string;
         /** @description `PATCH /v1/projects/{p}`. */
         UpdateProject: {
             name: components["schemas"]["Name"];
@@ -1605,6 +2032,38 @@ export interface components {
             /** @enum {string} */
             mode: "signed_jwt";
         };
+        /** @description What was used in one step. Only what is closed: the last five minutes and a few seconds are missing. */
+        UsageSum: {
+            /**
+             * Format: int64
+             * @description Seconds of one core, in thousandths.
+             */
+            cpu_millis: number;
+            /**
+             * Format: int64
+             * @description Megabytes (10^6) times seconds.
+             */
+            disk_mb_seconds: number;
+            /** Format: int64 */
+            gpu_millis: number;
+            /**
+             * Format: int64
+             * @description Megabytes (10^6) times seconds.
+             */
+            memory_mb_seconds: number;
+            /**
+             * Format: int64
+             * @description What it came to, in millionths of a satoshi; zero where it was not charged.
+             */
+            microsats: number;
+            /**
+             * Format: int64
+             * @description In and out.
+             */
+            network_bytes: number;
+            /** Format: int64 */
+            start: number;
+        };
         User: {
             /** Format: int64 */
             created_at: number;
@@ -1632,6 +2091,25 @@ export interface components {
             required?: boolean;
             /** @description Its value is sealed and never shown again. */
             secret?: boolean;
+        };
+        /** @description What recomputing the whole ledger found. */
+        Verification: {
+            /** Format: int64 */
+            accounts: number;
+            /**
+             * Format: int64
+             * @description Zero is how it must be.
+             */
+            differences: number;
+            /** @description The first hundred. */
+            examples: string[];
+            /**
+             * Format: int64
+             * @description Of these, summed up again from their samples.
+             */
+            from_samples: number;
+            /** Format: int64 */
+            intervals: number;
         };
         /** @description A named disk of the instance that outlives its containers. */
         VolumeMount: {
@@ -2214,6 +2692,25 @@ export interface operations {
             };
         };
     };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verification"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -2331,6 +2828,288 @@ export interface operations {
             };
         };
     };
+    balance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Balance"];
+                };
+            };
+        };
+    };
+    settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingSettings"];
+                };
+            };
+        };
+    };
+    set_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetBillingSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingSettings"];
+                };
+            };
+        };
+    };
+    caps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Cap"];
+                };
+            };
+        };
+    };
+    set_cap: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCap"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Cap"];
+                };
+            };
+        };
+    };
+    credit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveMoney"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerLine"];
+                };
+            };
+        };
+    };
+    invoice: {
+        parameters: {
+            query: {
+                /** @description `2026-11`. */
+                month: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LedgerLine"];
+                };
+            };
+        };
+    };
+    prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prices"];
+                };
+            };
+        };
+    };
+    set_prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetPrices"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Price"];
+                };
+            };
+        };
+    };
+    refund: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveMoney"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerLine"];
+                };
+            };
+        };
+    };
     list_registries: {
         parameters: {
             query?: never;
@@ -2400,6 +3179,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    usage: {
+        parameters: {
+            query?: {
+                /** @description Of one instance only: id or name. */
+                instance?: string;
+                /** @description UTC milliseconds; a day before `to` when absent. */
+                from?: number;
+                /** @description UTC milliseconds, itself not included; now when absent. */
+                to?: number;
+                /** @description `interval`, `hour` (if absent) or `day`. */
+                step?: "interval" | "hour" | "day";
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageSum"];
+                };
             };
         };
     };

@@ -168,13 +168,12 @@ impl Site {
     }
 
     async fn launch(&self, config: Config) -> Running {
-        let overrides =
-            Overrides {
-                runtime: Some(Arc::new(self.engine.clone())),
-                usage: Some(Arc::new(self.usage.clone())),
-                clock: Some(self.clock.clone()),
-                ..Overrides::default()
-            };
+        let overrides = Overrides {
+            runtime: Some(Arc::new(self.engine.clone())),
+            usage: Some(Arc::new(self.usage.clone())),
+            clock: Some(self.clock.clone()),
+            ..Overrides::default()
+        };
         let mut server = Server::build(&config, overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));

@@ -51,8 +51,12 @@ pub(crate) fn signature(secret: &str, at: Millis, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(format!("{}.{body}", at.0).as_bytes());
     let tag = mac.finalize().into_bytes();
-    let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={},v1={hex}", at.0)
+    tag.iter().fold(format!("t={},v1=", at.0), |mut text, byte| {
+        use std::fmt::Write as _;
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn failed(error: NotifyError) -> JobError {

@@ -2,8 +2,8 @@
 
 use ryokan_model::Secret;
 use ryokan_model::permission::{Caller, Scope};
+use ryokan_store::Scope as SealScope;
 use ryokan_store::billing::Standing;
-use ryokan_store::{Scope as SealScope, StoreError};
 use serde_json::json;
 
 use super::notify::webhook_url;
@@ -60,11 +60,7 @@ impl App {
                         }
                     }
                 }
-                let standing = Standing {
-                    email,
-                    webhook_url: webhook,
-                    ..tx.standing(project.id).map_err(StoreError::from)?
-                };
+                let standing = Standing { email, webhook_url: webhook, ..tx.standing(project.id)? };
                 tx.put_standing(project.id, &standing)?;
                 let data =
                     json!({"email": standing.email.is_some(), "webhook": standing.webhook_url.is_some()});

@@ -14,8 +14,9 @@ fn project(n: u8) -> ProjectId {
 }
 
 fn random(n: u32) -> [u8; 10] {
-    let [a, b, c, d] = n.to_be_bytes();
-    [7, 7, 7, 7, 7, 7, a, b, c, d]
+    let mut bytes = [7; 10];
+    bytes[6..].copy_from_slice(&n.to_be_bytes());
+    bytes
 }
 
 fn posting(n: u32, of: ProjectId, from: Account, amount: i64) -> Posting {

@@ -1,5 +1,5 @@
 //! The ledger from end to end: samples, intervals, charges, suspension, payments, and a month of all of it in which the
-//! server dies again and again. Each fault of MandalaNode's that concerns money has a test named after it.
+//! server dies again and again. Each fault of `MandalaNode`'s that concerns money has a test named after it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -167,7 +167,7 @@ fn operator() -> Caller {
 }
 
 fn on() -> Billing {
-    Billing { enabled: true, grace: Duration::from_secs(600), ..Billing::default() }
+    Billing { enabled: true, grace: Duration::from_mins(10), ..Billing::default() }
 }
 
 fn reading(of: u8, n: u8, epoch: &str, counter: u64, memory: u64, disk: u64) -> Reading {
@@ -410,7 +410,7 @@ async fn reservations_never_overspend_and_settle_once() {
         for _ in 0..100 {
             let app = rig.app.clone();
             tasks.spawn(async move {
-                app.reserve(project(1), None, Spend::Models, Sats(7), Duration::from_secs(60)).await.ok()
+                app.reserve(project(1), None, Spend::Models, Sats(7), Duration::from_mins(1)).await.ok()
             });
         }
         let made: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();

@@ -350,6 +350,93 @@ test('tokens and users, and what another user sees', async ({ page, browser, req
   expect(seen).toEqual([]);
 });
 
+test('a project with its members, its variables and its end', async ({ page, request }, info) => {
+  needs('E2E_URL', 'E2E_TOKEN');
+  test.setTimeout(240_000);
+  const seen = watch(page);
+  const headers = { authorization: `Bearer ${E2E_TOKEN}` };
+  await request.post(`${E2E_URL}/v1/users`, { headers, data: { login: 'nao' } });
+  await signIn(page, await link('operator', request));
+
+  await page.getByRole('link', { name: 'Projects', exact: true }).click();
+  await look(page, info, 'projects');
+  await page.getByLabel('Name').fill('no such name!');
+  await page.getByRole('button', { name: 'Make a project' }).click();
+  await expect(page.getByRole('alert')).toBeVisible();
+  expect(seen.splice(0).filter((one) => !one.includes('400'))).toEqual([]);
+  await page.getByLabel('Name').fill('tea');
+  await page.getByLabel('Network').selectOption('testnet');
+  await page.getByRole('button', { name: 'Make a project' }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('tea');
+  const data = { template: 'hello', name: 'kettle', project: 'tea' };
+  expect((await request.post(`${E2E_URL}/v1/instances`, { headers, data })).status()).toBe(202);
+
+  await test.step('members come, change and go', async () => {
+    await page.getByRole('link', { name: 'members' }).click();
+    await page.getByLabel('Login').fill('nobody');
+    await page.getByRole('button', { name: 'Add' }).click();
+    await expect(page.getByRole('alert')).toContainText('nobody');
+    await page.getByLabel('Login').fill('nao');
+    await page.getByRole('button', { name: 'Add' }).click();
+    await expect(page.getByLabel('role of nao')).toHaveValue('developer');
+    await page.getByLabel('role of nao').selectOption('viewer');
+    await look(page, info, 'members');
+    const members = await request.get(`${E2E_URL}/v1/projects/tea/members`, { headers });
+    expect((await members.json()).items.map((one) => `${one.login} ${one.role}`)).toEqual(['nao viewer', 'operator owner']);
+    // The last owner stays, and is told why.
+    await page.getByLabel('role of operator').selectOption('viewer');
+    await expect(page.getByRole('alert')).toContainText('last owner');
+    await expect(page.getByLabel('role of operator')).toHaveValue('owner');
+    expect(seen.splice(0).filter((one) => !/400|409/.test(one))).toEqual([]);
+  });
+
+  await test.step('variables reach the agents', async () => {
+    await page.getByRole('link', { name: 'variables' }).click();
+    const set = async (name, value, secret) => {
+      await page.getByLabel('Name').fill(name);
+      await page.getByLabel('Value').fill(value);
+      await page.getByLabel('Secret').setChecked(secret);
+      await page.getByRole('button', { name: 'Set it' }).click();
+      await expect(page.getByRole('row').filter({ hasText: name })).toBeVisible();
+    };
+    await set('LEAF', 'sencha', false);
+    await set('HOUSE_KEY', 'under the mat', true);
+    await expect(page.getByText('under the mat')).toHaveCount(0);
+    await look(page, info, 'variables');
+    await page.getByRole('button', { name: 'remove HOUSE_KEY' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'remove' }).click();
+    await expect(page.getByRole('row').filter({ hasText: 'HOUSE_KEY' })).toHaveCount(0);
+    await expect
+      .poll(async () => {
+        const answer = await request.get(`${E2E_URL}/v1/instances/kettle`, { headers });
+        const { state, spec } = await answer.json();
+        return [state, spec.inherited];
+      })
+      .toEqual(['ready', { env: { LEAF: 'sencha' } }]);
+  });
+
+  await test.step('what it has, and its end', async () => {
+    await page.getByRole('link', { name: 'overview' }).click();
+    await expect(page.getByRole('list', { name: 'Agents' }).locator('[data-state=ready]')).toBeVisible();
+    await look(page, info, 'project');
+    await page.getByRole('link', { name: 'settings' }).click();
+    await look(page, info, 'project-settings');
+    await page.getByRole('textbox', { name: 'Name', exact: true }).fill('green-tea');
+    await page.getByRole('button', { name: 'Rename' }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('green-tea');
+    await page.getByRole('button', { name: 'delete the project green-tea' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'delete' }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Projects');
+    await expect(page.getByRole('link', { name: 'green-tea' })).toHaveCount(0);
+    await expect
+      .poll(async () => (await request.get(`${E2E_URL}/v1/instances/kettle`, { headers })).status())
+      .toBe(404);
+  });
+
+  await request.delete(`${E2E_URL}/v1/users/nao`, { headers });
+  expect(seen).toEqual([]);
+});
+
 test('the keyboard is enough', async ({ page, request }) => {
   needs('E2E_URL', 'E2E_TOKEN');
   await page.goto(await link('operator', request));

@@ -66,6 +66,9 @@ impl Error {
         match refused {
             Refused::Hidden => Self::not_found(kind, id),
             Refused::Scope(need) => Self::scope(need),
+            Refused::Role(need) => Self::Forbidden(format!(
+                "your role in the project does not allow that: it needs the role `{need}`"
+            )),
         }
     }
 

@@ -12,8 +12,9 @@ use ryokan_app::ledger::pay::Payment;
 use ryokan_app::metering::Billing;
 use ryokan_app::{App, Error, Limits, Parts, Settings};
 use ryokan_model::billing::{Period, Spend, Suspension};
-use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::price::{GRAINS, Rates};
+use ryokan_model::project::Network;
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::usage::INTERVAL;
 use ryokan_model::{Clock, InstanceId, Millis, ProjectId, Sats, UserId};
@@ -107,7 +108,7 @@ impl Rig {
                 })?;
                 for n in 1..=3 {
                     let name = format!("p{n}").parse().unwrap();
-                    tx.insert_project(project(n), &name, owner(), false, Millis(BEGIN))?;
+                    tx.insert_project(project(n), &name, owner(), false, Network::Mainnet, Millis(BEGIN))?;
                 }
                 Ok::<_, StoreError>(())
             })
@@ -158,7 +159,7 @@ fn operator() -> Caller {
         operator: true,
         scope: Scope::Admin,
         only_project: None,
-        projects: (1..=3).map(project).collect(),
+        projects: (1..=3).map(|n| (project(n), Role::Owner)).collect(),
         expires_at: None,
         credential: "token:test".into(),
         address: "127.0.0.1".into(),

@@ -16,6 +16,7 @@ pub mod name;
 pub mod permission;
 pub mod price;
 pub mod probe;
+pub mod project;
 pub mod quantity;
 pub mod request;
 pub mod secret;

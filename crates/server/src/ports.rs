@@ -20,7 +20,7 @@ use ryokan_gateway::{
 };
 use ryokan_model::billing::Suspension;
 use ryokan_model::instance::State;
-use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
 use ryokan_model::{InstanceId, ProjectId};
 use tokio_util::sync::CancellationToken;
@@ -103,9 +103,11 @@ impl Credentials {
     fn judge(caller: Option<Caller>, route: &Route) -> Verdict {
         let Some(caller) = caller else { return Verdict::NotAuthenticated };
         let Ok(project) = route.owner_hint.parse::<ProjectId>() else { return Verdict::Unknown };
+        // Whoever talks to an agent makes it act: that is more than looking, whatever the credential's scope.
+        let enough = caller.role_in(project).is_some_and(|role| role >= Role::Developer);
         match caller.may(Scope::Read, project) {
-            Ok(()) => Verdict::Allowed { user: caller.login, credential: caller.credential },
-            Err(_) => Verdict::Unknown,
+            Ok(()) if enough => Verdict::Allowed { user: caller.login, credential: caller.credential },
+            _ => Verdict::Unknown,
         }
     }
 }

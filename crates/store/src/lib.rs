@@ -23,6 +23,7 @@ pub mod ledger;
 mod migrate;
 mod options;
 pub mod prices;
+pub mod projects;
 mod reconcilers;
 mod row;
 mod seal;

@@ -36,7 +36,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_private_images"),
     migration!("0005_pages"),
     migration!("0006_versions"),
-    migration!("0007_reserved"),
+    migration!("0007_projects"),
     migration!("0008_reserved"),
     migration!("0009_ledger"),
 ];

@@ -1,8 +1,6 @@
-//! Users, and the projects that they own or are members of.
+//! Users.
 
-use std::collections::BTreeSet;
-
-use ryokan_model::{Millis, Name, ProjectId, UserId};
+use ryokan_model::{Millis, UserId};
 
 use crate::{Result, Row, Tx, params};
 
@@ -18,16 +16,6 @@ pub struct User {
     pub created_at: Millis,
 }
 
-#[derive(Debug, Clone)]
-pub struct Project {
-    pub id: ProjectId,
-    pub name: Name,
-    pub owner: UserId,
-    pub owner_login: String,
-    pub personal: bool,
-    pub created_at: Millis,
-}
-
 fn user(row: &Row) -> Result<User> {
     Ok(User {
         id: row.parse("id")?,
@@ -36,17 +24,6 @@ fn user(row: &Row) -> Result<User> {
         operator: row.bool("operator")?,
         password_hash: row.opt_text("password_hash")?,
         disabled: row.bool("disabled")?,
-        created_at: Millis(row.int("created_at")?),
-    })
-}
-
-fn project(row: &Row) -> Result<Project> {
-    Ok(Project {
-        id: row.parse("id")?,
-        name: row.parse("name")?,
-        owner: row.parse("owner_id")?,
-        owner_login: row.text("login")?,
-        personal: row.bool("personal")?,
         created_at: Millis(row.int("created_at")?),
     })
 }
@@ -121,6 +98,18 @@ impl Tx<'_> {
         self.execute("DELETE FROM tokens WHERE user_id = $1", params![&id])?;
         self.execute("DELETE FROM sessions WHERE user_id = $1", params![&id])?;
         self.execute("DELETE FROM login_links WHERE user_id = $1", params![&id])?;
+        // What has another owner lives on with that one.
+        self.execute(
+            "UPDATE projects SET owner_id = (SELECT MIN(m.user_id) FROM members m
+                 WHERE m.project_id = projects.id AND m.role = 'owner' AND m.user_id <> $1)
+             WHERE owner_id = $1 AND personal = $2 AND deleted_at IS NULL AND EXISTS (SELECT 1 FROM members m
+                 WHERE m.project_id = projects.id AND m.role = 'owner' AND m.user_id <> $1)",
+            params![&id, false],
+        )?;
+        self.execute(
+            "DELETE FROM members WHERE project_id IN (SELECT p.id FROM projects p WHERE p.owner_id = $1 AND p.deleted_at IS NULL)",
+            params![&id],
+        )?;
         self.execute("DELETE FROM members WHERE user_id = $1", params![&id])?;
         // Projects stay as tombstones: events and, later, the ledger refer to them; so the row of their owner stays.
         self.execute(
@@ -135,106 +124,5 @@ impl Tx<'_> {
             self.notify(topic);
         }
         Ok(())
-    }
-
-    /// A taken name is `UniqueViolation` of `projects_name`. The owner becomes its first member.
-    pub fn insert_project(
-        &mut self,
-        id: ProjectId,
-        name: &Name,
-        owner: UserId,
-        personal: bool,
-        now: Millis,
-    ) -> Result<()> {
-        self.execute(
-            "INSERT INTO projects (id, name, owner_id, personal, created_at) VALUES ($1, $2, $3, $4, $5)",
-            params![id.to_string(), name.as_str(), owner.to_string(), personal, now.0],
-        )?;
-        self.execute(
-            "INSERT INTO members (project_id, user_id, role) VALUES ($1, $2, 'owner')",
-            params![id.to_string(), owner.to_string()],
-        )?;
-        self.notify("projects");
-        Ok(())
-    }
-
-    pub fn rename_project(&mut self, id: ProjectId, name: &Name) -> Result<()> {
-        self.execute("UPDATE projects SET name = $2 WHERE id = $1", params![id.to_string(), name.as_str()])?;
-        self.notify("projects");
-        Ok(())
-    }
-
-    pub fn delete_project(&mut self, id: ProjectId, now: Millis) -> Result<()> {
-        self.execute("DELETE FROM members WHERE project_id = $1", params![id.to_string()])?;
-        self.execute("DELETE FROM tokens WHERE project_id = $1", params![id.to_string()])?;
-        self.execute("DELETE FROM registries WHERE project_id = $1", params![id.to_string()])?;
-        self.execute("UPDATE projects SET deleted_at = $2 WHERE id = $1", params![id.to_string(), now.0])?;
-        self.notify("projects");
-        self.notify("tokens");
-        Ok(())
-    }
-
-    pub fn project(&mut self, id: ProjectId) -> Result<Option<Project>> {
-        let sql = "SELECT p.id, p.name, p.owner_id, u.login, p.personal, p.created_at FROM projects p JOIN users u ON u.id = p.owner_id
-                   WHERE p.deleted_at IS NULL AND p.id = $1";
-        self.query_opt(sql, params![id.to_string()])?.as_ref().map(project).transpose()
-    }
-
-    pub fn project_by_name(&mut self, name: &str) -> Result<Option<Project>> {
-        let sql = "SELECT p.id, p.name, p.owner_id, u.login, p.personal, p.created_at FROM projects p JOIN users u ON u.id = p.owner_id
-                   WHERE p.deleted_at IS NULL AND p.name = $1";
-        self.query_opt(sql, params![name])?.as_ref().map(project).transpose()
-    }
-
-    pub fn personal_project(&mut self, owner: UserId) -> Result<Option<Project>> {
-        let sql = "SELECT p.id, p.name, p.owner_id, u.login, p.personal, p.created_at FROM projects p JOIN users u ON u.id = p.owner_id
-                   WHERE p.deleted_at IS NULL AND p.owner_id = $1 AND p.personal = $2";
-        self.query_opt(sql, params![owner.to_string(), true])?.as_ref().map(project).transpose()
-    }
-
-    /// Live projects by name, after `after`; the caller filters by what may be seen.
-    pub fn projects(&mut self) -> Result<Vec<Project>> {
-        let sql = "SELECT p.id, p.name, p.owner_id, u.login, p.personal, p.created_at FROM projects p JOIN users u ON u.id = p.owner_id
-                   WHERE p.deleted_at IS NULL ORDER BY p.name";
-        self.query(sql, params![])?.iter().map(project).collect()
-    }
-
-    /// Projects that the user is a member of.
-    pub fn memberships(&mut self, user: UserId) -> Result<BTreeSet<ProjectId>> {
-        let rows =
-            self.query("SELECT project_id FROM members WHERE user_id = $1", params![user.to_string()])?;
-        rows.iter().map(|row| row.parse("project_id")).collect()
-    }
-
-    /// All memberships, for the gateway's snapshot.
-    pub fn all_memberships(&mut self) -> Result<Vec<(ProjectId, UserId)>> {
-        let rows = self.query("SELECT project_id, user_id FROM members", params![])?;
-        rows.iter().map(|row| Ok((row.parse("project_id")?, row.parse("user_id")?))).collect()
-    }
-
-    pub fn put_registry(&mut self, project: ProjectId, host: &str, username: &str) -> Result<()> {
-        self.execute(
-            "INSERT INTO registries (project_id, host, username) VALUES ($1, $2, $3)
-             ON CONFLICT (project_id, host) DO UPDATE SET username = $3",
-            params![project.to_string(), host, username],
-        )
-        .map(drop)
-    }
-
-    /// Host and user name of each registry that the project has credentials for.
-    pub fn registries(&mut self, project: ProjectId) -> Result<Vec<(String, String)>> {
-        let rows = self.query(
-            "SELECT host, username FROM registries WHERE project_id = $1 ORDER BY host",
-            params![project.to_string()],
-        )?;
-        rows.iter().map(|row| Ok((row.text("host")?, row.text("username")?))).collect()
-    }
-
-    pub fn delete_registry(&mut self, project: ProjectId, host: &str) -> Result<bool> {
-        let n = self.execute(
-            "DELETE FROM registries WHERE project_id = $1 AND host = $2",
-            params![project.to_string(), host],
-        )?;
-        Ok(n > 0)
     }
 }

@@ -3,11 +3,11 @@
 //! The snapshot is refreshed before a write to credentials is answered, so a revoked token is refused at once; other
 //! servers on the same database follow by notification. A token that the snapshot does not know is looked up once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
 use ryokan_store::credentials::{Session, Token};
 use ryokan_store::users::User;
@@ -30,7 +30,7 @@ const ADMIN_SECRET: &str = "admin-secret";
 #[derive(Default)]
 pub struct Snapshot {
     users: HashMap<UserId, User>,
-    projects: HashMap<UserId, BTreeSet<ProjectId>>,
+    projects: HashMap<UserId, BTreeMap<ProjectId, Role>>,
     tokens: HashMap<String, Token>,
     token_hashes: HashMap<TokenId, String>,
     sessions: HashMap<String, Session>,
@@ -38,9 +38,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The members of a project, sorted.
+    /// The members of a project who may act in it, sorted.
     pub(crate) fn logins_of(&self, project: ProjectId) -> Vec<&str> {
-        let members = self.projects.iter().filter(|(_, projects)| projects.contains(&project));
+        let acts = |role: &Role| *role >= Role::Developer;
+        let members = self.projects.iter().filter(|(_, projects)| projects.get(&project).is_some_and(acts));
         let mut logins: Vec<&str> =
             members.filter_map(|(user, _)| Some(self.users.get(user)?.login.as_str())).collect();
         logins.sort_unstable();
@@ -56,8 +57,8 @@ impl Snapshot {
             after.clone_from(&last.login);
             snapshot.users.extend(page.into_iter().map(|u| (u.id, u)));
         }
-        for (project, user) in tx.all_memberships()? {
-            snapshot.projects.entry(user).or_default().insert(project);
+        for (project, user, role) in tx.all_memberships()? {
+            snapshot.projects.entry(user).or_default().insert(project, role);
         }
         let mut after = String::new();
         loop {

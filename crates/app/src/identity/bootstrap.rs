@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ryokan_model::permission::Scope;
+use ryokan_model::project::Network;
 use ryokan_model::{ProjectId, Secret, TokenId, UserId};
 use ryokan_store::credentials::Token;
 use ryokan_store::users::User;
@@ -45,7 +46,7 @@ impl App {
                     created_at: now,
                 })?;
                 let name = OPERATOR.parse().map_err(crate::Error::from)?;
-                tx.insert_project(project, &name, user, true, now)?;
+                tx.insert_project(project, &name, user, true, Network::Mainnet, now)?;
                 tx.insert_token(&Token {
                     id: token_id,
                     user,

@@ -1,6 +1,7 @@
 //! Accounts. Operators make, change and remove them; a user changes its own name and password.
 
 use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::project::Network;
 use ryokan_model::{Name, ProjectId, Secret, UserId};
 use ryokan_store::users::User;
 use serde_json::json;
@@ -107,7 +108,7 @@ impl App {
                 } else {
                     plain
                 };
-                tx.insert_project(project, &name, row.id, true, now)?;
+                tx.insert_project(project, &name, row.id, true, Network::Mainnet, now)?;
                 events::by_caller(
                     tx,
                     now,
@@ -246,9 +247,8 @@ impl App {
                 if user.operator && tx.count_other_operators(user.id)? == 0 {
                     return Err(Error::Conflict("this is the last operator; make another one first".into()));
                 }
-                for project in tx.memberships(user.id)? {
-                    let owned = tx.project(project)?.is_some_and(|p| p.owner == user.id);
-                    if owned && tx.count_instances_of(project)? > 0 {
+                for project in tx.projects_ending_with(user.id)? {
+                    if tx.count_instances_of(project)? > 0 {
                         return Err(Error::Conflict(
                             "the user still owns instances; delete them first".into(),
                         ));

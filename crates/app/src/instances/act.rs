@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use ryokan_model::instance::{AfterExit, Desired, State};
 use ryokan_model::probe::Check;
+use ryokan_model::project::Inherited;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
@@ -46,14 +47,19 @@ impl App {
         let Some(image_id) = row.image_id.clone() else {
             return Err(Error::internal(format!("instance {} has no image", row.id)));
         };
+        let secret_env = self.open_variables(row).await?;
+        let mut spec = row.spec.clone();
+        spec.env = spec.effective_env();
+        spec.secret_env = secret_env.keys().cloned().collect();
+        spec.inherited = Inherited::default();
         let workload = Workload {
             instance: row.id,
             project: row.project,
             name: row.name.clone(),
             generation: row.generation,
-            spec: row.spec.clone(),
+            spec,
             image_id,
-            secret_env: self.open_variables(row).await?,
+            secret_env,
             facts: self.facts(row),
         };
         crate::crash::point("start.before");

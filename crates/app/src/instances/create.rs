@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
 use crate::instances::secrets_of;
+use crate::projects::{inheritance, inherited_name, quotas};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -76,7 +77,7 @@ impl App {
     async fn insert(
         &self,
         caller: &Caller,
-        row: Instance,
+        mut row: Instance,
         secrets: &BTreeMap<String, Secret>,
         once: Once,
     ) -> Result<Instance> {
@@ -98,15 +99,14 @@ impl App {
                 if tx.project(row.project)?.is_none() {
                     return Err(Error::not_found("project", &row.project_name));
                 }
-                if usize::try_from(tx.count_instances_of(row.project)?).is_ok_and(|count| count >= limit) {
-                    return Err(Error::QuotaExceeded(format!(
-                        "the project has {limit} instances, which is all it may have; delete one first"
-                    )));
-                }
+                quotas::check(tx, &row, limit)?;
                 crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                let given = inheritance(tx, &seal, row.project)?;
+                row.spec.inherited = given.inherited;
                 tx.insert_instance(&row)?;
-                for (name, value) in &secrets {
-                    tx.put_secret(&seal, &secrets_of(row.id), name, value, now.0)?;
+                let theirs = given.secrets.iter().map(|(name, value)| (inherited_name(name), value));
+                for (name, value) in secrets.iter().map(|(name, value)| (name.clone(), value)).chain(theirs) {
+                    tx.put_secret(&seal, &secrets_of(row.id), &name, value, now.0)?;
                 }
                 tx.enqueue_job(&job, now.0)?;
                 let data = json!({"template": row.template, "image": row.spec.image});

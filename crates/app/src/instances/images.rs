@@ -36,10 +36,13 @@ impl App {
     /// For use inside a transaction, where the row's generation is known.
     pub(crate) fn image_job_maker(&self) -> impl Fn(&Instance) -> NewJob + Clone + Send + 'static {
         let now = self.clock.now();
-        let id = JobId::from_parts(now, self.entropy.bytes());
+        let random: [u8; 10] = self.entropy.bytes();
         move |row| {
+            // Each row its own: one transaction may renew many.
+            let own = row.id.0.as_bytes();
+            let mixed = std::array::from_fn(|i| random[i] ^ own[own.len() - random.len() + i]);
             crate::jobs::new_job(NewJobParts {
-                id,
+                id: JobId::from_parts(now, mixed),
                 kind: KIND,
                 key: format!("{}:{}", row.id, row.generation),
                 payload: serde_json::json!({"instance": row.id, "generation": row.generation}),

@@ -6,6 +6,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::instances::enter;
+use crate::projects::quotas;
 use crate::{App, Error, Result, events};
 
 #[derive(Clone, Copy)]
@@ -62,6 +63,7 @@ impl App {
                             || matches!(row.state, State::Failed | State::Stopped);
                         row.desired = Desired::Running;
                         if resting {
+                            quotas::check(tx, row, usize::MAX)?;
                             row.crashes = 0;
                             row.exit_code = None;
                             row.retry_at = None;

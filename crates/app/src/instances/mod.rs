@@ -27,6 +27,7 @@ use ryokan_store::instances::Instance;
 use ryokan_store::{Scope as SealScope, StoreError, Tx};
 use serde_json::json;
 
+use crate::projects::inherited_name;
 use crate::{App, Error, Result, events};
 
 /// The variable with which an agent made by Crabshack's call knows its gateway.
@@ -58,10 +59,33 @@ pub(crate) fn enter(row: &mut Instance, next: State, message: Option<String>, no
     Ok(())
 }
 
-/// Why one try of [`App::change_instance`] did not commit.
-enum Raced {
+/// Writes a changed row, with an event when its state became another one. A lost race rolls everything back, so that it
+/// leaves no event and no job behind.
+pub(crate) fn keep(tx: &mut Tx<'_>, before: &Instance, row: &mut Instance, now: Millis) -> Result<(), Raced> {
+    if row == before {
+        return Ok(());
+    }
+    tx.update_instance(row, now).map_err(Raced::by)?;
+    if row.state != before.state {
+        let kind = format!("instance.{}", row.state);
+        let data = json!({"from": before.state, "message": row.message, "exit_code": row.exit_code});
+        let (id, name) = (row.id.to_string(), row.name.as_str());
+        events::system(tx, now, &kind, "instance", &id, name, Some(row.project), data)?;
+    }
+    Ok(())
+}
+
+/// Why one try of [`App::write_raced`] did not commit.
+pub(crate) enum Raced {
     Again,
     Failed(Error),
+}
+
+impl Raced {
+    /// For writes of rows that somebody else may have written meanwhile.
+    pub(crate) fn by(error: StoreError) -> Self {
+        if error == StoreError::Fenced { Self::Again } else { Self::Failed(error.into()) }
+    }
 }
 
 impl<E: Into<Error>> From<E> for Raced {
@@ -71,52 +95,37 @@ impl<E: Into<Error>> From<E> for Raced {
 }
 
 impl App {
+    /// Runs a transaction that writes instances, and again from the start when it lost a race for one of them.
+    pub(crate) async fn write_raced<T, F>(&self, transaction: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Tx<'_>, Millis) -> Result<T, Raced> + Clone + Send + 'static,
+    {
+        for _ in 0..TRIES {
+            let (transaction, now) = (transaction.clone(), self.clock.now());
+            match self.store.write(move |tx| transaction(tx, now)).await {
+                Ok(done) => return Ok(done),
+                Err(Raced::Again) => {}
+                Err(Raced::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Conflict("the instance changes too fast; try again".into()))
+    }
+
     /// Reads a live instance, lets `change` alter it, and writes it with an event when its state became another one.
     /// A race with another writer is run again from the start. `None` when the instance is gone.
     pub(crate) async fn change_instance<F>(&self, id: InstanceId, change: F) -> Result<Option<Instance>>
     where
         F: Fn(&mut Tx<'_>, &mut Instance, Millis) -> Result<()> + Clone + Send + 'static,
     {
-        for _ in 0..TRIES {
-            let (change, now) = (change.clone(), self.clock.now());
-            let outcome = self
-                .store
-                .write(move |tx| {
-                    let Some(mut row) = tx.instance(id)? else { return Ok::<_, Raced>(None) };
-                    let before = row.clone();
-                    change(tx, &mut row, now)?;
-                    if row == before {
-                        return Ok(Some(row));
-                    }
-                    // Rolls everything back, so that a lost race leaves no event and no job behind.
-                    tx.update_instance(&mut row, now).map_err(|e| {
-                        if e == StoreError::Fenced { Raced::Again } else { Raced::Failed(e.into()) }
-                    })?;
-                    if row.state != before.state {
-                        let kind = format!("instance.{}", row.state);
-                        let data =
-                            json!({"from": before.state, "message": row.message, "exit_code": row.exit_code});
-                        events::system(
-                            tx,
-                            now,
-                            &kind,
-                            "instance",
-                            &row.id.to_string(),
-                            row.name.as_str(),
-                            Some(row.project),
-                            data,
-                        )?;
-                    }
-                    Ok(Some(row))
-                })
-                .await;
-            match outcome {
-                Ok(row) => return Ok(row),
-                Err(Raced::Again) => {}
-                Err(Raced::Failed(error)) => return Err(error),
-            }
-        }
-        Err(Error::Conflict("the instance changes too fast; try again".into()))
+        self.write_raced(move |tx, now| {
+            let Some(mut row) = tx.instance(id)? else { return Ok(None) };
+            let before = row.clone();
+            change(tx, &mut row, now)?;
+            keep(tx, &before, &mut row, now)?;
+            Ok(Some(row))
+        })
+        .await
     }
 
     /// The token that a Crabshack client expects to read back, for callers who may change the instance. Only instances
@@ -128,18 +137,21 @@ impl App {
         Ok(self.open_variables(row).await?.remove(INSTANCE_TOKEN))
     }
 
-    /// The values of an instance's secret variables.
+    /// The values of an instance's secret variables, and of those that it has of its project.
     pub(crate) async fn open_variables(&self, row: &Instance) -> Result<BTreeMap<String, Secret>> {
-        if row.spec.secret_env.is_empty() {
+        let own = row.spec.secret_env.iter().map(|name| (name.clone(), name.clone()));
+        let theirs = row.spec.inherited_secrets().map(|name| (name.clone(), inherited_name(name)));
+        let wanted: Vec<(String, String)> = own.chain(theirs).collect();
+        if wanted.is_empty() {
             return Ok(BTreeMap::new());
         }
         let (seal, scope) = (self.seal.clone(), secrets_of(row.id));
         let opened = self.store.read(move |tx| tx.get_secrets(&seal, &scope)).await?;
         let mut opened: BTreeMap<_, _> = opened.into_iter().collect();
-        opened.retain(|name, _| row.spec.secret_env.contains(name));
-        if let Some(missing) = row.spec.secret_env.iter().find(|name| !opened.contains_key(*name)) {
-            return Err(Error::internal(format!("secret {missing} of instance {} is missing", row.id)));
-        }
-        Ok(opened)
+        let value = |(name, sealed_as): (String, String)| match opened.remove(&sealed_as) {
+            Some(value) => Ok((name, value)),
+            None => Err(Error::internal(format!("secret {name} of instance {} is missing", row.id))),
+        };
+        wanted.into_iter().map(value).collect()
     }
 }

@@ -158,7 +158,14 @@ mod tests {
         store
             .write(move |tx| {
                 tx.insert_user(&owner)?;
-                tx.insert_project(project, &"p".parse().unwrap(), user, false, NOW)?;
+                tx.insert_project(
+                    project,
+                    &"p".parse().unwrap(),
+                    user,
+                    false,
+                    ryokan_model::project::Network::default(),
+                    NOW,
+                )?;
                 for n in 0..count {
                     let spec = InstanceSpec::new("img".parse().unwrap());
                     let name = format!("a-{n}").parse().unwrap();

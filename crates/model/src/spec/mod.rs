@@ -25,6 +25,7 @@ use self::field::text;
 use crate::Invalid;
 use crate::image::ImageRef;
 use crate::probe::Probe;
+use crate::project::Inherited;
 use crate::quantity::Span;
 
 /// Everything about an instance that a change of needs a new container, and what the gateway must know about it.
@@ -46,6 +47,9 @@ pub struct InstanceSpec {
     /// Names of variables whose values are sealed in the store.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secret_env: BTreeSet<String>,
+    /// What it is given of its project; kept up to date with it.
+    #[serde(default, skip_serializing_if = "Inherited::is_empty")]
+    pub inherited: Inherited,
     #[serde(default)]
     pub resources: Resources,
     /// The first is the gateway's.
@@ -107,6 +111,7 @@ impl InstanceSpec {
             args: None,
             env: BTreeMap::new(),
             secret_env: BTreeSet::new(),
+            inherited: Inherited::default(),
             resources: Resources::default(),
             ports: Vec::new(),
             startup: None,
@@ -179,6 +184,20 @@ impl InstanceSpec {
             return Err(Invalid::new("stop_grace", "must be at most 1h"));
         }
         Ok(())
+    }
+
+    /// All plain variables that its process is given: its own, and the project's where it has none of that name.
+    pub fn effective_env(&self) -> BTreeMap<String, String> {
+        let theirs = self.inherited.env.iter().filter(|(name, _)| !self.secret_env.contains(*name));
+        theirs.chain(&self.env).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The project's secrets that its process is given.
+    pub fn inherited_secrets(&self) -> impl Iterator<Item = &String> {
+        self.inherited
+            .secret_env
+            .iter()
+            .filter(|name| !self.env.contains_key(*name) && !self.secret_env.contains(*name))
     }
 
     /// The port that the gateway talks to.
@@ -274,6 +293,20 @@ mod tests {
             break_it(&mut bad);
             assert_eq!(bad.validate().unwrap_err().field, *field);
         }
+    }
+
+    #[test]
+    fn its_own_variables_win_over_the_projects() {
+        let mut spec = spec();
+        let pairs = |list: &[(&str, &str)]| {
+            list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        spec.env = pairs(&[("A", "own"), ("S1", "own")]);
+        spec.secret_env = ["B".to_owned()].into();
+        spec.inherited.env = pairs(&[("A", "project"), ("B", "project"), ("C", "project")]);
+        spec.inherited.secret_env = ["S1".to_owned(), "S2".to_owned(), "B".to_owned()].into();
+        assert_eq!(spec.effective_env(), pairs(&[("A", "own"), ("C", "project"), ("S1", "own")]));
+        assert_eq!(spec.inherited_secrets().collect::<Vec<_>>(), ["S2"]);
     }
 
     #[test]

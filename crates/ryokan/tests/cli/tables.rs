@@ -206,7 +206,7 @@ async fn tokens() {
 #[tokio::test]
 async fn projects() {
     let server = Server::start().await;
-    let project = |name: &str, personal: bool| json!({ "id": samples::ID, "name": name, "owner": "ann", "personal": personal, "created_at": ago(180) });
+    let project = |name: &str, personal: bool| json!({ "id": samples::ID, "name": name, "owner": "ann", "role": if personal { "owner" } else { "developer" }, "personal": personal, "network": "mainnet", "requires_blockchain_funding": false, "created_at": ago(180) });
     server.on("GET /v1/projects", Answer::page(&[project("ann", true), project("tools", false)]));
     server.on("POST /v1/projects", Answer::status(201, &project("tools", false)));
     server.on("PATCH /v1/projects/tools", Answer::json(&project("kit", false)));
@@ -226,6 +226,61 @@ async fn projects() {
     let ran = user.run_with_input(&[&set[..], &["--password-stdin"]].concat(), "hush\n").await;
     assert_eq!(ran.code, Some(0), "{ran}");
     assert_eq!(server.seen()[5].json(), json!({ "username": "robot", "password": "hush" }));
+}
+
+#[tokio::test]
+async fn a_project_s_members_variables_and_quotas() {
+    let server = Server::start().await;
+    let member = |login: &str, role: &str| json!({ "user": samples::ID, "login": login, "name": "", "role": role, "added_at": 0 });
+    server
+        .on("GET /v1/projects/kit/members", Answer::page(&[member("ann", "owner"), member("bo", "viewer")]));
+    server.on("PUT /v1/projects/kit/members/bo", Answer::json(&member("bo", "admin")));
+    server.on("DELETE /v1/projects/kit/members/me", Answer::empty());
+    let env = json!({ "env": { "LEAF": "sencha\nand more" }, "secrets": ["KEY"] });
+    server.on("GET /v1/projects/kit/env", Answer::json(&env));
+    server
+        .on("PATCH /v1/projects/kit/env", Answer::json(&env))
+        .on("PATCH /v1/projects/kit/env", Answer::json(&env));
+    server.on(
+        "GET /v1/projects/kit/secrets",
+        Answer::page(&[json!({ "name": "KEY", "updated_at": ago(180) })]),
+    );
+    server.on("PUT /v1/projects/kit/secrets/KEY", Answer::empty());
+    server.on(
+        "DELETE /v1/projects/kit/secrets/KEY",
+        Answer::problem(404, "not_found", "there is no secret `KEY`"),
+    );
+    let quotas = json!({ "limits": { "cpus": "2", "tasks": 5 }, "used": { "instances": 1, "cpus": "500m", "memory": "1Gi" } });
+    server.on("PUT /v1/projects/kit/quotas", Answer::json(&quotas));
+    let user = User::of(&server);
+    let run = async |line: &str| {
+        let words: Vec<&str> = std::iter::once("projects").chain(line.split(' ')).collect();
+        user.run(&words).await
+    };
+    insta::assert_snapshot!("members", run("members list kit").await);
+    insta::assert_snapshot!("member_set", run("members set kit bo --role admin").await);
+    insta::assert_snapshot!("member_left", run("members rm kit me").await);
+    assert_eq!(run("members set kit bo --role king").await.code, Some(2));
+    insta::assert_snapshot!("project_env", run("env list kit").await);
+    insta::assert_snapshot!("project_env_set", run("env set kit LEAF=a=b EMPTY=").await);
+    assert_eq!(run("env rm kit LEAF").await.code, Some(0));
+    assert_eq!(run("env set kit LEAF").await.code, Some(2));
+    insta::assert_snapshot!("project_secrets", run("secrets list kit").await);
+    let ran = user.run_with_input(&["projects", "secrets", "set", "kit", "KEY", "--stdin"], "hush\n").await;
+    assert!(ran.code == Some(0) && !ran.to_string().contains("hush"), "{ran}");
+    assert_eq!(run("secrets rm kit KEY").await.code, Some(4));
+    insta::assert_snapshot!("quotas", run("quotas set kit --cpus 2 --tasks 5").await);
+    let bodies: Vec<_> = server.seen().iter().filter(|r| !r.body.is_empty()).map(|r| r.json()).collect();
+    assert_eq!(
+        bodies,
+        [
+            json!({ "role": "admin" }),
+            json!({ "env": { "LEAF": "a=b", "EMPTY": "" } }),
+            json!({ "env": { "LEAF": null } }),
+            json!({ "value": "hush" }),
+            json!({ "cpus": "2", "tasks": 5 }),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -34,7 +34,16 @@ const ABSENT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><
 build again: <code>cargo build -p ryokan</code>.</p></main></html>";
 
 /// Where the dashboard has pages. What is in its own hands below them is its own router's.
-const PAGES: [&str; 6] = ["/", "/login", "/new", "/new/{*rest}", "/agents/{*rest}", "/settings/{*rest}"];
+const PAGES: [&str; 8] = [
+    "/",
+    "/login",
+    "/new",
+    "/new/{*rest}",
+    "/agents/{*rest}",
+    "/projects",
+    "/projects/{*rest}",
+    "/settings/{*rest}",
+];
 const ASSETS: [&str; 3] = ["/_app/{*rest}", "/favicon.svg", "/theme.js"];
 
 pub(super) fn router() -> Router<Context> {
@@ -137,6 +146,18 @@ fn inline_scripts(page: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A page that only its own router knows is gone when it is loaded anew.
+    #[test]
+    fn every_folder_of_pages_is_served() {
+        let routes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/src/routes/(app)");
+        let folders = std::fs::read_dir(routes).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        for folder in folders {
+            let path = format!("/{}", folder.file_name().to_string_lossy());
+            assert!(PAGES.contains(&format!("{path}/{{*rest}}").as_str()), "{path}");
+            assert_eq!(PAGES.contains(&path.as_str()), folder.path().join("+page.svelte").exists(), "{path}");
+        }
+    }
 
     #[test]
     fn inline_scripts_are_found_and_others_are_not() {

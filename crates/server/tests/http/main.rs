@@ -10,5 +10,6 @@ mod instances;
 mod jobs;
 mod ledger;
 mod pages;
+mod projects;
 mod support;
 mod templates;

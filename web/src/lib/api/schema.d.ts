@@ -302,23 +302,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/ledger/verify": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Recomputes the whole ledger from samples, prices and entries, and lists every difference. Operators only. */
-        post: operations["verify"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -348,109 +331,44 @@ export interface paths {
         get: operations["get"];
         put?: never;
         post?: never;
-        /** Deletes a project without instances. */
+        /** Deletes a project. Its ledger and its events stay. Needs the role `owner`. */
         delete: operations["delete"];
         options?: never;
         head?: never;
-        /** Renames a project. */
+        /** Renames a project, or changes its settings. Needs the role `admin`. */
         patch: operations["update"];
         trace?: never;
     };
-    "/v1/projects/{project}/balance": {
+    "/v1/projects/{project}/env": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** What a project has, and whether it is suspended. */
-        get: operations["balance"];
-        put?: never;
+        /** The project's variables, and the names of its secrets. */
+        get: operations["get"];
+        /**
+         * Sets these variables and removes all others but secrets. All instances are updated at once. Needs the role
+         *     `developer`.
+         */
+        put: operations["put"];
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /** Sets variables, and removes those that are `null`. All instances are updated at once. Needs the role `developer`. */
+        patch: operations["patch"];
         trace?: never;
     };
-    "/v1/projects/{project}/billing": {
+    "/v1/projects/{project}/members": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Whom the project wants to be told when its balance falls. */
-        get: operations["settings"];
-        /** Sets whom to tell: an address, and a webhook whose messages are signed. */
-        put: operations["set_settings"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/projects/{project}/caps": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The project's caps, with what counts against each now. */
-        get: operations["caps"];
-        /** Sets a cap, or takes one away. */
-        put: operations["set_cap"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/projects/{project}/credits": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Gives a project money that was not paid here. Operators only. */
-        post: operations["credit"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/projects/{project}/invoices": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One month, as JSON or, when the client accepts `text/csv`, as a table. */
-        get: operations["invoice"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/projects/{project}/ledger": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The project's statement, the newest line first. */
+        /** A project's members by login. */
         get: operations["list"];
         put?: never;
         post?: never;
@@ -460,25 +378,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/projects/{project}/prices": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What the project pays, and what it paid before. */
-        get: operations["prices"];
-        /** Gives the project rates of its own from now on, or the server's again. Operators only. */
-        put: operations["set_prices"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/projects/{project}/refunds": {
+    "/v1/projects/{project}/members/{user}": {
         parameters: {
             query?: never;
             header?: never;
@@ -486,9 +386,28 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        put?: never;
-        /** Takes money out that was given back to whoever paid it; never more than there is. Operators only. */
-        post: operations["refund"];
+        /** Adds a member, or gives it another role. Needs the role `admin`; only owners make and unmake owners. */
+        put: operations["put"];
+        post?: never;
+        /** Takes a member out. Every member may take itself out (`me`), but the last owner stays. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The most that the project may have, and what it has. */
+        get: operations["get"];
+        /** Sets all bounds; what is absent is bounded by the installation only. Operators only. */
+        put: operations["put"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -503,7 +422,7 @@ export interface paths {
             cookie?: never;
         };
         /** Registries that the project has credentials for; passwords are never shown. */
-        get: operations["list_registries"];
+        get: operations["list"];
         put?: never;
         post?: never;
         delete?: never;
@@ -521,27 +440,45 @@ export interface paths {
         };
         get?: never;
         /** Sets the credentials for pulls from one registry. */
-        put: operations["put_registry"];
+        put: operations["put"];
         post?: never;
         /** Forgets the credentials for one registry. */
-        delete: operations["delete_registry"];
+        delete: operations["delete"];
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/v1/projects/{project}/usage": {
+    "/v1/projects/{project}/secrets": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** What the project used, summed up by interval, hour or day; at most 2000 steps. */
-        get: operations["usage"];
+        /** Names of the project's secrets; their values are never shown. */
+        get: operations["list_secrets"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a secret variable of all instances, which are updated at once. Needs the role `developer`. */
+        put: operations["put_secret"];
+        post?: never;
+        /** Removes a secret variable of all instances, which are updated at once. Needs the role `developer`. */
+        delete: operations["delete_secret"];
         options?: never;
         head?: never;
         patch?: never;
@@ -827,51 +764,11 @@ export interface components {
             quiesce?: string[] | null;
             resume?: string[] | null;
         };
-        /** @description Where a project stands. */
-        Balance: {
-            /** @description Negative is owed. */
-            balance: components["schemas"]["Sats"];
-            /**
-             * Format: int64
-             * @description Since when the balance has been below zero.
-             */
-            below_since?: number | null;
-            /** @description Usage is charged here. Where it is not, it is metered all the same. */
-            billing: boolean;
-            project: components["schemas"]["ProjectId"];
-            /** @description Of it, set aside for what is being done. */
-            reserved: components["schemas"]["Sats"];
-            /** Format: int64 */
-            suspended_at?: number | null;
-            suspended_for?: null | components["schemas"]["Suspension"];
-            /**
-             * Format: int64
-             * @description When the cap's period turns.
-             */
-            suspended_until?: number | null;
-        };
-        /** @description Whom to tell when the balance falls. */
-        BillingSettings: {
-            email?: string | null;
-            webhook_url?: string | null;
-        };
         /**
          * @description Memory or disk, in bytes.
          * @example 512Mi
          */
         Bytes: string;
-        /** @description The most that may be spent in a period. */
-        Cap: {
-            amount: components["schemas"]["Sats"];
-            /** @description Id of the instance; of the whole project when absent. */
-            instance?: string | null;
-            kind: components["schemas"]["Spend"];
-            period: components["schemas"]["Period"];
-            reached: boolean;
-            reserved: components["schemas"]["Sats"];
-            /** @description In the current period, rounded down. */
-            spent: components["schemas"]["Sats"];
-        };
         Capability: {
             /** @description `store`, `runtime`, `gateway`. */
             name: string;
@@ -918,6 +815,8 @@ export interface components {
         Cpus: string;
         CreateProject: {
             name: components["schemas"]["Name"];
+            /** @description `mainnet` when absent; it can never be changed. */
+            network?: components["schemas"]["Network"];
         };
         /** @description `POST /v1/sessions`: a login and password, or the token of a one-time link. Sets the session cookie. */
         CreateSession: {
@@ -1078,6 +977,14 @@ export interface components {
          * @example registry.example.com/team/agent:1.2
          */
         ImageRef: string;
+        /** @description What an instance is given of its project. Its own variables win over these. */
+        Inherited: {
+            env?: {
+                [key: string]: string;
+            };
+            /** @description Names of variables whose values are sealed. */
+            secret_env?: string[];
+        };
         Instance: {
             /**
              * Format: int32
@@ -1113,7 +1020,6 @@ export interface components {
             since: number;
             spec: components["schemas"]["InstanceSpec"];
             state: components["schemas"]["State"];
-            suspended?: null | components["schemas"]["Suspension"];
             /** @description Name of the template that it was made from. */
             template: string;
             /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -1196,6 +1102,8 @@ export interface components {
             /** @description The container's host name; the instance's own name when absent. Fixed for its whole life either way. */
             hostname?: string | null;
             image: components["schemas"]["ImageRef"];
+            /** @description What it is given of its project; kept up to date with it. */
+            inherited?: components["schemas"]["Inherited"];
             /** @description The first is the gateway's. */
             ports?: components["schemas"]["Port"][];
             pull?: components["schemas"]["PullPolicy"];
@@ -1210,26 +1118,6 @@ export interface components {
             startup?: null | components["schemas"]["Probe"];
             stop_grace?: components["schemas"]["Span"];
             volumes?: components["schemas"]["VolumeMount"][];
-        };
-        /** @description A month. The current one is what it comes to so far. */
-        Invoice: {
-            closing_balance: components["schemas"]["Sats"];
-            lines: components["schemas"]["InvoiceLine"][];
-            /** @description `2026-11`, UTC. */
-            month: string;
-            opening_balance: components["schemas"]["Sats"];
-            project: components["schemas"]["ProjectId"];
-            usage?: null | components["schemas"]["UsageSum"];
-        };
-        InvoiceLine: {
-            /** @description The account at the other end: `revenue:cpu`, `payments`, ... */
-            account: string;
-            /** @description As it changed the project's balance: charges are negative. */
-            amount: components["schemas"]["Sats"];
-            /** Format: int64 */
-            entries: number;
-            /** @description `usage`, `payment`, ... */
-            kind: string;
         };
         /** @description `GET /v1/system/jobs`. */
         Job: {
@@ -1254,30 +1142,6 @@ export interface components {
          * @description A durable job.
          */
         JobId: string;
-        /** @description One line of a statement. */
-        LedgerLine: {
-            actor: string;
-            amount: components["schemas"]["Sats"];
-            /** Format: int64 */
-            at: number;
-            balance_after: components["schemas"]["Sats"];
-            /**
-             * Format: int64
-             * @description Of usage: when its five minutes began.
-             */
-            interval?: number | null;
-            /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
-            kind: string;
-            /** Format: int64 */
-            price_version?: number | null;
-            reason: string;
-            /**
-             * Format: int64
-             * @description Counts the project's lines, without gaps.
-             */
-            seq: number;
-            transaction: components["schemas"]["TransactionId"];
-        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -1291,14 +1155,25 @@ export interface components {
             expires_at: number;
             url: string;
         };
-        /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
-        MoveMoney: {
-            /** @description At least 1. */
-            amount: components["schemas"]["Sats"];
-            reason: string;
+        /** @description Somebody who belongs to a project. */
+        Member: {
+            /**
+             * Format: int64
+             * @description 0 for the owners of projects that are older than this record.
+             */
+            added_at: number;
+            login: string;
+            name: string;
+            role: components["schemas"]["Role"];
+            user: components["schemas"]["UserId"];
         };
         /** @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label. */
         Name: string;
+        /**
+         * @description The chain of a project's payments and keys. Fixed for its whole life, since its money is of one of them.
+         * @enum {string}
+         */
+        Network: "mainnet" | "testnet";
         /** @description What becomes of the browser's `Origin` on the way to the agent. */
         OriginPolicy: "keep" | "loopback" | {
             set: string;
@@ -1308,22 +1183,6 @@ export interface components {
          * @enum {string}
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
-        /** @description A page of a list. */
-        Page_Cap: {
-            items: {
-                amount: components["schemas"]["Sats"];
-                /** @description Id of the instance; of the whole project when absent. */
-                instance?: string | null;
-                kind: components["schemas"]["Spend"];
-                period: components["schemas"]["Period"];
-                reached: boolean;
-                reserved: components["schemas"]["Sats"];
-                /** @description In the current period, rounded down. */
-                spent: components["schemas"]["Sats"];
-            }[];
-            /** @description Pass as `after` for the next page; absent on the last. */
-            next?: string | null;
-        };
         /** @description A page of a list. */
         Page_Event: {
             items: {
@@ -1404,7 +1263,6 @@ export interface components {
                 since: number;
                 spec: components["schemas"]["InstanceSpec"];
                 state: components["schemas"]["State"];
-                suspended?: null | components["schemas"]["Suspension"];
                 /** @description Name of the template that it was made from. */
                 template: string;
                 /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -1440,29 +1298,17 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
-        Page_LedgerLine: {
+        Page_Member: {
             items: {
-                actor: string;
-                amount: components["schemas"]["Sats"];
-                /** Format: int64 */
-                at: number;
-                balance_after: components["schemas"]["Sats"];
                 /**
                  * Format: int64
-                 * @description Of usage: when its five minutes began.
+                 * @description 0 for the owners of projects that are older than this record.
                  */
-                interval?: number | null;
-                /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
-                kind: string;
-                /** Format: int64 */
-                price_version?: number | null;
-                reason: string;
-                /**
-                 * Format: int64
-                 * @description Counts the project's lines, without gaps.
-                 */
-                seq: number;
-                transaction: components["schemas"]["TransactionId"];
+                added_at: number;
+                login: string;
+                name: string;
+                role: components["schemas"]["Role"];
+                user: components["schemas"]["UserId"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1470,14 +1316,32 @@ export interface components {
         /** @description A page of a list. */
         Page_Project: {
             items: {
+                /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
+                agent_public_key?: string | null;
                 /** Format: int64 */
                 created_at: number;
                 id: components["schemas"]["ProjectId"];
                 name: components["schemas"]["Name"];
-                /** @description Login of its owner. */
+                /** @description The chain that it pays on. */
+                network: components["schemas"]["Network"];
+                /** @description Login of one of its owners. */
                 owner: string;
                 /** @description The owner's default, which cannot be deleted. */
                 personal: boolean;
+                /** @description Its agents are given the project's key pair, and money on the chain. */
+                requires_blockchain_funding: boolean;
+                /** @description What you are in it. */
+                role: components["schemas"]["Role"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ProjectSecret: {
+            items: {
+                name: string;
+                /** Format: int64 */
+                updated_at: number;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1571,42 +1435,6 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
-        Page_UsageSum: {
-            items: {
-                /**
-                 * Format: int64
-                 * @description Seconds of one core, in thousandths.
-                 */
-                cpu_millis: number;
-                /**
-                 * Format: int64
-                 * @description Megabytes (10^6) times seconds.
-                 */
-                disk_mb_seconds: number;
-                /** Format: int64 */
-                gpu_millis: number;
-                /**
-                 * Format: int64
-                 * @description Megabytes (10^6) times seconds.
-                 */
-                memory_mb_seconds: number;
-                /**
-                 * Format: int64
-                 * @description What it came to, in millionths of a satoshi; zero where it was not charged.
-                 */
-                microsats: number;
-                /**
-                 * Format: int64
-                 * @description In and out.
-                 */
-                network_bytes: number;
-                /** Format: int64 */
-                start: number;
-            }[];
-            /** @description Pass as `after` for the next page; absent on the last. */
-            next?: string | null;
-        };
-        /** @description A page of a list. */
         Page_User: {
             items: {
                 /** Format: int64 */
@@ -1625,11 +1453,12 @@ export interface components {
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
         };
-        /**
-         * @description The time that a cap is for, UTC.
-         * @enum {string}
-         */
-        Period: "day" | "month" | "total";
+        /** @description `PATCH /v1/projects/{p}/env`: `null` removes. */
+        PatchEnv: {
+            env: {
+                [key: string]: string | null;
+            };
+        };
         Port: {
             name: string;
             /** Format: int32 */
@@ -1643,27 +1472,6 @@ export interface components {
             port: number;
             /** @description Where the gateway serves it. */
             url: string;
-        };
-        /** @description A version of a price. */
-        Price: {
-            /** @description The project went back to the server's price; then `rates` mean nothing. */
-            cleared: boolean;
-            /**
-             * Format: int64
-             * @description From when on.
-             */
-            from: number;
-            /** @description The project's own; else the server's. */
-            own: boolean;
-            rates: components["schemas"]["Rates"];
-            reason: string;
-            /** Format: int64 */
-            version: number;
-        };
-        Prices: {
-            current?: null | components["schemas"]["Price"];
-            /** @description The newest first. */
-            versions: components["schemas"]["Price"][];
         };
         /** @description What is asked, how often, and when the answer counts. */
         Probe: {
@@ -1719,20 +1527,47 @@ export interface components {
             url?: string | null;
         };
         Project: {
+            /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
+            agent_public_key?: string | null;
             /** Format: int64 */
             created_at: number;
             id: components["schemas"]["ProjectId"];
             name: components["schemas"]["Name"];
-            /** @description Login of its owner. */
+            /** @description The chain that it pays on. */
+            network: components["schemas"]["Network"];
+            /** @description Login of one of its owners. */
             owner: string;
             /** @description The owner's default, which cannot be deleted. */
             personal: boolean;
+            /** @description Its agents are given the project's key pair, and money on the chain. */
+            requires_blockchain_funding: boolean;
+            /** @description What you are in it. */
+            role: components["schemas"]["Role"];
+        };
+        /** @description Variables that all instances of the project are given, unless they have one of the same name. */
+        ProjectEnv: {
+            env: {
+                [key: string]: string;
+            };
+            /** @description Names of the secret ones. */
+            secrets: string[];
         };
         /**
          * Format: uuid
          * @description What owns instances and is billed for them.
          */
         ProjectId: string;
+        /** @description The most that a project may have, and what it has. */
+        ProjectQuotas: {
+            limits: components["schemas"]["Quotas"];
+            used: components["schemas"]["QuotaUse"];
+        };
+        /** @description A secret of a project; its value is write-only. */
+        ProjectSecret: {
+            name: string;
+            /** Format: int64 */
+            updated_at: number;
+        };
         /** @enum {string} */
         Protocol: "http" | "tcp";
         /**
@@ -1740,26 +1575,48 @@ export interface components {
          * @enum {string}
          */
         PullPolicy: "always" | "if_missing" | "never";
+        /** @description `PUT /v1/projects/{p}/env`: these and no others. */
+        PutEnv: {
+            env: {
+                [key: string]: string;
+            };
+        };
+        /** @description `PUT /v1/projects/{p}/members/{user}`. */
+        PutMember: {
+            role: components["schemas"]["Role"];
+        };
         /** @description `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only. */
         PutRegistry: {
             password: string;
             username: string;
         };
-        /**
-         * @description Satoshis for five minutes of one core, of 10^9 bytes of memory, of 10^9 bytes of disk, for 10^9 bytes over the
-         *     network, and for five minutes of one GPU.
-         */
-        Rates: {
-            /** Format: int64 */
-            core: number;
-            /** Format: int64 */
-            disk_gb: number;
-            /** Format: int64 */
-            gpu: number;
-            /** Format: int64 */
-            memory_gb: number;
-            /** Format: int64 */
-            network_gb: number;
+        /** @description `PUT /v1/projects/{p}/secrets/{name}`. */
+        PutSecret: {
+            value: string;
+        };
+        QuotaUse: {
+            /** @description Of instances that are wanted running. */
+            cpus: components["schemas"]["Cpus"];
+            /** Format: int32 */
+            instances: number;
+            /** @description Of instances that are wanted running. */
+            memory: components["schemas"]["Bytes"];
+        };
+        /** @description The most that a project may have at a time. What is absent is bounded by the installation's limits only. */
+        Quotas: {
+            cpus?: null | components["schemas"]["Cpus"];
+            disk?: null | components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Instances, stopped ones too.
+             */
+            instances?: number | null;
+            memory?: null | components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Tasks that are not finished.
+             */
+            tasks?: number | null;
         };
         /** @description `GET /readyz`. */
         Readiness: {
@@ -1825,10 +1682,10 @@ export interface components {
             stable_after?: components["schemas"]["Span"];
         };
         /**
-         * Format: int64
-         * @description An amount in satoshis. Negative is owed.
+         * @description What a member may do in a project. Each may do what the ones before it may.
+         * @enum {string}
          */
-        Sats: number;
+        Role: "viewer" | "developer" | "admin" | "owner";
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -1851,36 +1708,11 @@ export interface components {
             expires_at: number;
             user: components["schemas"]["User"];
         };
-        /** @description `PUT /v1/projects/{p}/billing`. What is not given is taken away. */
-        SetBillingSettings: {
-            email?: string | null;
-            /** @description 16 to 512 characters; needed when a webhook is first set, and shown never again. */
-            webhook_secret?: string | null;
-            webhook_url?: string | null;
-        };
-        /** @description `PUT /v1/projects/{p}/caps`. */
-        SetCap: {
-            amount?: null | components["schemas"]["Sats"];
-            /** @description Id or name; the whole project when absent. */
-            instance?: string | null;
-            kind: components["schemas"]["Spend"];
-            period: components["schemas"]["Period"];
-        };
-        /** @description `PUT /v1/projects/{p}/prices`. */
-        SetPrices: {
-            rates?: null | components["schemas"]["Rates"];
-            reason?: string;
-        };
         /**
          * @description A span of time, in milliseconds.
          * @example 30s
          */
         Span: string;
-        /**
-         * @description What money is spent on.
-         * @enum {string}
-         */
-        Spend: "compute" | "models" | "tools";
         /**
          * @description What is.
          * @enum {string}
@@ -1912,11 +1744,6 @@ export interface components {
             /** Format: int64 */
             pids: number;
         };
-        /**
-         * @description Why instances do not run although their user wants it.
-         * @enum {string}
-         */
-        Suspension: "balance" | "cap";
         /** @description `GET /v1/system`. */
         System: {
             engine?: null | components["schemas"]["Engine"];
@@ -1978,14 +1805,10 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
-        /**
-         * Format: uuid
-         * @description A transaction of the ledger.
-         */
-        TransactionId: string;
-        /** @description `PATCH /v1/projects/{p}`. */
+        /** @description `PATCH /v1/projects/{p}`: what is absent stays. */
         UpdateProject: {
-            name: components["schemas"]["Name"];
+            name?: null | components["schemas"]["Name"];
+            requires_blockchain_funding?: boolean | null;
         };
         /** @description `PATCH /v1/users/{id}` and `/v1/users/me`: what is absent stays. */
         UpdateUser: {
@@ -2032,38 +1855,6 @@ export interface components {
             /** @enum {string} */
             mode: "signed_jwt";
         };
-        /** @description What was used in one step. Only what is closed: the last five minutes and a few seconds are missing. */
-        UsageSum: {
-            /**
-             * Format: int64
-             * @description Seconds of one core, in thousandths.
-             */
-            cpu_millis: number;
-            /**
-             * Format: int64
-             * @description Megabytes (10^6) times seconds.
-             */
-            disk_mb_seconds: number;
-            /** Format: int64 */
-            gpu_millis: number;
-            /**
-             * Format: int64
-             * @description Megabytes (10^6) times seconds.
-             */
-            memory_mb_seconds: number;
-            /**
-             * Format: int64
-             * @description What it came to, in millionths of a satoshi; zero where it was not charged.
-             */
-            microsats: number;
-            /**
-             * Format: int64
-             * @description In and out.
-             */
-            network_bytes: number;
-            /** Format: int64 */
-            start: number;
-        };
         User: {
             /** Format: int64 */
             created_at: number;
@@ -2091,25 +1882,6 @@ export interface components {
             required?: boolean;
             /** @description Its value is sealed and never shown again. */
             secret?: boolean;
-        };
-        /** @description What recomputing the whole ledger found. */
-        Verification: {
-            /** Format: int64 */
-            accounts: number;
-            /**
-             * Format: int64
-             * @description Zero is how it must be.
-             */
-            differences: number;
-            /** @description The first hundred. */
-            examples: string[];
-            /**
-             * Format: int64
-             * @description Of these, summed up again from their samples.
-             */
-            from_samples: number;
-            /** Format: int64 */
-            intervals: number;
         };
         /** @description A named disk of the instance that outlives its containers. */
         VolumeMount: {
@@ -2692,25 +2464,6 @@ export interface operations {
             };
         };
     };
-    verify: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Verification"];
-                };
-            };
-        };
-    };
     list: {
         parameters: {
             query?: never;
@@ -2783,7 +2536,10 @@ export interface operations {
     };
     delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Its instances go with it, and their volumes. Without it a project that has instances is refused. */
+                cascade?: boolean;
+            };
             header?: never;
             path: {
                 /** @description Id or name */
@@ -2828,7 +2584,7 @@ export interface operations {
             };
         };
     };
-    balance: {
+    get: {
         parameters: {
             query?: never;
             header?: never;
@@ -2845,34 +2601,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Balance"];
+                    "application/json": components["schemas"]["ProjectEnv"];
                 };
             };
         };
     };
-    settings: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BillingSettings"];
-                };
-            };
-        };
-    };
-    set_settings: {
+    put: {
         parameters: {
             query?: never;
             header?: never;
@@ -2884,7 +2618,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["SetBillingSettings"];
+                "application/json": components["schemas"]["PutEnv"];
             };
         };
         responses: {
@@ -2893,34 +2627,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BillingSettings"];
+                    "application/json": components["schemas"]["ProjectEnv"];
                 };
             };
         };
     };
-    caps: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Cap"];
-                };
-            };
-        };
-    };
-    set_cap: {
+    patch: {
         parameters: {
             query?: never;
             header?: never;
@@ -2932,7 +2644,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["SetCap"];
+                "application/json": components["schemas"]["PatchEnv"];
             };
         };
         responses: {
@@ -2941,97 +2653,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_Cap"];
-                };
-            };
-        };
-    };
-    credit: {
-        parameters: {
-            query?: never;
-            header?: {
-                /**
-                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
-                 *     nothing new; the same key with another request is a `conflict`.
-                 */
-                "Idempotency-Key"?: string | null;
-            };
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MoveMoney"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["LedgerLine"];
-                };
-            };
-        };
-    };
-    invoice: {
-        parameters: {
-            query: {
-                /** @description `2026-11`. */
-                month: string;
-            };
-            header?: never;
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Invoice"];
+                    "application/json": components["schemas"]["ProjectEnv"];
                 };
             };
         };
     };
     list: {
         parameters: {
-            query?: {
-                /** @description At most this many, 1 to 500; 100 when absent. */
-                limit?: number;
-                /** @description The `next` of the page before. */
-                after?: string;
-            };
-            header?: never;
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_LedgerLine"];
-                };
-            };
-        };
-    };
-    prices: {
-        parameters: {
             query?: never;
             header?: never;
             path: {
@@ -3047,12 +2675,85 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Prices"];
+                    "application/json": components["schemas"]["Page_Member"];
                 };
             };
         };
     };
-    set_prices: {
+    put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutMember"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or login, or `me` */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectQuotas"];
+                };
+            };
+        };
+    };
+    put: {
         parameters: {
             query?: never;
             header?: never;
@@ -3064,7 +2765,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["SetPrices"];
+                "application/json": components["schemas"]["Quotas"];
             };
         };
         responses: {
@@ -3073,44 +2774,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Price"];
+                    "application/json": components["schemas"]["ProjectQuotas"];
                 };
             };
         };
     };
-    refund: {
-        parameters: {
-            query?: never;
-            header?: {
-                /**
-                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
-                 *     nothing new; the same key with another request is a `conflict`.
-                 */
-                "Idempotency-Key"?: string | null;
-            };
-            path: {
-                /** @description Id or name */
-                project: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MoveMoney"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["LedgerLine"];
-                };
-            };
-        };
-    };
-    list_registries: {
+    list: {
         parameters: {
             query?: never;
             header?: never;
@@ -3132,7 +2801,7 @@ export interface operations {
             };
         };
     };
-    put_registry: {
+    put: {
         parameters: {
             query?: never;
             header?: never;
@@ -3159,7 +2828,7 @@ export interface operations {
             };
         };
     };
-    delete_registry: {
+    delete: {
         parameters: {
             query?: never;
             header?: never;
@@ -3182,18 +2851,9 @@ export interface operations {
             };
         };
     };
-    usage: {
+    list_secrets: {
         parameters: {
-            query?: {
-                /** @description Of one instance only: id or name. */
-                instance?: string;
-                /** @description UTC milliseconds; a day before `to` when absent. */
-                from?: number;
-                /** @description UTC milliseconds, itself not included; now when absent. */
-                to?: number;
-                /** @description `interval`, `hour` (if absent) or `day`. */
-                step?: "interval" | "hour" | "day";
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description Id or name */
@@ -3208,8 +2868,58 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_UsageSum"];
+                    "application/json": components["schemas"]["Page_ProjectSecret"];
                 };
+            };
+        };
+    };
+    put_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Name of the variable */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutSecret"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Name of the variable */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -1,0 +1,46 @@
+//! A project's name and settings.
+
+use ryokan_model::Name;
+use ryokan_model::permission::{Caller, Scope};
+use ryokan_store::projects::Project;
+use serde_json::json;
+
+use super::record;
+use crate::{App, Error, Result};
+
+/// What is to change; the rest stays.
+#[derive(Debug, Clone, Default)]
+pub struct ProjectChanges {
+    pub name: Option<Name>,
+    pub funding: Option<bool>,
+}
+
+impl App {
+    pub async fn update_project(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        changes: ProjectChanges,
+    ) -> Result<Project> {
+        let project = self.find_project(caller, Scope::Admin, id_or_name).await?;
+        let (now, by) = (self.clock.now(), caller.clone());
+        self.store
+            .write(move |tx| {
+                let gone = || Error::not_found("project", project.name.as_str());
+                // Read again: a repeated request changes nothing and is no event.
+                let before = tx.project(project.id)?.ok_or_else(gone)?;
+                if let Some(name) = changes.name.filter(|name| *name != before.name) {
+                    tx.rename_project(project.id, &name)?;
+                    let data = json!({"from": before.name, "to": name});
+                    record(tx, now, &by, &before, "project.renamed", data)?;
+                }
+                if let Some(funding) = changes.funding.filter(|funding| *funding != before.funding) {
+                    tx.set_project_funding(project.id, funding)?;
+                    let data = json!({"requires_blockchain_funding": funding});
+                    record(tx, now, &by, &before, "project.settings_changed", data)?;
+                }
+                tx.project(project.id)?.ok_or_else(gone)
+            })
+            .await
+    }
+}

@@ -7,6 +7,7 @@
 pub mod event;
 pub mod instance;
 pub mod key;
+pub mod ledger;
 pub mod problem;
 pub mod project;
 pub mod session;

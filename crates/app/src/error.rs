@@ -24,6 +24,9 @@ pub enum Error {
     Conflict(String),
     #[error("{0}")]
     QuotaExceeded(String),
+    /// Goes on once somebody has paid, or a cap is raised.
+    #[error("{0}")]
+    PaymentRequired(String),
     /// Seconds until another try makes sense.
     #[error("{message}")]
     TooManyRequests { message: String, retry_after: u64 },

@@ -82,6 +82,15 @@ async fn once(app: Arc<App>) -> Result<i64> {
     for (state, time) in [(JobState::Done, keep.done_jobs), (JobState::Dead, keep.dead_jobs)] {
         left += purge(&app, time, move |tx, before| tx.purge_jobs(state, before.0, BATCH)).await?;
     }
+    let billing = &app.settings.billing;
+    let (sums, dead) = (before(now, billing.keep_usage), before(now, billing.keep_usage));
+    left += purge(&app, Some(billing.keep_samples), move |tx, samples| {
+        tx.purge_samples(samples, dead, BATCH, now)
+    })
+    .await?;
+    left += purge(&app, Some(billing.keep_usage), |tx, before| tx.purge_usage(before, BATCH)).await?;
+    app.release_expired().await?;
+    app.store.write(move |tx| tx.purge_billing(now, sums)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
     Ok(left)
 }

@@ -5,6 +5,7 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod background;
+pub mod billing;
 pub mod entropy;
 pub mod error;
 pub mod events;
@@ -13,6 +14,8 @@ pub mod idempotency;
 pub mod identity;
 pub mod instances;
 pub mod jobs;
+pub mod ledger;
+pub mod metering;
 pub mod page;
 pub mod projects;
 pub mod system;
@@ -26,9 +29,9 @@ pub use error::{Error, Result};
 pub use page::Page;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
-use ryokan_ports::Runtime;
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
+use ryokan_ports::{Mailer, Runtime, UsageSource, Webhooks};
 use ryokan_store::Seal;
 use ryokan_store::Store;
 use tokio::sync::{Notify, broadcast, watch};
@@ -50,6 +53,7 @@ pub struct Settings {
     pub limits: Limits,
     pub retention: housekeeping::Retention,
     pub identity: identity::keys::IdentitySettings,
+    pub billing: metering::Billing,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }
@@ -94,6 +98,9 @@ pub struct App {
     pub store: Store,
     pub(crate) seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub(crate) usage: Arc<dyn UsageSource>,
+    pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    pub(crate) webhooks: Option<Arc<dyn Webhooks>>,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -121,6 +128,10 @@ pub struct Parts {
     pub store: Store,
     pub seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub usage: Arc<dyn UsageSource>,
+    /// Nobody is told by mail, or by webhook, where there is none.
+    pub mailer: Option<Arc<dyn Mailer>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -133,6 +144,9 @@ impl App {
             store: parts.store,
             seal: parts.seal,
             runtime: parts.runtime,
+            usage: parts.usage,
+            mailer: parts.mailer,
+            webhooks: parts.webhooks,
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

@@ -35,6 +35,19 @@ pub enum RouteState {
         reason: String,
     },
     Deleting,
+    /// Kept from running until somebody pays, or a cap makes room.
+    Suspended(Suspended),
+}
+
+/// Why an agent is kept from running, and what its owner can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspended {
+    /// A stable word: `balance` or `cap`.
+    pub reason: &'static str,
+    /// The project that pays.
+    pub project: String,
+    /// Where its members pay: a page of the dashboard.
+    pub pay: String,
 }
 
 /// Who may talk to an agent.

@@ -71,3 +71,11 @@ id!(
     /// This installation: everything that an engine holds for us carries it as a label.
     ServerId
 );
+id!(
+    /// A transaction of the ledger.
+    TransactionId
+);
+id!(
+    /// Money that is set aside for something that is being done.
+    ReservationId
+);

@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or draws a random number. Types that go over the wire as they are derive their
 //! `OpenAPI` schema behind feature `openapi`. What parses here is valid everywhere else.
 
+pub mod billing;
 pub mod change;
 pub mod clock;
 pub mod event;
@@ -10,8 +11,10 @@ pub mod id;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod money;
 pub mod name;
 pub mod permission;
+pub mod price;
 pub mod probe;
 pub mod project;
 pub mod quantity;
@@ -19,9 +22,13 @@ pub mod request;
 pub mod secret;
 pub mod spec;
 pub mod template;
+pub mod usage;
 
 pub use clock::{Clock, Millis};
-pub use id::{IdentityKeyId, InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
+pub use id::{
+    IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId, TransactionId, UserId,
+};
 pub use invalid::Invalid;
+pub use money::Sats;
 pub use name::Name;
 pub use secret::Secret;

@@ -5,13 +5,17 @@
 
 pub mod crash;
 pub mod files;
+pub mod notify;
 pub mod payment;
 pub mod runtime;
+pub mod usage;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
 #[cfg(feature = "test-util")]
 pub mod fake;
 
+pub use notify::{Mailer, Webhooks};
 pub use payment::PaymentProvider;
 pub use runtime::Runtime;
+pub use usage::UsageSource;

@@ -101,6 +101,10 @@ pub(crate) enum Command {
     Tokens(commands::tokens::Tokens),
     /// What owns instances
     Projects(commands::projects::Projects),
+    /// What projects have, owe and get
+    Ledger(commands::ledger::Ledger),
+    /// Show what a project used
+    Usage(commands::ledger::Usage),
     /// What happened
     Events(commands::events::Events),
     /// The server's state, for operators

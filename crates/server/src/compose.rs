@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::smtp::Smtp;
+use ryokan_adapters::webhook::HttpWebhooks;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
-use ryokan_ports::Runtime;
 use ryokan_ports::runtime::Reach;
+use ryokan_ports::usage::Unmetered;
+use ryokan_ports::{Mailer, Runtime, UsageSource, Webhooks};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +62,10 @@ impl Adjustable {
 #[derive(Default)]
 pub struct Overrides {
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Nothing is metered of a replaced runtime unless this is given.
+    pub usage: Option<Arc<dyn UsageSource>>,
+    pub mailer: Option<Arc<dyn Mailer>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -95,19 +102,30 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let runtime: Arc<dyn Runtime> = match overrides.runtime {
-            Some(runtime) => runtime,
-            None => Arc::new(Docker::connect(docker::Options {
-                socket: Some(Box::pin(engine::choose(config)).await?),
-                allow_unlimited: config.engine.allow_unlimited,
-                reach: config
-                    .engine
-                    .reach
-                    .as_deref()
-                    .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                ..docker::Options::new(server_id)
-            })?),
+        let (runtime, usage): (Arc<dyn Runtime>, Arc<dyn UsageSource>) = match overrides.runtime {
+            Some(runtime) => (runtime, overrides.usage.unwrap_or_else(|| Arc::new(Unmetered))),
+            None => {
+                let docker = Docker::connect(docker::Options {
+                    socket: Some(Box::pin(engine::choose(config)).await?),
+                    allow_unlimited: config.engine.allow_unlimited,
+                    reach: config
+                        .engine
+                        .reach
+                        .as_deref()
+                        .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+                    ..docker::Options::new(server_id)
+                })?;
+                (Arc::new(docker.clone()), Arc::new(docker))
+            }
         };
+        let mailer: Option<Arc<dyn Mailer>> = match (overrides.mailer, config.mail.options()) {
+            (Some(mailer), _) => Some(mailer),
+            (None, Ok(Some(options))) => Some(Arc::new(Smtp::new(options).context("mail")?)),
+            (None, _) => None,
+        };
+        let webhooks: Arc<dyn Webhooks> = overrides
+            .webhooks
+            .unwrap_or_else(|| Arc::new(HttpWebhooks::new(config.billing.webhooks_to_private)));
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),
@@ -116,9 +134,21 @@ impl Server {
             limits: config.limits(),
             retention: config.retention.settings(),
             identity,
+            billing: config.billing.settings(&config.metering),
             worker: format!("{server_id}/{process:08x}"),
         };
-        let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
+        let app = App::new(Parts {
+            store,
+            seal,
+            runtime,
+            usage,
+            mailer,
+            webhooks: Some(webhooks),
+            clock,
+            entropy,
+            settings,
+        });
+        app.start_billing().await?;
         app.seed_templates().await?;
         let first_start = app.first_start().await?;
 

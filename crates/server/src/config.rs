@@ -11,6 +11,7 @@ use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
 use crate::identity::IdentitySection;
+use crate::money::{BillingSection, MailSection, MeteringSection};
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -24,6 +25,9 @@ pub struct Config {
     pub limits: LimitsSection,
     pub identity: IdentitySection,
     pub retention: RetentionSection,
+    pub metering: MeteringSection,
+    pub billing: BillingSection,
+    pub mail: MailSection,
     pub log: Log,
 }
 
@@ -183,6 +187,22 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
+    ("RYOKAN_METERING_EVERY", "metering.every", None),
+    ("RYOKAN_BILLING", "billing.enabled", None),
+    ("RYOKAN_BILLING_GRACE", "billing.grace", None),
+    ("RYOKAN_RATE_CORE", "billing.core", Some("CPU_RATE_PER_CORE_5MIN")),
+    ("RYOKAN_RATE_MEMORY_GB", "billing.memory_gb", Some("MEM_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_DISK_GB", "billing.disk_gb", Some("DISK_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_NETWORK_GB", "billing.network_gb", Some("NET_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_GPU", "billing.gpu", None),
+    ("RYOKAN_WEBHOOKS_TO_PRIVATE", "billing.webhooks_to_private", None),
+    ("RYOKAN_MAIL_HOST", "mail.host", None),
+    ("RYOKAN_MAIL_PORT", "mail.port", None),
+    ("RYOKAN_MAIL_ENCRYPTION", "mail.encryption", None),
+    ("RYOKAN_MAIL_USERNAME", "mail.username", None),
+    ("RYOKAN_MAIL_PASSWORD", "mail.password", None),
+    ("RYOKAN_MAIL_FROM", "mail.from", Some("SYSTEM_FROM_EMAIL")),
+    ("RYOKAN_SENDGRID_API_KEY", "mail.sendgrid_api_key", Some("SENDGRID_API_KEY")),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -302,6 +322,14 @@ impl Config {
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
+        if let Some(problem) = self.metering.problem() {
+            return Err(ConfigError(problem.into()));
+        }
+        self.mail.options().map_err(|problem| ConfigError(problem.into()))?;
+        self.billing
+            .rates()
+            .validate("billing")
+            .map_err(|e| ConfigError(format!("{}: {}", e.field, e.problem)))?;
         Ok(())
     }
 
@@ -325,6 +353,9 @@ impl Config {
             },
             "identity": self.identity.redacted(),
             "retention": self.retention,
+            "metering": self.metering,
+            "billing": self.billing,
+            "mail": self.mail.redacted(),
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
     }
@@ -355,7 +386,11 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" | "engine.allow_unlimited" | "identity.open_registration" => match value {
+        "server.allow_public_http"
+        | "engine.allow_unlimited"
+        | "identity.open_registration"
+        | "billing.enabled"
+        | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
@@ -363,7 +398,14 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         "server.trusted_proxies" | "identity.certifiers" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
-        "limits.instances_per_project" | "limits.requests_per_second" => toml::Value::Integer(
+        "limits.instances_per_project"
+        | "limits.requests_per_second"
+        | "billing.core"
+        | "billing.memory_gb"
+        | "billing.disk_gb"
+        | "billing.network_gb"
+        | "billing.gpu"
+        | "mail.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
         _ => toml::Value::String(value.to_owned()),

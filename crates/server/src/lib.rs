@@ -10,6 +10,7 @@ mod engine;
 mod http;
 mod identity;
 pub mod lifecycle;
+pub mod money;
 mod ports;
 pub mod retention;
 mod telemetry;

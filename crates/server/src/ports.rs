@@ -18,6 +18,7 @@ use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
     Verdict,
 };
+use ryokan_model::billing::Suspension;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
@@ -206,7 +207,7 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
                 break Ok(i64::try_from(sources.left_out()).unwrap_or(i64::MAX));
             }
             match sources.look(&app).await {
-                Ok(some) => changes.add(some),
+                Ok(some) => changes.add(some, &app.settings.public_url),
                 Err(error) => {
                     tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
                     break Err(error);
@@ -237,10 +238,10 @@ struct RoutesDue {
 
 impl RoutesDue {
     /// What is said later holds.
-    fn add(&mut self, changes: RouteChanges) {
+    fn add(&mut self, changes: RouteChanges, public_url: &str) {
         for source in changes.changed {
             self.gone.remove(&source.row.id);
-            self.changed.insert(source.row.id, (source.row.version, route(source)));
+            self.changed.insert(source.row.id, (source.row.version, route(source, public_url)));
         }
         for id in changes.gone {
             self.changed.remove(&id);
@@ -291,11 +292,18 @@ pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
     reconciler.run(app, stop).await;
 }
 
-fn route(source: RouteSource) -> Route {
+fn route(source: RouteSource, public_url: &str) -> Route {
     let RouteSource { row, upstream_secret } = source;
     let endpoint: Option<SocketAddr> =
         row.spec.gateway_port().and_then(|port| row.endpoints.get(&port.name)).copied();
     let state = match (row.state, endpoint) {
+        (state, _) if row.suspended.is_some() && state != State::Deleting => {
+            RouteState::Suspended(gateway::Suspended {
+                reason: row.suspended.map_or("", Suspension::as_str),
+                project: row.project.to_string(),
+                pay: format!("{public_url}/projects/{}/billing", row.project),
+            })
+        }
         (State::Ready, Some(endpoint)) => RouteState::Ready { endpoint },
         (State::Unhealthy, Some(endpoint)) => RouteState::Unhealthy { endpoint },
         (State::Ready | State::Unhealthy, None) => {

@@ -8,6 +8,7 @@
 //! caller that goes away nor a closure that panics can leave it half-done. The crate knows no domain rules beyond the
 //! shape of rows, reads no clock and makes no ids: callers pass both in.
 
+pub mod billing;
 mod change;
 pub mod credentials;
 mod dialect;
@@ -19,8 +20,10 @@ mod images;
 pub mod instances;
 mod jobs;
 mod key_file;
+pub mod ledger;
 mod migrate;
 mod options;
+pub mod prices;
 pub mod projects;
 mod reconcilers;
 mod row;
@@ -32,6 +35,7 @@ pub mod templates;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tx;
+pub mod usage;
 pub mod users;
 mod value;
 mod work;

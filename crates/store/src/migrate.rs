@@ -38,6 +38,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0006_versions"),
     migration!("0007_projects"),
     migration!("0008_identity"),
+    migration!("0009_ledger"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -1,12 +1,14 @@
 //! One pass over a transaction with its ancestors: form, scripts, values and merkle paths. The roots that it rests on are
 //! returned, for the headers to confirm.
 
-use bsv_rs::transaction::Transaction;
+use bsv_rs::transaction::Beef;
 use bsv_rs::transaction::beef_stream::{HeadersFn, SpendRefusal, StreamVerifier, Verdict, display_hex};
 use ryokan_ports::payment::{PaymentError, Verified};
 
 /// The interpreter's steps for one input. An ordinary payment takes a few hundred.
-const WORK: u64 = 1_000_000;
+const WORK: u64 = 200_000;
+/// Inputs that may have to be run, of the payment and all its ancestors.
+const MOST_INPUTS: usize = 2_000;
 /// Blocks that one payment may rest on: each is a question to the service of headers.
 const MOST_ROOTS: usize = 64;
 
@@ -15,14 +17,19 @@ pub(super) type Roots = Vec<(u64, String)>;
 
 pub(super) fn read(beef: &[u8], script: &[u8]) -> Result<(Verified, Roots), PaymentError> {
     let malformed = |why: String| PaymentError::Malformed(why);
-    let transaction = Transaction::from_atomic_beef(beef).map_err(|e| malformed(e.to_string()))?;
-    let mut verifier =
-        StreamVerifier::new(beef, HeadersFn(|_, _: &_| true), None).with_work_limit(Some(WORK));
+    let parsed = Beef::from_binary(beef).map_err(|e| malformed(e.to_string()))?;
+    let subject = parsed.atomic_txid.clone().ok_or_else(|| malformed("it is no Atomic BEEF (BRC-95)".into()))?;
+    let transaction = parsed
+        .find_atomic_transaction(&subject)
+        .ok_or_else(|| malformed("it does not hold the transaction that it is about".into()))?;
+    let inputs: usize = parsed.txs.iter().filter_map(|tx| tx.tx()).map(|tx| tx.inputs.len()).sum();
+    if inputs > MOST_INPUTS {
+        return Err(malformed(format!("it and its ancestors have {inputs} inputs; {MOST_INPUTS} are taken")));
+    }
+    let mut verifier = StreamVerifier::new(beef, HeadersFn(|_, _: &_| true), None);
+    verifier.set_work_limit(Some(WORK));
     let roots = match verifier.run().map_err(|e| malformed(e.to_string()))? {
-        Verdict::Valid { subject: Some(_), roots } => roots,
-        Verdict::Valid { subject: None, .. } => {
-            return Err(malformed("it is no Atomic BEEF (BRC-95)".into()));
-        }
+        Verdict::Valid { roots, .. } => roots,
         Verdict::Invalid { offset, kind, .. } => {
             return Err(malformed(format!("byte {offset}: {kind:?}")));
         }

@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod files;
 mod instances;
+mod ledger;
 mod logs;
 mod ndjson;
 mod progress;

@@ -93,7 +93,7 @@ impl App {
         let (reason, seal) = (reason.to_owned(), self.seal.clone());
         let row = self
             .change_instance(id, move |tx, row, now| {
-                if row.generation != generation || row.desired != Desired::Running {
+                if row.generation != generation || row.goal() != Desired::Running {
                     return Ok(());
                 }
                 let Some(previous) = row.previous.take() else { return Ok(()) };
@@ -135,7 +135,7 @@ impl App {
     pub(crate) async fn restart_container(&self, row: &Instance) -> Result<Option<Observed>> {
         // While it is away, the gateway says so instead of sending requests to nowhere.
         self.change_instance(row.id, |_, row, now| {
-            if row.desired == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {
+            if row.goal() == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {
                 enter(row, State::Starting, Some("restarting".into()), now)?;
             }
             Ok(())
@@ -161,7 +161,7 @@ impl App {
             // Every start carries out the restarts that were asked for before it.
             row.restart_done = row.restart_done.max(wanted);
             row.retry_at = None;
-            if row.desired == Desired::Running {
+            if row.goal() == Desired::Running {
                 match row.state {
                     State::Stopping | State::Stopped | State::Failed => {
                         enter(row, State::Pending, None, now)?;
@@ -190,7 +190,7 @@ impl App {
         let generation = row.generation;
         self.change_instance(row.id, move |_, row, now| {
             if row.generation != generation
-                || row.desired != Desired::Running
+                || row.goal() != Desired::Running
                 || !matches!(row.state, State::Starting | State::Ready | State::Unhealthy)
             {
                 return Ok(());
@@ -260,7 +260,7 @@ impl App {
             return Ok(());
         }
         self.change_instance(row.id, move |_, row, now| {
-            if row.generation == generation && row.desired == Desired::Running && row.state != State::Deleting
+            if row.generation == generation && row.goal() == Desired::Running && row.state != State::Deleting
             {
                 row.endpoints.clear();
                 enter(row, State::Failed, Some(reason.clone()), now)?;
@@ -273,7 +273,7 @@ impl App {
 
     pub(crate) async fn stop_container(&self, row: &Instance) -> Result<()> {
         self.change_instance(row.id, |_, row, now| {
-            if row.desired == Desired::Stopped && row.state != State::Stopping {
+            if row.goal() == Desired::Stopped && row.state != State::Stopping {
                 enter(row, State::Stopping, None, now)?;
             }
             Ok(())
@@ -287,7 +287,7 @@ impl App {
 
     pub(crate) async fn record_stopped(&self, id: InstanceId) -> Result<()> {
         self.change_instance(id, |_, row, now| {
-            if row.desired == Desired::Stopped && row.state != State::Stopped {
+            if row.goal() == Desired::Stopped && row.state != State::Stopped {
                 if !row.state.may_become(State::Stopped) {
                     enter(row, State::Stopping, None, now)?;
                 }
@@ -309,7 +309,7 @@ impl App {
         self.runtime.remove(row.id, volumes).await?;
         crate::crash::point("delete.removed");
         self.change_instance(row.id, |tx, row, now| {
-            if row.desired == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }
+            if row.goal() == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }
         })
         .await?;
         crate::crash::point("delete.buried");
@@ -329,7 +329,7 @@ impl App {
                 let [jitter] = self.entropy.bytes();
                 let state = row.state;
                 self.change_instance(row.id, move |_, row, now| {
-                    if row.state != state || row.desired != Desired::Running {
+                    if row.state != state || row.goal() != Desired::Running {
                         return Ok(());
                     }
                     let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
@@ -405,7 +405,7 @@ impl App {
         why: Option<String>,
     ) -> Result<()> {
         self.change_instance(id, move |tx, row, now| {
-            if row.generation != generation || row.desired != Desired::Running {
+            if row.generation != generation || row.goal() != Desired::Running {
                 return Ok(());
             }
             match (row.state, healthy) {

@@ -100,6 +100,7 @@ impl App {
                     return Err(Error::not_found("project", &row.project_name));
                 }
                 quotas::check(tx, &row, limit)?;
+                crate::billing::judge::must_not_be_suspended(tx, row.project)?;
                 let given = inheritance(tx, &seal, row.project)?;
                 row.spec.inherited = given.inherited;
                 tx.insert_instance(&row)?;

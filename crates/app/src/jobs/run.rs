@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::JobError;
+use crate::billing::notify;
 use crate::instances::images;
 use crate::{App, Result};
 
 /// All kinds that this binary knows.
-const KINDS: &[&str] = &[images::KIND];
+const KINDS: &[&str] = &[images::KIND, notify::MAIL, notify::WEBHOOK];
 const AT_A_TIME: usize = 8;
 const LEASE: Duration = Duration::from_secs(30);
 /// The most that a patient job waits between two tries.
@@ -124,6 +125,8 @@ async fn work(app: &Arc<App>, job: Job) {
 async fn dispatch(app: &Arc<App>, job: &Job, last_try: bool) -> Result<(), JobError> {
     match job.kind.as_str() {
         images::KIND => app.run_image_job(job.payload.clone(), last_try).await,
+        notify::MAIL => app.run_mail_job(job.payload.clone()).await,
+        notify::WEBHOOK => app.run_webhook_job(&job.id, job.payload.clone()).await,
         other => Err(JobError::fatal(format!("no job of kind {other} is known"))),
     }
 }

@@ -18,6 +18,7 @@ mod look;
 mod runtime;
 mod state;
 mod stream;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ use crate::runtime::Change;
 pub use exec::Outcome;
 pub use fault::Call;
 pub use image::FakeImage;
+pub use usage::FakeUsage;
 
 use state::State;
 

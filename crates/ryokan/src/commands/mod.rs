@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod inspect;
 mod keys;
+pub(crate) mod ledger;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
@@ -49,6 +50,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Users(command) => Box::pin(command.run(cx)).await,
         Command::Tokens(command) => Box::pin(command.run(cx)).await,
         Command::Projects(command) => Box::pin(command.run(cx)).await,
+        Command::Ledger(command) => Box::pin(command.run(cx)).await,
+        Command::Usage(command) => Box::pin(command.run(cx)).await,
         Command::Events(command) => Box::pin(command.run(cx)).await,
         Command::System(command) => Box::pin(command.run(cx)).await,
         Command::Completion(command) => command.run(),

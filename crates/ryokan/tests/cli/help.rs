@@ -27,6 +27,8 @@ async fn help_texts() {
         "users",
         "tokens",
         "projects",
+        "ledger",
+        "usage",
         "events",
         "system",
         "completion",

@@ -7,6 +7,7 @@ mod errors;
 mod exec;
 mod help;
 mod interrupt;
+mod ledger;
 mod login;
 mod operate;
 mod run;

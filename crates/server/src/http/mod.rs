@@ -11,6 +11,7 @@ mod gateway;
 mod health;
 mod instances;
 mod keys;
+mod ledger;
 pub mod openapi;
 mod projects;
 mod revocable;

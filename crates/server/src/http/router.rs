@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, events, gateway, health, instances, keys, openapi, projects, revocable,
+    Context, auth, brc, crabshack, events, gateway, health, instances, keys, ledger, openapi, projects, revocable,
     sessions, system, templates, tokens, ui, users,
 };
 
@@ -99,6 +99,16 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(projects::env::list_secrets))
         .routes(routes!(projects::env::put_secret, projects::env::delete_secret))
         .routes(routes!(projects::quotas::get, projects::quotas::put))
+        .routes(routes!(ledger::balance))
+        .routes(routes!(ledger::list))
+        .routes(routes!(ledger::credit))
+        .routes(routes!(ledger::refund))
+        .routes(routes!(ledger::usage))
+        .routes(routes!(ledger::invoice))
+        .routes(routes!(ledger::prices, ledger::set_prices))
+        .routes(routes!(ledger::caps, ledger::set_cap))
+        .routes(routes!(ledger::settings, ledger::set_settings))
+        .routes(routes!(ledger::verify))
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))

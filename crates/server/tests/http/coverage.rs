@@ -80,6 +80,25 @@ const NATIVE: &[Entry] = &[
     ("DELETE", "/v1/projects/{project}/secrets/{name}", Refused, Hidden, ""),
     ("GET", "/v1/projects/{project}/quotas", Refused, Hidden, ""),
     ("PUT", "/v1/projects/{project}/quotas", Refused, Operators, "{}"),
+    ("GET", "/v1/projects/{project}/balance", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/ledger", Refused, Hidden, ""),
+    ("POST", "/v1/projects/{project}/credits", Refused, Hidden, r#"{"amount":1,"reason":"x"}"#),
+    ("POST", "/v1/projects/{project}/refunds", Refused, Hidden, r#"{"amount":1,"reason":"x"}"#),
+    ("GET", "/v1/projects/{project}/usage", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/invoices", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/prices", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/prices", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/caps", Refused, Hidden, ""),
+    (
+        "PUT",
+        "/v1/projects/{project}/caps",
+        Refused,
+        Hidden,
+        r#"{"kind":"compute","period":"day","amount":1}"#,
+    ),
+    ("GET", "/v1/projects/{project}/billing", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/billing", Refused, Hidden, "{}"),
+    ("POST", "/v1/ledger/verify", Refused, Operators, ""),
     ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
     ("GET", "/v1/templates", Refused, Shared(200), ""),
     ("GET", "/v1/template-checks", Refused, Shared(200), ""),
@@ -201,6 +220,9 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
     if path.ends_with("/files") {
         path.push_str("?path=/etc/passwd");
     }
+    if path.ends_with("/invoices") {
+        path.push_str("?month=2026-11");
+    }
     if path.ends_with("/authorize") {
         path.push_str("?instance=claw&return=http://claw.localhost/");
     }
@@ -246,6 +268,9 @@ async fn owned(site: &Site) -> Value {
         "users": operator.get("/v1/users").await.items().len(),
         "templates": operator.get("/v1/templates").await.items(),
         "registries": operator.get("/v1/projects/operator/registries").await.items(),
+        "ledger": operator.get("/v1/projects/operator/ledger").await.items(),
+        "caps": operator.get("/v1/projects/operator/caps").await.items(),
+        "prices": operator.get("/v1/projects/operator/prices").await.expect(200),
     })
 }
 

@@ -8,6 +8,7 @@ mod idempotency;
 mod identity;
 mod instances;
 mod jobs;
+mod ledger;
 mod pages;
 mod projects;
 mod support;

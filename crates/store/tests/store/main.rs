@@ -7,6 +7,7 @@ mod events;
 mod idempotency;
 mod identity_keys;
 mod jobs;
+mod ledger;
 mod postgres_server;
 mod schema;
 mod secrets;

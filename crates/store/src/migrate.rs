@@ -37,7 +37,6 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0005_pages"),
     migration!("0006_versions"),
     migration!("0007_projects"),
-    migration!("0008_reserved"),
     migration!("0009_ledger"),
 ];
 

@@ -1,1 +1,0 @@
--- Another branch's; replaced when it is merged.

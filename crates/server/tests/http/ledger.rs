@@ -7,6 +7,7 @@ use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::usage::Reading;
 use ryokan_server::config::Config;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::support::{Site, eventually, on_both, on_both_with, on_sqlite_with};
 
@@ -213,7 +214,7 @@ async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, St
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let kept: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
     let keep = kept.clone();
-    tokio::spawn(async move {
+    TaskTracker::new().spawn(async move {
         for answer in answers {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (mut read, mut buffer) = (Vec::new(), [0u8; 4096]);
@@ -285,7 +286,7 @@ async fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
     let port = listener.local_addr().unwrap().port();
     let kept: Arc<Mutex<Vec<String>>> = Arc::default();
     let keep = kept.clone();
-    tokio::spawn(async move {
+    TaskTracker::new().spawn(async move {
         // The first connection is cut off: the message must come again.
         let _ = listener.accept().await.unwrap();
         loop {

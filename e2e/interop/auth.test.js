@@ -153,7 +153,7 @@ for (const [generation, sdk] of [['1.10.4', one], ['2.1.0', two]]) {
       assert.equal((await call('GET', '/v1/users/me')).status, 401);
       await server.command('users', 'keys', 'add', holder.identity, login, '--label', 'phone');
       assert.equal((await call('GET', '/v1/users/me')).body.login, login);
-      const [key] = JSON.parse(await server.command('users', 'keys', 'ls', login, '--json'));
+      const [key] = JSON.parse(await server.command('users', 'keys', 'ls', login, '--json')).items;
       assert.deepEqual([key.key, key.label, key.kind], [holder.identity, 'phone', 'brc']);
       await server.command('users', 'keys', 'rm', holder.identity, login);
       assert.equal((await call('GET', '/v1/users/me')).status, 401);

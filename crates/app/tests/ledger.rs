@@ -59,6 +59,11 @@ struct Rig {
 
 fn settings(billing: Billing) -> Settings {
     Settings {
+        identity: ryokan_app::identity::keys::IdentitySettings {
+            open_registration: true,
+            mainnet: ryokan_brc::PrivateKey::from_hex(&"11".repeat(32)).unwrap(),
+            testnet: ryokan_brc::PrivateKey::from_hex(&"22".repeat(32)).unwrap(),
+        },
         zone: "localhost".into(),
         public_url: "http://localhost:7700".into(),
         admin_secret: None,
@@ -98,6 +103,7 @@ impl Rig {
         app.store
             .write(|tx| {
                 tx.insert_user(&User {
+                    email: None,
                     id: owner(),
                     login: "ada".into(),
                     name: "Ada".into(),

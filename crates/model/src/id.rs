@@ -67,3 +67,7 @@ id!(
     /// This installation: everything that an engine holds for us carries it as a label.
     ServerId
 );
+id!(
+    /// One artifact on its way to being released.
+    DeploymentId
+);

@@ -5,11 +5,14 @@
 
 pub mod change;
 pub mod clock;
+pub mod deployment;
+pub mod dockerfile;
 pub mod event;
 pub mod id;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod manifest;
 pub mod name;
 pub mod permission;
 pub mod probe;
@@ -20,7 +23,7 @@ pub mod spec;
 pub mod template;
 
 pub use clock::{Clock, Millis};
-pub use id::{InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
+pub use id::{DeploymentId, InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
 pub use invalid::Invalid;
 pub use name::Name;
 pub use secret::Secret;

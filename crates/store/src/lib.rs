@@ -10,6 +10,7 @@
 
 mod change;
 pub mod credentials;
+pub mod deployments;
 mod dialect;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod key_file;
 mod migrate;
 mod options;
 mod reconcilers;
+pub mod revisions;
 mod row;
 mod seal;
 mod secrets;

@@ -71,6 +71,7 @@ async fn once(app: Arc<App>) -> Result<i64> {
             tx.purge_tombstones(tombstones)
         })
         .await?;
+    app.forget_artifacts().await?;
     let keep = app.settings.retention.clone();
     let mut left = 0;
     for (state, time) in [(JobState::Done, keep.done_jobs), (JobState::Dead, keep.dead_jobs)] {

@@ -5,6 +5,7 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod background;
+pub mod deployments;
 pub mod entropy;
 pub mod error;
 pub mod events;
@@ -26,7 +27,7 @@ pub use error::{Error, Result};
 pub use page::Page;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
-use ryokan_ports::Runtime;
+use ryokan_ports::{BlobStore, ImageBuilder, Runtime};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
 use ryokan_store::Seal;
@@ -49,6 +50,7 @@ pub struct Settings {
     /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
     pub retention: housekeeping::Retention,
+    pub deploy: deployments::Settings,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }
@@ -93,6 +95,9 @@ pub struct App {
     pub store: Store,
     pub(crate) seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub(crate) builder: Arc<dyn ImageBuilder>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) upload_key: deployments::UploadKey,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -118,6 +123,9 @@ pub struct Parts {
     pub store: Store,
     pub seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub builder: Arc<dyn ImageBuilder>,
+    pub blobs: Arc<dyn BlobStore>,
+    pub upload_key: deployments::UploadKey,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -130,6 +138,9 @@ impl App {
             store: parts.store,
             seal: parts.seal,
             runtime: parts.runtime,
+            builder: parts.builder,
+            blobs: parts.blobs,
+            upload_key: parts.upload_key,
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

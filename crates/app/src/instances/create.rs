@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::InstanceSpec;
-use ryokan_model::{InstanceId, Name, Secret};
-use ryokan_store::StoreError;
+use ryokan_model::{InstanceId, Millis, Name, Secret};
+use ryokan_store::{NewJob, StoreError, Tx};
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
 use crate::instances::secrets_of;
+use crate::instances::update::new_revision;
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -47,7 +48,11 @@ impl App {
             other => other,
         })?;
         let wanted_name = request.name.take();
+        if wanted_name.as_ref().is_some_and(Name::is_frontend) {
+            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        }
         let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        self.check_image(&spec, project.id)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
 
@@ -94,20 +99,11 @@ impl App {
                     let made = made.parse().ok().map(|id| tx.instance(id)).transpose()?.flatten();
                     return made.ok_or_else(idempotency::gone);
                 }
-                tx.lock(&format!("project:{}", row.project))?;
-                if tx.project(row.project)?.is_none() {
-                    return Err(Error::not_found("project", &row.project_name));
-                }
-                if usize::try_from(tx.count_instances_of(row.project)?).is_ok_and(|count| count >= limit) {
-                    return Err(Error::QuotaExceeded(format!(
-                        "the project has {limit} instances, which is all it may have; delete one first"
-                    )));
-                }
-                tx.insert_instance(&row)?;
+                insert_new(tx, &row, limit, &job, now)?;
                 for (name, value) in &secrets {
                     tx.put_secret(&seal, &secrets_of(row.id), name, value, now.0)?;
                 }
-                tx.enqueue_job(&job, now.0)?;
+                tx.insert_revision(&new_revision(&row, &row.spec, None, None, by.login.clone(), now))?;
                 let data = json!({"template": row.template, "image": row.spec.image});
                 events::by_caller(
                     tx,
@@ -133,6 +129,14 @@ impl App {
                 }
                 other => other,
             })
+    }
+
+    /// What was built for one project is no other's to run: the engine would give it to whoever knows its name.
+    pub(crate) fn check_image(&self, spec: &InstanceSpec, project: ryokan_model::ProjectId) -> Result<()> {
+        if crate::deployments::is_foreign(&spec.image, project) {
+            return Err(Error::invalid("image", format!("there is no image `{}`", spec.image)));
+        }
+        Ok(())
     }
 
     /// What one project may ask for on this installation.
@@ -172,4 +176,20 @@ impl App {
             ),
         })
     }
+}
+
+/// The row of a new instance and its image's job, if the project may have one more.
+pub(crate) fn insert_new(tx: &mut Tx<'_>, row: &Instance, limit: usize, job: &NewJob, now: Millis) -> Result<()> {
+    tx.lock(&format!("project:{}", row.project))?;
+    if tx.project(row.project)?.is_none() {
+        return Err(Error::not_found("project", &row.project_name));
+    }
+    if usize::try_from(tx.count_instances_of(row.project)?).is_ok_and(|count| count >= limit) {
+        return Err(Error::QuotaExceeded(format!(
+            "the project has {limit} instances, which is all it may have; delete one first"
+        )));
+    }
+    tx.insert_instance(row)?;
+    tx.enqueue_job(job, now.0)?;
+    Ok(())
 }

@@ -1,0 +1,154 @@
+//! Releasing one image: the instance is made or changed in one transaction together with its revision, and then has to
+//! become ready. One that does not is taken back by the reconciler, and what ran before goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use ryokan_model::instance::{Desired, State};
+use ryokan_model::spec::InstanceSpec;
+use ryokan_model::{InstanceId, Name};
+use ryokan_store::deployments::Deployment;
+use ryokan_store::instances::Instance;
+use ryokan_store::StoreError;
+use serde_json::json;
+
+use super::note::Notes;
+use super::run::Stop;
+use crate::instances::create::insert_new;
+use crate::instances::enter;
+use crate::instances::follow::{Goal, Step};
+use crate::instances::update::{SpecChange, change_spec, new_revision};
+use crate::{App, Error, Result, events};
+
+/// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
+const PATIENCE: Duration = Duration::from_mins(10);
+const TRIES: usize = 8;
+
+impl App {
+    pub(super) async fn release(
+        self: &Arc<Self>,
+        row: &Deployment,
+        name: &Name,
+        spec: InstanceSpec,
+        manifest: &str,
+        notes: &Notes,
+    ) -> Result<(), Stop> {
+        self.check_limits(&spec)?;
+        self.check_engine(&spec).await?;
+        let bound = State::Starting.bound(&spec).unwrap_or_default() + PATIENCE;
+        let instance = self.write_release(row, name, spec, manifest).await?;
+        crate::crash::point("deployment.released");
+        notes.say(format!("Released {name} as revision {}; waiting until it is ready", instance.generation));
+        let mut steps = Box::pin(self.follow(&instance, Goal::Ready));
+        let waited = tokio::time::timeout(bound, async {
+            let mut last = String::new();
+            while let Some(step) = steps.next().await {
+                match step {
+                    Step::Pending { state, message, .. } => {
+                        let text = message.map_or_else(|| state.to_string(), |m| format!("{state}: {m}"));
+                        if text != last {
+                            notes.say(format!("{name} is {text}"));
+                            last = text;
+                        }
+                    }
+                    Step::Reached(_) => return Ok(()),
+                    Step::Failed(why) => return Err(Stop::Failed(format!("{name}: {why}"))),
+                }
+            }
+            Err(Stop::Later(anyhow::anyhow!("{name} was lost sight of")))
+        })
+        .await;
+        match waited {
+            Ok(Ok(())) => {
+                notes.say(format!("{name} is ready at {}/", self.settings.agent_origin(name.as_str())));
+                Ok(())
+            }
+            Ok(Err(stop)) => Err(stop),
+            Err(_) => Err(Stop::Failed(format!("{name} was not ready within {} s", bound.as_secs()))),
+        }
+    }
+
+    /// The instance as it was released. Released once for a deployment, however often this is called.
+    async fn write_release(&self, row: &Deployment, name: &Name, spec: InstanceSpec, manifest: &str) -> Result<Instance> {
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let fresh = InstanceId::from_parts(now, self.entropy.bytes());
+            let (row, name, mut spec, manifest) = (row.clone(), name.clone(), spec.clone(), manifest.to_owned());
+            let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
+            let limit = self.limits().instances_per_project;
+            let outcome = self
+                .store
+                .write(move |tx| {
+                    let done = tx.revisions_by(row.id)?;
+                    let by = row.user.to_string();
+                    let Some(mut instance) = tx.instance_by_name(name.as_str())? else {
+                        if !done.is_empty() && done.iter().any(|r| tx.instance(r.instance).is_ok_and(|i| i.is_none())) {
+                            return Err(Error::Conflict("its instance was deleted meanwhile".into()));
+                        }
+                        let instance = Instance {
+                            project_name: row.project_name.clone(),
+                            template: "custom".into(),
+                            ..Instance::new(fresh, row.project, name, spec.clone(), now)
+                        };
+                        insert_new(tx, &instance, limit, &job_for(&instance), now)?;
+                        tx.insert_revision(&new_revision(&instance, &spec, Some(manifest), Some(row.id), by, now))?;
+                        tell(tx, &row, &instance, "instance.created", now)?;
+                        return Ok(instance);
+                    };
+                    if instance.project != row.project {
+                        return Err(Error::Conflict(format!("the name `{}` is taken; choose another", instance.name)));
+                    }
+                    if let Some(revision) = done.iter().find(|r| r.instance == instance.id) {
+                        instance.generation = revision.number;
+                        return Ok(instance);
+                    }
+                    if instance.state == State::Deleting {
+                        return Err(Error::Conflict(format!("{} is being deleted", instance.name)));
+                    }
+                    // Secrets are the instance's own; an artifact knows none.
+                    spec.secret_env.clone_from(&instance.spec.secret_env);
+                    spec.env.retain(|variable, _| !spec.secret_env.contains(variable));
+                    let change = SpecChange {
+                        spec,
+                        secrets: std::collections::BTreeMap::new(),
+                        new_container: true,
+                        manifest: Some(manifest),
+                        deployment: Some(row.id),
+                        by,
+                    };
+                    if instance.desired != Desired::Running || instance.state == State::Failed {
+                        instance.desired = Desired::Running;
+                        if instance.state != State::Stopping {
+                            enter(&mut instance, State::Pending, Some("updating".into()), now)?;
+                        }
+                    }
+                    change_spec(tx, &seal, &mut instance, change, &job_for, now)?;
+                    tx.update_instance(&mut instance, now)?;
+                    tell(tx, &row, &instance, "instance.updated", now)?;
+                    Ok(instance)
+                })
+                .await;
+            match outcome {
+                Err(Error::Internal(e)) if e.downcast_ref::<StoreError>() == Some(&StoreError::Fenced) => {}
+                other => {
+                    self.wake.notify_one();
+                    return other;
+                }
+            }
+        }
+        Err(Error::Conflict("the instance changes too fast; try again".into()))
+    }
+}
+
+fn tell(
+    tx: &mut ryokan_store::Tx<'_>,
+    row: &Deployment,
+    instance: &Instance,
+    kind: &str,
+    now: ryokan_model::Millis,
+) -> Result<()> {
+    let data = json!({"deployment": row.id, "generation": instance.generation, "image": instance.spec.image});
+    let id = instance.id.to_string();
+    events::system(tx, now, kind, "instance", &id, instance.name.as_str(), Some(row.project), data)
+}

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ryokan_adapters::directory::Directory;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
-use ryokan_ports::Runtime;
+use ryokan_ports::{ImageBuilder, Runtime};
 use ryokan_ports::runtime::Reach;
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,7 @@ impl Adjustable {
 #[derive(Default)]
 pub struct Overrides {
     pub runtime: Option<Arc<dyn Runtime>>,
+    pub builder: Option<Arc<dyn ImageBuilder>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -82,7 +85,8 @@ impl Server {
         // For people and scripts that look for what an engine holds of this installation.
         std::fs::write(data.join("server-id"), server_id.to_string())
             .context("the data folder cannot be written to")?;
-        let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let key = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let signing = SigningKey::new(&key);
 
         let listeners = bind(config.server.listen).with_context(|| {
             format!("cannot listen on {}: is another server running? `server.listen` (RYOKAN_LISTEN) names another address", config.server.listen)
@@ -94,19 +98,26 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let runtime: Arc<dyn Runtime> = match overrides.runtime {
-            Some(runtime) => runtime,
-            None => Arc::new(Docker::connect(docker::Options {
-                socket: Some(Box::pin(engine::choose(config)).await?),
-                allow_unlimited: config.engine.allow_unlimited,
-                reach: config
-                    .engine
-                    .reach
-                    .as_deref()
-                    .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                ..docker::Options::new(server_id)
-            })?),
+        let (runtime, builder): (Arc<dyn Runtime>, Arc<dyn ImageBuilder>) = match (overrides.runtime, overrides.builder) {
+            (Some(runtime), Some(builder)) => (runtime, builder),
+            (runtime, builder) => {
+                let docker = Arc::new(Docker::connect(docker::Options {
+                    socket: Some(Box::pin(engine::choose(config)).await?),
+                    allow_unlimited: config.engine.allow_unlimited,
+                    reach: config
+                        .engine
+                        .reach
+                        .as_deref()
+                        .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+                    ..docker::Options::new(server_id)
+                })?);
+                (runtime.unwrap_or_else(|| docker.clone()), builder.unwrap_or(docker))
+            }
         };
+        let deploy = config.build.settings(data)?;
+        // Unpacked artifacts are of use only to the job that unpacks them.
+        let _ = std::fs::remove_dir_all(&deploy.work);
+        let blobs = Directory::open(&data.join("artifacts")).context("the folder of artifacts cannot be used")?;
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),
@@ -114,9 +125,20 @@ impl Server {
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
             retention: config.retention.settings(),
+            deploy,
             worker: format!("{server_id}/{process:08x}"),
         };
-        let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
+        let app = App::new(Parts {
+            store,
+            seal,
+            runtime,
+            builder,
+            blobs: Arc::new(blobs),
+            upload_key: UploadKey::new(&key),
+            clock,
+            entropy,
+            settings,
+        });
         app.seed_templates().await?;
         let first_start = app.first_start().await?;
 
@@ -282,7 +304,7 @@ async fn signing_key(
     seal: &Arc<Seal>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
-) -> anyhow::Result<SigningKey> {
+) -> anyhow::Result<[u8; 32]> {
     let (now, ring) = (clock.now(), seal.clone());
     let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
     let text = store
@@ -300,7 +322,7 @@ async fn signing_key(
     let mut key = [0u8; 32];
     hex::decode_to_slice(text.expose(), &mut key)
         .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
-    Ok(SigningKey::new(&key))
+    Ok(key)
 }
 
 /// Leaves the first operator's access for the CLI on this machine, for nobody else to read.

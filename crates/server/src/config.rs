@@ -10,6 +10,7 @@ use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
+use crate::build::BuildSection;
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -21,6 +22,7 @@ pub struct Config {
     pub secrets: Secrets,
     pub engine: Engine,
     pub limits: LimitsSection,
+    pub build: BuildSection,
     pub retention: RetentionSection,
     pub log: Log,
 }
@@ -174,6 +176,10 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
     ("RYOKAN_REQUESTS_PER_SECOND", "limits.requests_per_second", None),
+    ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
+    ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
+    ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
+    ("RYOKAN_BUILD_NETWORK", "build.network", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
@@ -219,6 +225,7 @@ impl Config {
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError(format!("configuration: {}", e.message())))?;
         config.engine.runtime_dir = given("XDG_RUNTIME_DIR").map(PathBuf::from);
+        config.build.check().map_err(ConfigError)?;
         config.check()?;
         Ok(config)
     }
@@ -316,6 +323,7 @@ impl Config {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
+            "build": self.build,
             "retention": self.retention,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })

@@ -7,13 +7,14 @@ use ryokan_store::deployments::Deployment;
 use serde_json::json;
 
 use super::Bound;
+use crate::idempotency::{self, IdempotencyKey};
 use crate::{App, Error, Result, events};
 
 /// Deployments of one project that are not over.
 const MOST_OPEN: i64 = 20;
 
 /// What a deployment is asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct DeploymentRequest {
     /// The instance that it makes or changes; generated when absent.
     pub name: Option<Name>,
@@ -30,11 +31,13 @@ impl App {
         caller: &Caller,
         project: &str,
         request: DeploymentRequest,
+        key: Option<IdempotencyKey>,
     ) -> Result<(Deployment, String)> {
         let project = self.find_project(caller, Scope::Write, project).await?;
         if request.name.as_ref().is_some_and(Name::is_frontend) {
             return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
         }
+        let asked = request.clone();
         let sha256 = request.sha256.map(|s| s.to_ascii_lowercase());
         if sha256.as_ref().is_some_and(|s| s.len() != 64 || !s.bytes().all(|b| b.is_ascii_hexdigit())) {
             return Err(Error::invalid("sha256", "must be 64 hexadecimal digits"));
@@ -43,6 +46,7 @@ impl App {
         if request.size.is_some_and(|size| size > most) {
             return Err(Error::invalid("size", format!("at most {} here", self.settings.deploy.max_artifact)));
         }
+        let once = self.once(caller, key, "create_deployment", &(project.id, &asked))?;
         let now = self.clock.now();
         let name = request.name.unwrap_or_else(|| Name::generated(self.entropy.bytes()));
         let row = Deployment {
@@ -63,9 +67,14 @@ impl App {
             created_at: now,
             updated_at: now,
         };
-        let (by, made) = (caller.clone(), row.clone());
-        self.store
+        let by = caller.clone();
+        let made = self
+            .store
             .write(move |tx| {
+                if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
+                    let made = made.parse().ok().map(|id| tx.deployment(id)).transpose()?.flatten();
+                    return made.ok_or_else(idempotency::gone);
+                }
                 tx.lock(&format!("project:{}", row.project))?;
                 for name in [name.clone(), name.frontend()] {
                     if tx.instance_by_name(name.as_str())?.is_some_and(|i| i.project != row.project) {
@@ -79,7 +88,8 @@ impl App {
                 tx.insert_deployment(&row)?;
                 let data = json!({"name": row.name});
                 let id = row.id.to_string();
-                events::by_caller(tx, now, &by, Some(row.project), "deployment.created", "deployment", &id, &id, data)
+                events::by_caller(tx, now, &by, Some(row.project), "deployment.created", "deployment", &id, &id, data)?;
+                Ok(row)
             })
             .await?;
         let signature = self.upload_key.sign(&Bound::of(&made));

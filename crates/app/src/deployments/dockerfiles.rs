@@ -51,7 +51,9 @@ pub(super) fn write(kind: &Generated, folder: &Path, command_given: bool, settin
         Generated::Node | Generated::Agidentity => &settings.node_base,
     };
     let mut text = format!("FROM {base}\n");
-    X
+    let mut add = |line: std::fmt::Arguments<'_>| {
+        let _ = writeln!(text, "{line}");
+    };
     match kind {
         Generated::Node => {
             if !command_given {

@@ -4,6 +4,7 @@
 mod auth;
 mod crabshack;
 mod error;
+mod deployments;
 mod events;
 mod extract;
 mod gateway;

@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
+    Context, auth, crabshack, deployments, events, gateway, health, instances, openapi, projects, revocable, sessions,
     system, templates, tokens, ui, users,
 };
 
@@ -107,8 +107,16 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(instances::files::read, instances::files::write))
+                .routes(routes!(deployments::upload))
                 .layer(DefaultBodyLimit::disable()),
         )
+        .routes(routes!(deployments::revisions))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(deployments::create, deployments::list))
+        .routes(routes!(deployments::get))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::logs))
+        .routes(routes!(deployments::schema))
         .routes(routes!(events::list))
         .routes(routes!(system::get))
         .routes(routes!(system::config))

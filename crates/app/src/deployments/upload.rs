@@ -17,7 +17,8 @@ use crate::{App, Error, Result, events};
 impl App {
     /// Whether something may be sent there; asked before the body is read.
     pub async fn check_upload(&self, deployment: &str, signature: &str, size: Option<u64>) -> Result<Deployment> {
-        let refused = || Error::Forbidden("this upload address is not valid; ask for another".into());
+        // Whether there is such a deployment is nobody's business.
+        let refused = || Error::not_found("upload address", deployment);
         let id: DeploymentId = deployment.parse().map_err(|_| refused())?;
         let row = self.store.read(move |tx| tx.deployment(id)).await?.ok_or_else(refused)?;
         if !self.upload_key.verify(&Bound::of(&row), signature) {

@@ -88,6 +88,16 @@ const NATIVE: &[Entry] = &[
     ("GET", "/v1/instances/{instance}/stats", Refused, Hidden, ""),
     ("GET", "/v1/instances/{instance}/files", Refused, Hidden, ""),
     ("PUT", "/v1/instances/{instance}/files", Refused, Hidden, "content"),
+    ("GET", "/v1/instances/{instance}/revisions", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/rollback", Refused, Hidden, "{}"),
+    ("POST", "/v1/projects/{project}/deployments", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/deployments", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}", Refused, Hidden, ""),
+    ("POST", "/v1/deployments/{deployment}/cancel", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}/logs", Refused, Hidden, ""),
+    // The address itself is the credential; it has tests of its own.
+    ("POST", "/api/v1/upload/{deployment}/{signature}", Open, Shared(404), ""),
+    ("GET", "/v1/schemas/agent-manifest.json", Open, Shared(200), ""),
     ("GET", "/v1/events", Refused, Own(200), ""),
     ("GET", "/v1/system", Refused, Shared(200), ""),
     ("GET", "/v1/system/config", Refused, Operators, ""),
@@ -171,6 +181,7 @@ fn the_description_is_the_one_that_is_checked_in() {
 struct Things {
     token: String,
     job: String,
+    deployment: String,
 }
 
 async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
@@ -179,6 +190,8 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
     let mut path = path
         .replace("{user}", "operator")
         .replace("{id}", id)
+        .replace("{deployment}", &things.deployment)
+        .replace("{signature}", "00")
         .replace("{project}", "operator")
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
@@ -210,7 +223,9 @@ async fn things(site: &Site) -> Things {
     operator.ready("claw", wanted).await;
     let token = operator.get("/v1/tokens").await.items()[0]["id"].as_str().unwrap().to_owned();
     let job = operator.get("/v1/system/jobs").await.items()[0]["id"].as_str().unwrap().to_owned();
-    Things { token, job }
+    let made = operator.post("/v1/projects/operator/deployments", json!({})).await.expect(201);
+    let deployment = made["id"].as_str().unwrap().to_owned();
+    Things { token, job, deployment }
 }
 
 /// Everything that the operator owns, without what changes by itself.

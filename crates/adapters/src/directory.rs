@@ -63,7 +63,8 @@ impl BlobStore for Directory {
         let begun = self.0.join(format!("{PARTIAL}{name}"));
         let mut partial = Partial(Some(begun.clone()));
         let mut options = tokio::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&begun).await.map_err(io)?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&begun).await.map_err(io)?;
         let (mut hash, mut size) = (Sha256::new(), 0_u64);
         while let Some(chunk) = content.next().await {
             let chunk = chunk.map_err(BlobError::Interrupted)?;
@@ -140,7 +141,10 @@ mod tests {
         let mut text = String::new();
         store.open("a").await.unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "abcdef");
-        assert!(matches!(store.put("b", 5, chunks(vec![Ok(b"abc"), Ok(b"def")])).await, Err(BlobError::TooLarge(5))));
+        assert!(matches!(
+            store.put("b", 5, chunks(vec![Ok(b"abc"), Ok(b"def")])).await,
+            Err(BlobError::TooLarge(5))
+        ));
         assert!(matches!(
             store.put("c", 9, chunks(vec![Ok(b"abc"), Err("gone")])).await,
             Err(BlobError::Interrupted(_))

@@ -121,7 +121,11 @@ mod tests {
         for state in DeploymentState::ALL {
             assert_eq!(state.as_str().parse::<DeploymentState>().unwrap(), state);
             assert_eq!(state.may_become(Failed) && state.may_become(Cancelled), !state.is_over(), "{state}");
-            assert!(DeploymentState::ALL.into_iter().all(|n| n == state || !state.is_over() || !state.may_become(n)));
+            assert!(
+                DeploymentState::ALL
+                    .into_iter()
+                    .all(|n| n == state || !state.is_over() || !state.may_become(n))
+            );
         }
     }
 }

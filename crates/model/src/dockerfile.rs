@@ -21,7 +21,8 @@ pub fn base_images(text: &str) -> Result<BTreeSet<ImageRef>, Invalid> {
     for (number, line) in instructions(text)? {
         let mut words = line.split_whitespace();
         let word = words.next().unwrap_or_default().to_ascii_uppercase();
-        let word = if word == "ONBUILD" { words.next().unwrap_or_default().to_ascii_uppercase() } else { word };
+        let word =
+            if word == "ONBUILD" { words.next().unwrap_or_default().to_ascii_uppercase() } else { word };
         let rest: Vec<&str> = words.collect();
         match word.as_str() {
             "FROM" => {
@@ -58,13 +59,17 @@ pub fn base_images(text: &str) -> Result<BTreeSet<ImageRef>, Invalid> {
 /// `--from=X` and `--mount=type=bind,from=X,…`.
 fn sources(flag: &str) -> impl Iterator<Item = &str> {
     let (copied, mounted) = (flag.strip_prefix("--from="), flag.strip_prefix("--mount="));
-    let mounted = mounted.into_iter().flat_map(|m| m.split(',')).filter_map(|part| part.strip_prefix("from="));
+    let mounted =
+        mounted.into_iter().flat_map(|m| m.split(',')).filter_map(|part| part.strip_prefix("from="));
     copied.into_iter().chain(mounted)
 }
 
 fn image(name: &str) -> Result<ImageRef, String> {
     if name.contains(['$', '"', '\'', '\\']) {
-        return Err(format!("`{}` is not a plain image name; variables and quotes are not accepted here", clip(name)));
+        return Err(format!(
+            "`{}` is not a plain image name; variables and quotes are not accepted here",
+            clip(name)
+        ));
     }
     let image: ImageRef = name.parse().map_err(|e: Invalid| e.problem)?;
     if name.len() >= 2 && name.bytes().all(|b| b.is_ascii_hexdigit()) || name.starts_with("sha256:") {

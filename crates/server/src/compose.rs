@@ -14,8 +14,8 @@ use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
-use ryokan_ports::{ImageBuilder, Runtime};
 use ryokan_ports::runtime::Reach;
+use ryokan_ports::{ImageBuilder, Runtime};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,26 +98,28 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let (runtime, builder): (Arc<dyn Runtime>, Arc<dyn ImageBuilder>) = match (overrides.runtime, overrides.builder) {
-            (Some(runtime), Some(builder)) => (runtime, builder),
-            (runtime, builder) => {
-                let docker = Arc::new(Docker::connect(docker::Options {
-                    socket: Some(Box::pin(engine::choose(config)).await?),
-                    allow_unlimited: config.engine.allow_unlimited,
-                    reach: config
-                        .engine
-                        .reach
-                        .as_deref()
-                        .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                    ..docker::Options::new(server_id)
-                })?);
-                (runtime.unwrap_or_else(|| docker.clone()), builder.unwrap_or(docker))
-            }
-        };
+        let (runtime, builder): (Arc<dyn Runtime>, Arc<dyn ImageBuilder>) =
+            match (overrides.runtime, overrides.builder) {
+                (Some(runtime), Some(builder)) => (runtime, builder),
+                (runtime, builder) => {
+                    let docker = Arc::new(Docker::connect(docker::Options {
+                        socket: Some(Box::pin(engine::choose(config)).await?),
+                        allow_unlimited: config.engine.allow_unlimited,
+                        reach: config
+                            .engine
+                            .reach
+                            .as_deref()
+                            .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+                        ..docker::Options::new(server_id)
+                    })?);
+                    (runtime.unwrap_or_else(|| docker.clone()), builder.unwrap_or(docker))
+                }
+            };
         let deploy = config.build.settings(data)?;
         // Unpacked artifacts are of use only to the job that unpacks them.
         let _ = std::fs::remove_dir_all(&deploy.work);
-        let blobs = Directory::open(&data.join("artifacts")).context("the folder of artifacts cannot be used")?;
+        let blobs =
+            Directory::open(&data.join("artifacts")).context("the folder of artifacts cannot be used")?;
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),

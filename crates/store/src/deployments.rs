@@ -97,7 +97,12 @@ impl Tx<'_> {
     }
 
     /// The newest first, those before the id `before`.
-    pub fn deployments_of(&mut self, project: ProjectId, before: Option<DeploymentId>, limit: u32) -> Result<Vec<Deployment>> {
+    pub fn deployments_of(
+        &mut self,
+        project: ProjectId,
+        before: Option<DeploymentId>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>> {
         let before = before.map_or_else(|| "g".to_owned(), |id| id.to_string());
         let rows = self.query(
             select!("WHERE d.project_id = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3"),
@@ -116,7 +121,14 @@ impl Tx<'_> {
     }
 
     /// Uses the upload URL up. `false` when it was used, cancelled, or ran out meanwhile.
-    pub fn take_artifact(&mut self, id: DeploymentId, blob: &str, size: u64, sha256: &str, now: Millis) -> Result<bool> {
+    pub fn take_artifact(
+        &mut self,
+        id: DeploymentId,
+        blob: &str,
+        size: u64,
+        sha256: &str,
+        now: Millis,
+    ) -> Result<bool> {
         self.notify(DEPLOYMENTS);
         let n = self.execute(
             "UPDATE deployments SET state = 'queued', blob = $2, size = $3, sha256 = $4, updated_at = $5
@@ -145,7 +157,8 @@ impl Tx<'_> {
 
     pub fn name_deployment(&mut self, id: DeploymentId, name: &str) -> Result<()> {
         self.notify(DEPLOYMENTS);
-        self.execute("UPDATE deployments SET name = $2 WHERE id = $1", params![id.to_string(), name]).map(drop)
+        self.execute("UPDATE deployments SET name = $2 WHERE id = $1", params![id.to_string(), name])
+            .map(drop)
     }
 
     pub fn want_deployment_cancelled(&mut self, id: DeploymentId, now: Millis) -> Result<()> {
@@ -187,7 +200,8 @@ impl Tx<'_> {
             if number > MAX_LINES {
                 break;
             }
-            let text = if number == MAX_LINES { "… the log is cut here: it is too long" } else { text.as_str() };
+            let text =
+                if number == MAX_LINES { "… the log is cut here: it is too long" } else { text.as_str() };
             self.execute(
                 "INSERT INTO deployment_lines (deployment_id, line, at, text) VALUES ($1, $2, $3, $4)",
                 params![&id, number, now.0, text],
@@ -203,7 +217,9 @@ impl Tx<'_> {
             params![id.to_string(), after, limit],
         )?;
         rows.iter()
-            .map(|row| Ok(Line { number: row.int("line")?, at: Millis(row.int("at")?), text: row.text("text")? }))
+            .map(|row| {
+                Ok(Line { number: row.int("line")?, at: Millis(row.int("at")?), text: row.text("text")? })
+            })
             .collect()
     }
 }

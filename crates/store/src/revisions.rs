@@ -61,7 +61,13 @@ impl Tx<'_> {
     }
 
     /// It was found well: it is the live one from now on.
-    pub fn revision_is_live(&mut self, instance: InstanceId, number: i64, image: Option<&str>, digest: Option<&str>) -> Result<()> {
+    pub fn revision_is_live(
+        &mut self,
+        instance: InstanceId,
+        number: i64,
+        image: Option<&str>,
+        digest: Option<&str>,
+    ) -> Result<()> {
         let id = instance.to_string();
         let n = self.execute(
             "UPDATE revisions SET state = 'live', reason = NULL, image_id = $3, image_digest = $4
@@ -96,7 +102,8 @@ impl Tx<'_> {
 
     /// What a deployment has released so far.
     pub fn revisions_by(&mut self, deployment: DeploymentId) -> Result<Vec<Revision>> {
-        let rows = self.query("SELECT * FROM revisions WHERE deployment_id = $1", params![deployment.to_string()])?;
+        let rows =
+            self.query("SELECT * FROM revisions WHERE deployment_id = $1", params![deployment.to_string()])?;
         rows.iter().map(revision).collect()
     }
 

@@ -27,12 +27,22 @@ const MAX_LINE: usize = 8 * 1024;
 impl ImageBuilder for Docker {
     async fn build(&self, request: &BuildRequest, line: OnLine<'_>) -> Result<Image, BuildError> {
         let limit = request.limits.time;
-        tokio::time::timeout(limit, self.0.build(request, line)).await.unwrap_or(Err(BuildError::TooLong(limit)))
+        tokio::time::timeout(limit, self.0.build(request, line))
+            .await
+            .unwrap_or(Err(BuildError::TooLong(limit)))
     }
 
     async fn forget(&self, tag: &ImageRef) -> Result<(), BuildError> {
         let api = self.0.link.api().await.map_err(away)?;
-        match self.0.link.call("image", api.remove_image(tag.as_str(), None::<bollard::query_parameters::RemoveImageOptions>, None)).await {
+        match self
+            .0
+            .link
+            .call(
+                "image",
+                api.remove_image(tag.as_str(), None::<bollard::query_parameters::RemoveImageOptions>, None),
+            )
+            .await
+        {
             Ok(_) | Err(RuntimeError::NotFound(_)) => Ok(()),
             Err(e) => Err(away(e)),
         }
@@ -73,7 +83,8 @@ impl Inner {
         let mut body = response.into_body();
         let mut buffer = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| BuildError::Unavailable(format!("the engine's answer broke off: {e}")))?;
+            let frame =
+                frame.map_err(|e| BuildError::Unavailable(format!("the engine's answer broke off: {e}")))?;
             let Ok(data) = frame.into_data() else { continue };
             buffer.extend_from_slice(&data);
             while let Some(end) = buffer.iter().position(|b| *b == b'\n') {

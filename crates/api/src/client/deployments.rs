@@ -15,7 +15,11 @@ use crate::deployment::{
 };
 
 impl Client {
-    pub async fn create_deployment(&self, project: &str, request: &CreateDeployment) -> Result<Deployment, ClientError> {
+    pub async fn create_deployment(
+        &self,
+        project: &str,
+        request: &CreateDeployment,
+    ) -> Result<Deployment, ClientError> {
         self.create(&["v1", "projects", project, "deployments"], request).await
     }
 

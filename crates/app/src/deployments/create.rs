@@ -44,7 +44,10 @@ impl App {
         }
         let most = self.settings.deploy.max_artifact.get();
         if request.size.is_some_and(|size| size > most) {
-            return Err(Error::invalid("size", format!("at most {} here", self.settings.deploy.max_artifact)));
+            return Err(Error::invalid(
+                "size",
+                format!("at most {} here", self.settings.deploy.max_artifact),
+            ));
         }
         let once = self.once(caller, key, "create_deployment", &(project.id, &asked))?;
         let now = self.clock.now();
@@ -82,13 +85,24 @@ impl App {
                     }
                 }
                 if tx.count_open_deployments(row.project)? >= MOST_OPEN {
-                    let why = format!("{MOST_OPEN} deployments of this project are under way; cancel one, or wait");
+                    let why =
+                        format!("{MOST_OPEN} deployments of this project are under way; cancel one, or wait");
                     return Err(Error::QuotaExceeded(why));
                 }
                 tx.insert_deployment(&row)?;
                 let data = json!({"name": row.name});
                 let id = row.id.to_string();
-                events::by_caller(tx, now, &by, Some(row.project), "deployment.created", "deployment", &id, &id, data)?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "deployment.created",
+                    "deployment",
+                    &id,
+                    &id,
+                    data,
+                )?;
                 Ok(row)
             })
             .await?;

@@ -41,10 +41,17 @@ fn words(words: &[&str]) -> String {
 }
 
 /// A Dockerfile for the folder. The error is for its author.
-pub(super) fn write(kind: &Generated, folder: &Path, command_given: bool, settings: &Settings) -> Result<String, String> {
+pub(super) fn write(
+    kind: &Generated,
+    folder: &Path,
+    command_given: bool,
+    settings: &Settings,
+) -> Result<String, String> {
     let has = |name: &str| folder.join(name).symlink_metadata().is_ok_and(|m| m.is_file());
     let has_folder = |name: &str| folder.join(name).symlink_metadata().is_ok_and(|m| m.is_dir());
-    let must = |name: &str, why: &str| if has(name) { Ok(()) } else { Err(format!("there is no `{name}` in the folder: {why}")) };
+    let must = |name: &str, why: &str| {
+        if has(name) { Ok(()) } else { Err(format!("there is no `{name}` in the folder: {why}")) }
+    };
     let base = match kind {
         Generated::Python => &settings.python_base,
         Generated::Static => settings.frontend_base.as_ref().unwrap_or(&settings.node_base),
@@ -76,9 +83,20 @@ pub(super) fn write(kind: &Generated, folder: &Path, command_given: bool, settin
             add(format_args!("WORKDIR /app"));
             if has("requirements.txt") {
                 add(format_args!("RUN {}", words(&["python3", "-m", "venv", "/venv"])));
-                add(format_args!("ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+                add(format_args!(
+                    "ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+                ));
                 add(format_args!("COPY {}", words(&["requirements.txt", "./"])));
-                let pip = ["/venv/bin/python", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "-r", "requirements.txt"];
+                let pip = [
+                    "/venv/bin/python",
+                    "-m",
+                    "pip",
+                    "install",
+                    "--no-cache-dir",
+                    "--disable-pip-version-check",
+                    "-r",
+                    "requirements.txt",
+                ];
                 add(format_args!("RUN {}", words(&pip)));
             }
             add(format_args!("COPY {}", words(&[".", "./"])));
@@ -119,12 +137,18 @@ pub(super) fn write(kind: &Generated, folder: &Path, command_given: bool, settin
     Ok(text)
 }
 
-fn npm(add: &mut impl FnMut(std::fmt::Arguments<'_>), locked: bool, has: &impl Fn(&str) -> bool, production: bool) {
+fn npm(
+    add: &mut impl FnMut(std::fmt::Arguments<'_>),
+    locked: bool,
+    has: &impl Fn(&str) -> bool,
+    production: bool,
+) {
     let mut files = vec!["package.json"];
     files.extend(["package-lock.json", ".npmrc"].into_iter().filter(|name| has(name)));
     files.push("./");
     add(format_args!("COPY {}", words(&files)));
-    let mut install = vec!["npm", if locked { "ci" } else { "install" }, "--no-audit", "--no-fund", "--no-update-notifier"];
+    let mut install =
+        vec!["npm", if locked { "ci" } else { "install" }, "--no-audit", "--no-fund", "--no-update-notifier"];
     if production {
         install.push("--omit=dev");
     }
@@ -138,7 +162,9 @@ mod tests {
     #[test]
     fn every_generated_dockerfile_runs_as_nobody_and_calls_no_shell() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["index.js", "main.py", "package.json", "package-lock.json", "tsconfig.json", "requirements.txt"] {
+        for name in
+            ["index.js", "main.py", "package.json", "package-lock.json", "tsconfig.json", "requirements.txt"]
+        {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         std::fs::create_dir(folder.path().join("src")).unwrap();
@@ -147,7 +173,9 @@ mod tests {
             let text = write(&kind, folder.path(), false, &settings).unwrap();
             assert_eq!(ryokan_model::dockerfile::base_images(&text).unwrap().len(), 1, "{text}");
             let lines: Vec<&str> = text.lines().collect();
-            assert!(lines[lines.len() - 2] == "USER 65532:65532" && lines[lines.len() - 1].starts_with("CMD ["));
+            assert!(
+                lines[lines.len() - 2] == "USER 65532:65532" && lines[lines.len() - 1].starts_with("CMD [")
+            );
             for line in &lines {
                 let (word, rest) = line.split_once(' ').unwrap();
                 if ["RUN", "COPY", "CMD"].contains(&word) {

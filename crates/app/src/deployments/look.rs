@@ -36,7 +36,11 @@ impl App {
     }
 
     /// Lines after the number `after`, and the deployment as it was when they were read.
-    pub async fn deployment_lines(&self, id: DeploymentId, after: i64) -> Result<(Option<Deployment>, Vec<Line>)> {
+    pub async fn deployment_lines(
+        &self,
+        id: DeploymentId,
+        after: i64,
+    ) -> Result<(Option<Deployment>, Vec<Line>)> {
         Ok(self
             .store
             .read(move |tx| {
@@ -62,7 +66,17 @@ impl App {
                     tx.move_deployment(id, row.state, DeploymentState::Cancelled, Some("cancelled"), now)?;
                 }
                 let text = id.to_string();
-                events::by_caller(tx, now, &by, Some(row.project), "deployment.cancelled", "deployment", &text, &text, json!({}))?;
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "deployment.cancelled",
+                    "deployment",
+                    &text,
+                    &text,
+                    json!({}),
+                )?;
                 Ok(tx.deployment(id)?.unwrap_or(row))
             })
             .await?;

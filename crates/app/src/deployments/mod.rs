@@ -153,7 +153,13 @@ mod tests {
         let key = UploadKey::new(&[7; 32]);
         let id = |n: i64| DeploymentId::from_parts(Millis(n), [1; 10]);
         let project = |n: i64| ProjectId::from_parts(Millis(n), [1; 10]);
-        let bound = |d, p, until, max_size, sha256| Bound { deployment: id(d), project: project(p), until: Millis(until), max_size, sha256 };
+        let bound = |d, p, until, max_size, sha256| Bound {
+            deployment: id(d),
+            project: project(p),
+            until: Millis(until),
+            max_size,
+            sha256,
+        };
         let signature = key.sign(&bound(1, 1, 5, 6, None));
         assert!(key.verify(&bound(1, 1, 5, 6, None), &signature));
         for other in [
@@ -175,7 +181,8 @@ mod tests {
     #[test]
     fn what_was_built_for_others_is_foreign() {
         let (a, b) = (ProjectId::from_parts(Millis(1), [1; 10]), ProjectId::from_parts(Millis(1), [2; 10]));
-        let image = image_name(a, &"x".parse().unwrap(), DeploymentId::from_parts(Millis(1), [1; 10])).unwrap();
+        let image =
+            image_name(a, &"x".parse().unwrap(), DeploymentId::from_parts(Millis(1), [1; 10])).unwrap();
         assert!(!is_foreign(&image, a) && is_foreign(&image, b));
         assert!(is_foreign(&format!("Ryokan.Local/{}/x", a.0.simple()).parse().unwrap(), b));
         assert!(!is_foreign(&"ryokan/hello:dev".parse().unwrap(), b));

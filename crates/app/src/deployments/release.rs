@@ -8,9 +8,9 @@ use futures_util::StreamExt as _;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Name};
+use ryokan_store::StoreError;
 use ryokan_store::deployments::Deployment;
 use ryokan_store::instances::Instance;
-use ryokan_store::StoreError;
 use serde_json::json;
 
 use super::note::Notes;
@@ -70,11 +70,18 @@ impl App {
     }
 
     /// The instance as it was released. Released once for a deployment, however often this is called.
-    async fn write_release(&self, row: &Deployment, name: &Name, spec: InstanceSpec, manifest: &str) -> Result<Instance> {
+    async fn write_release(
+        &self,
+        row: &Deployment,
+        name: &Name,
+        spec: InstanceSpec,
+        manifest: &str,
+    ) -> Result<Instance> {
         for _ in 0..TRIES {
             let now = self.clock.now();
             let fresh = InstanceId::from_parts(now, self.entropy.bytes());
-            let (row, name, mut spec, manifest) = (row.clone(), name.clone(), spec.clone(), manifest.to_owned());
+            let (row, name, mut spec, manifest) =
+                (row.clone(), name.clone(), spec.clone(), manifest.to_owned());
             let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
             let limit = self.limits().instances_per_project;
             let outcome = self
@@ -83,7 +90,9 @@ impl App {
                     let done = tx.revisions_by(row.id)?;
                     let by = row.user.to_string();
                     let Some(mut instance) = tx.instance_by_name(name.as_str())? else {
-                        if !done.is_empty() && done.iter().any(|r| tx.instance(r.instance).is_ok_and(|i| i.is_none())) {
+                        if !done.is_empty()
+                            && done.iter().any(|r| tx.instance(r.instance).is_ok_and(|i| i.is_none()))
+                        {
                             return Err(Error::Conflict("its instance was deleted meanwhile".into()));
                         }
                         let instance = Instance {
@@ -92,12 +101,22 @@ impl App {
                             ..Instance::new(fresh, row.project, name, spec.clone(), now)
                         };
                         insert_new(tx, &instance, limit, &job_for(&instance), now)?;
-                        tx.insert_revision(&new_revision(&instance, &spec, Some(manifest), Some(row.id), by, now))?;
+                        tx.insert_revision(&new_revision(
+                            &instance,
+                            &spec,
+                            Some(manifest),
+                            Some(row.id),
+                            by,
+                            now,
+                        ))?;
                         tell(tx, &row, &instance, "instance.created", now)?;
                         return Ok(instance);
                     };
                     if instance.project != row.project {
-                        return Err(Error::Conflict(format!("the name `{}` is taken; choose another", instance.name)));
+                        return Err(Error::Conflict(format!(
+                            "the name `{}` is taken; choose another",
+                            instance.name
+                        )));
                     }
                     if let Some(revision) = done.iter().find(|r| r.instance == instance.id) {
                         instance.generation = revision.number;

@@ -57,7 +57,8 @@ impl App {
             serde_json::from_value(payload).map_err(|e| JobError::fatal(format!("payload: {e}")))?;
         let id = payload.deployment;
         let row = self.store.read(move |tx| tx.deployment(id)).await.map_err(JobError::retry)?;
-        let Some(row) = row.filter(|row| !row.state.is_over() && row.state != DeploymentState::Waiting) else {
+        let Some(row) = row.filter(|row| !row.state.is_over() && row.state != DeploymentState::Waiting)
+        else {
             return Ok(());
         };
         let notes = Notes::new(id);
@@ -77,7 +78,10 @@ impl App {
             Err(Stop::Failed(why)) => (DeploymentState::Failed, Some(why)),
             Err(Stop::Later(error)) if last_try => {
                 tracing::error!(deployment = %id, error = format!("{error:#}"), "a deployment is given up");
-                (DeploymentState::Failed, Some("something went wrong on the server; its log has more".to_owned()))
+                (
+                    DeploymentState::Failed,
+                    Some("something went wrong on the server; its log has more".to_owned()),
+                )
             }
             Err(Stop::Later(error)) => {
                 notes.say(format!("{error}; trying again"));
@@ -102,7 +106,12 @@ impl App {
         Ok(())
     }
 
-    async fn end_deployment(&self, row: &Deployment, state: DeploymentState, message: Option<String>) -> Result<()> {
+    async fn end_deployment(
+        &self,
+        row: &Deployment,
+        state: DeploymentState,
+        message: Option<String>,
+    ) -> Result<()> {
         let (id, project, now) = (row.id, row.project, self.clock.now());
         let name = row.name.clone();
         self.store
@@ -116,7 +125,16 @@ impl App {
                 tx.move_deployment(id, from, state, message.as_deref(), now)?;
                 let data = json!({"name": name, "message": message});
                 let text = id.to_string();
-                events::system(tx, now, &format!("deployment.{state}"), "deployment", &text, &text, Some(project), data)
+                events::system(
+                    tx,
+                    now,
+                    &format!("deployment.{state}"),
+                    "deployment",
+                    &text,
+                    &text,
+                    Some(project),
+                    data,
+                )
             })
             .await
     }
@@ -144,7 +162,10 @@ impl App {
                 let Some(row) = tx.deployment(id)? else { return Ok::<_, Error>(()) };
                 if row.state != to {
                     if !row.state.may_become(to) {
-                        return Err(Error::internal(format!("{} may not become {to} (deployment {id})", row.state)));
+                        return Err(Error::internal(format!(
+                            "{} may not become {to} (deployment {id})",
+                            row.state
+                        )));
                     }
                     tx.move_deployment(id, row.state, to, None, now)?;
                 }
@@ -157,9 +178,12 @@ impl App {
     async fn deploy(self: &Arc<Self>, row: &Deployment, work: &Path, notes: &Notes) -> Result<(), Stop> {
         self.advance(row, DeploymentState::Building).await?;
         crate::crash::point("deployment.building");
-        let name: Name = row.name.as_deref().unwrap_or_default().parse().map_err(|e: ryokan_model::Invalid| {
-            Stop::Failed(e.to_string())
-        })?;
+        let name: Name = row
+            .name
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|e: ryokan_model::Invalid| Stop::Failed(e.to_string()))?;
         let folder = self.unpack_artifact(row, work, notes).await?;
         crate::crash::point("deployment.unpacked");
         let (manifest, text) = read_manifest(&folder).await?;
@@ -200,15 +224,23 @@ impl App {
         tokio::fs::create_dir_all(&folder).await.map_err(later)?;
         let blob = row.blob.as_deref().unwrap_or_default();
         let artifact = self.blobs.open(blob).await.map_err(|e| match e {
-            BlobError::NotFound(_) => Stop::Failed("the artifact is gone from the server; deploy again".into()),
+            BlobError::NotFound(_) => {
+                Stop::Failed("the artifact is gone from the server; deploy again".into())
+            }
             other => Stop::Later(other.into()),
         })?;
-        notes.say(format!("Unpacking {} bytes, SHA-256 {}", row.size.unwrap_or(0), row.sha256.as_deref().unwrap_or("?")));
+        notes.say(format!(
+            "Unpacking {} bytes, SHA-256 {}",
+            row.size.unwrap_or(0),
+            row.sha256.as_deref().unwrap_or("?")
+        ));
         let (limits, to) = (self.settings.deploy.unpack.clone(), folder.clone());
         let unpacked = tokio::task::spawn_blocking(move || unpack::unpack(artifact, &to, &limits)).await;
         match unpacked {
             Ok(Ok(files)) => notes.say(format!("{files} files")),
-            Ok(Err(unpack::UnpackError::Server(why))) => return Err(Stop::Later(anyhow::anyhow!("unpacking: {why}"))),
+            Ok(Err(unpack::UnpackError::Server(why))) => {
+                return Err(Stop::Later(anyhow::anyhow!("unpacking: {why}")));
+            }
             Ok(Err(refused)) => return Err(Stop::Failed(refused.to_string())),
             Err(panicked) => return Err(Stop::Later(panicked.into())),
         }
@@ -239,7 +271,8 @@ impl App {
             Source::Generated { context, kind } => {
                 let at = inside(folder, context.as_str(), context_field(part.role)).await?;
                 let settings = &self.settings.deploy;
-                let text = dockerfiles::write(kind, &at, part.spec.command.is_some(), settings).map_err(Stop::Failed)?;
+                let text = dockerfiles::write(kind, &at, part.spec.command.is_some(), settings)
+                    .map_err(Stop::Failed)?;
                 (context, text)
             }
         };
@@ -270,10 +303,12 @@ impl App {
 
     /// The engine has the images of all projects, and its builder would begin from any of them.
     async fn check_bases(&self, row: &Deployment, text: &str) -> Result<(), Stop> {
-        let images = dockerfile::base_images(text).map_err(|e| Stop::Failed(format!("the Dockerfile: {e}")))?;
+        let images =
+            dockerfile::base_images(text).map_err(|e| Stop::Failed(format!("the Dockerfile: {e}")))?;
         for image in images {
             let repository = image.repository();
-            let private = self.store.read(move |tx| tx.is_private_image(&repository)).await.map_err(Error::from)?;
+            let private =
+                self.store.read(move |tx| tx.is_private_image(&repository)).await.map_err(Error::from)?;
             if private || is_foreign(&image, row.project) {
                 return Err(Stop::Failed(format!(
                     "the Dockerfile: `{image}` cannot be built from here; begin from an image that everybody may pull"
@@ -322,7 +357,10 @@ async fn read(folder: &Path, path: &str, field: &str) -> Result<String, Stop> {
     let meta = tokio::fs::metadata(&file).await.map_err(|e| Stop::Later(e.into()))?;
     let most = u64::try_from(manifest::MAX_BYTES).unwrap_or(u64::MAX);
     if !meta.is_file() || meta.len() > most {
-        return Err(Stop::Failed(format!("{field}: `{path}` is no file, or longer than {} KiB", most / 1024)));
+        return Err(Stop::Failed(format!(
+            "{field}: `{path}` is no file, or longer than {} KiB",
+            most / 1024
+        )));
     }
     let bytes = tokio::fs::read(&file).await.map_err(|e| Stop::Later(e.into()))?;
     String::from_utf8(bytes).map_err(|_| Stop::Failed(format!("{field}: `{path}` is not UTF-8")))
@@ -330,11 +368,13 @@ async fn read(folder: &Path, path: &str, field: &str) -> Result<String, Stop> {
 
 async fn read_manifest(folder: &Path) -> Result<(Manifest, String), Stop> {
     if tokio::fs::symlink_metadata(folder.join(manifest::FILE)).await.is_err() {
-        let why = format!("there is no `{}` at the top of the artifact; `ryokan init` writes one", manifest::FILE);
+        let why =
+            format!("there is no `{}` at the top of the artifact; `ryokan init` writes one", manifest::FILE);
         return Err(Stop::Failed(why));
     }
     let text = read(folder, manifest::FILE, manifest::FILE).await?;
-    let parsed = Manifest::parse(text.as_bytes()).map_err(|e| Stop::Failed(format!("{}: {e}", manifest::FILE)))?;
+    let parsed =
+        Manifest::parse(text.as_bytes()).map_err(|e| Stop::Failed(format!("{}: {e}", manifest::FILE)))?;
     Ok((parsed, text))
 }
 

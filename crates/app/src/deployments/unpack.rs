@@ -88,7 +88,9 @@ pub fn unpack(artifact: impl Read, folder: &Path, limits: &UnpackLimits) -> Resu
             return refuse(&raw, "has a set-user or set-group bit");
         }
         match kind {
-            EntryType::Regular | EntryType::Continuous => tree.file(&raw, name, mode & 0o111 != 0, &mut entry)?,
+            EntryType::Regular | EntryType::Continuous => {
+                tree.file(&raw, name, mode & 0o111 != 0, &mut entry)?
+            }
             EntryType::Directory => tree.directory(&raw, &name)?,
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().map(|t| t.into_owned()).unwrap_or_default();
@@ -200,14 +202,21 @@ impl Tree<'_> {
         self.folders(raw, name)
     }
 
-    fn file(&mut self, raw: &[u8], name: Vec<String>, executable: bool, content: &mut impl Read) -> Result<()> {
+    fn file(
+        &mut self,
+        raw: &[u8],
+        name: Vec<String>,
+        executable: bool,
+        content: &mut impl Read,
+    ) -> Result<()> {
         if raw.ends_with(b"/") {
             return refuse(raw, "is a file with the name of a folder");
         }
         let path = self.claim(raw, &name, Kind::File)?;
         let mode = if executable { 0o755 } else { 0o644 };
         // New, and no link followed: there is none, and nobody else writes here.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| server(&e))?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| server(&e))?;
         let mut buffer = [0; 64 * 1024];
         let mut size = 0_u64;
         loop {
@@ -232,7 +241,9 @@ impl Tree<'_> {
 
     /// A link's target must stay inside, whatever else is a link.
     fn check_link(&self, raw: &[u8], name: &[String], target: &[u8]) -> Result<()> {
-        let Ok(text) = std::str::from_utf8(target) else { return refuse(raw, "links to a name that is not UTF-8") };
+        let Ok(text) = std::str::from_utf8(target) else {
+            return refuse(raw, "links to a name that is not UTF-8");
+        };
         if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) || text.contains('\\') {
             return refuse(raw, "links to an odd name");
         }
@@ -281,8 +292,11 @@ fn is_invisible(c: char) -> bool {
 }
 
 fn refuse<T>(raw: &[u8], problem: &str) -> Result<T> {
-    let shown: String =
-        String::from_utf8_lossy(raw).chars().map(|c| if c.is_control() || is_invisible(c) { '?' } else { c }).take(120).collect();
+    let shown: String = String::from_utf8_lossy(raw)
+        .chars()
+        .map(|c| if c.is_control() || is_invisible(c) { '?' } else { c })
+        .take(120)
+        .collect();
     Err(UnpackError::Refused { entry: shown, problem: problem.to_owned() })
 }
 

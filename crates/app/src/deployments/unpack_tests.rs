@@ -167,10 +167,8 @@ fn bombs_do_not_go_off() {
     let deep: Vec<_> = (0..30).map(|i| file(&format!("{i}/{i}/x"))).collect();
     assert!(outcome(&deep).contains("more than 50 entries"), "folders that are only implied count too");
     assert!(outcome(&[Raw { content: noise(2_000_001), ..file("big") }]).contains("`big` is larger"));
-    let two = [
-        Raw { content: noise(1_900_000), ..file("a") },
-        Raw { content: noise(1_900_000), ..file("b") },
-    ];
+    let two =
+        [Raw { content: noise(1_900_000), ..file("a") }, Raw { content: noise(1_900_000), ..file("b") }];
     assert!(outcome(&two).contains("more than 3000000 bytes"));
     assert!(outcome(&[Raw { content: vec![0; 1_990_000], ..file("zeros") }]).contains("times its size"));
     // A long name that is said to be gigabytes long.
@@ -184,7 +182,8 @@ fn bombs_do_not_go_off() {
 
 #[test]
 fn what_is_no_archive_is_said_so() {
-    for bad in [&b""[..], b"hello", &gzip(b"not a tar at all, but long enough to be one"), &gzip(&[1; 2048])] {
+    for bad in [&b""[..], b"hello", &gzip(b"not a tar at all, but long enough to be one"), &gzip(&[1; 2048])]
+    {
         let outcome = try_unpack(bad, &UnpackLimits::default()).1;
         // Nothing at all is an empty archive to the reader of tars; the manifest is missed then.
         assert!(!matches!(outcome, Ok(n) if n > 0), "{outcome:?}");
@@ -196,14 +195,21 @@ fn what_is_no_archive_is_said_so() {
 
 fn part() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just("..".to_owned()), Just(".".to_owned()), Just(String::new()), Just("a".to_owned()),
-        Just("b".to_owned()), Just("c".to_owned()), "[a-c.]{1,4}", "\\PC{1,3}",
+        Just("..".to_owned()),
+        Just(".".to_owned()),
+        Just(String::new()),
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("c".to_owned()),
+        "[a-c.]{1,4}",
+        "\\PC{1,3}",
     ]
 }
 
 fn path() -> impl Strategy<Value = String> {
-    (any::<bool>(), proptest::collection::vec(part(), 1..5))
-        .prop_map(|(top, parts)| format!("{}{}", if top && parts.len() > 3 { "/" } else { "" }, parts.join("/")))
+    (any::<bool>(), proptest::collection::vec(part(), 1..5)).prop_map(|(top, parts)| {
+        format!("{}{}", if top && parts.len() > 3 { "/" } else { "" }, parts.join("/"))
+    })
 }
 
 fn hostile() -> impl Strategy<Value = Raw> {

@@ -16,7 +16,12 @@ use crate::{App, Error, Result, events};
 
 impl App {
     /// Whether something may be sent there; asked before the body is read.
-    pub async fn check_upload(&self, deployment: &str, signature: &str, size: Option<u64>) -> Result<Deployment> {
+    pub async fn check_upload(
+        &self,
+        deployment: &str,
+        signature: &str,
+        size: Option<u64>,
+    ) -> Result<Deployment> {
         // Whether there is such a deployment is nobody's business.
         let refused = || Error::not_found("upload address", deployment);
         let id: DeploymentId = deployment.parse().map_err(|_| refused())?;
@@ -50,16 +55,20 @@ impl App {
         let blob = format!("{}-{}", row.id, hex::encode(random));
         let stored = self.blobs.put(&blob, row.max_size, content).await.map_err(|e| match e {
             BlobError::TooLarge(most) => too_large(most),
-            BlobError::Interrupted(why) => {
-                Error::invalid("", format!("the upload ended early ({why}); the address is good for another try"))
+            BlobError::Interrupted(why) => Error::invalid(
+                "",
+                format!("the upload ended early ({why}); the address is good for another try"),
+            ),
+            BlobError::DiskFull => {
+                Error::unavailable("the server's disk is full; the address is good for another try")
             }
-            BlobError::DiskFull => Error::unavailable("the server's disk is full; the address is good for another try"),
             other => Error::Internal(other.into()),
         })?;
         crate::crash::point("upload.stored");
         if row.wanted_sha256.as_ref().is_some_and(|wanted| *wanted != stored.sha256) {
             self.discard(&blob).await;
-            let why = format!("the artifact has the SHA-256 {}, not the one that was announced", stored.sha256);
+            let why =
+                format!("the artifact has the SHA-256 {}, not the one that was announced", stored.sha256);
             return Err(Error::invalid("sha256", why));
         }
         let now = self.clock.now();
@@ -81,7 +90,16 @@ impl App {
                 tx.enqueue_job(&job, now.0)?;
                 let data = json!({"size": stored.size, "sha256": stored.sha256});
                 let text = id.to_string();
-                events::system(tx, now, "deployment.uploaded", "deployment", &text, &text, Some(row.project), data)?;
+                events::system(
+                    tx,
+                    now,
+                    "deployment.uploaded",
+                    "deployment",
+                    &text,
+                    &text,
+                    Some(row.project),
+                    data,
+                )?;
                 Ok(tx.deployment(id)?)
             })
             .await;
@@ -132,5 +150,8 @@ impl App {
 }
 
 fn too_large(most: u64) -> Error {
-    Error::invalid("", format!("the artifact is larger than {most} bytes, which is all that this address takes"))
+    Error::invalid(
+        "",
+        format!("the artifact is larger than {most} bytes, which is all that this address takes"),
+    )
 }

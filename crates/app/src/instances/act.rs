@@ -192,7 +192,11 @@ impl App {
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
         if is_on_trial(row) && row.crashes + 1 >= TRIAL_CRASHES && !lost {
-            let last = if logs.is_empty() { String::new() } else { format!(". Its last lines:\n{}", logs.join("\n")) };
+            let last = if logs.is_empty() {
+                String::new()
+            } else {
+                format!(". Its last lines:\n{}", logs.join("\n"))
+            };
             let why = format!("it exited with code {code} {TRIAL_CRASHES} times before it was ready{last}");
             if self.give_up_update(row.id, generation, true, &why).await? {
                 return Ok(());
@@ -338,7 +342,11 @@ impl App {
                 let logs = self.last_lines(row.id).await;
                 if is_on_trial(row) {
                     let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
-                    let last = if logs.is_empty() { String::new() } else { format!(". Its last lines:\n{}", logs.join("\n")) };
+                    let last = if logs.is_empty() {
+                        String::new()
+                    } else {
+                        format!(". Its last lines:\n{}", logs.join("\n"))
+                    };
                     let why = format!("it did not become ready in time: {why}{last}");
                     if self.give_up_update(row.id, row.generation, true, &why).await? {
                         return Ok(());

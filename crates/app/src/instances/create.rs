@@ -6,8 +6,8 @@ use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Millis, Name, Secret};
-use ryokan_store::{NewJob, StoreError, Tx};
 use ryokan_store::instances::Instance;
+use ryokan_store::{NewJob, StoreError, Tx};
 use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
@@ -179,7 +179,13 @@ impl App {
 }
 
 /// The row of a new instance and its image's job, if the project may have one more.
-pub(crate) fn insert_new(tx: &mut Tx<'_>, row: &Instance, limit: usize, job: &NewJob, now: Millis) -> Result<()> {
+pub(crate) fn insert_new(
+    tx: &mut Tx<'_>,
+    row: &Instance,
+    limit: usize,
+    job: &NewJob,
+    now: Millis,
+) -> Result<()> {
     tx.lock(&format!("project:{}", row.project))?;
     if tx.project(row.project)?.is_none() {
         return Err(Error::not_found("project", &row.project_name));

@@ -11,7 +11,12 @@ use crate::{App, Error, Result, events};
 
 impl App {
     /// To the revision that is named, or to the last that was live before the present one.
-    pub async fn rollback_instance(&self, caller: &Caller, id_or_name: &str, to: Option<i64>) -> Result<Instance> {
+    pub async fn rollback_instance(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        to: Option<i64>,
+    ) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
         let id = row.id;
         let revisions = self.store.read(move |tx| tx.revisions_of(id, 500)).await?;
@@ -39,12 +44,15 @@ impl App {
         self.check_image(&spec, row.project)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
-        let (by, seal, job_for, number) = (caller.clone(), self.seal.clone(), self.image_job_maker(), target.number);
+        let (by, seal, job_for, number) =
+            (caller.clone(), self.seal.clone(), self.image_job_maker(), target.number);
         let base = row.generation;
         let changed = self
             .change_instance(id, move |tx, row, now| {
                 if row.generation != base || row.state == ryokan_model::instance::State::Deleting {
-                    return Err(Error::Conflict("the instance was changed meanwhile; look at it and try again".into()));
+                    return Err(Error::Conflict(
+                        "the instance was changed meanwhile; look at it and try again".into(),
+                    ));
                 }
                 let change = SpecChange {
                     spec: spec.clone(),
@@ -57,7 +65,15 @@ impl App {
                 change_spec(tx, &seal, row, change, &job_for, now)?;
                 let data = json!({"generation": row.generation, "rolled_back_to": number});
                 events::by_caller(
-                    tx, now, &by, Some(row.project), "instance.rolled_back", "instance", &id.to_string(), row.name.as_str(), data,
+                    tx,
+                    now,
+                    &by,
+                    Some(row.project),
+                    "instance.rolled_back",
+                    "instance",
+                    &id.to_string(),
+                    row.name.as_str(),
+                    data,
                 )
             })
             .await?;

@@ -1,11 +1,11 @@
 //! `update`: a new image, other resources, other variables, in place. The container is replaced, volumes stay.
 
+use ryokan_model::Millis;
+use ryokan_model::deployment::RevisionState;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::{InstanceSpec, PullPolicy};
-use ryokan_model::Millis;
-use ryokan_model::deployment::RevisionState;
 use ryokan_store::instances::{Instance, Previous};
 use ryokan_store::revisions::Revision;
 use ryokan_store::{NewJob, Seal, Tx};

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 pub use path::RelativePath;
 pub use plan::{Addon, Generated, Part, Plan, Role, Source};
 
+use crate::Name;
 use crate::image::ImageRef;
 use crate::quantity::{Bytes, Cpus};
 use crate::spec::Access;
-use crate::Name;
 
 /// What the file is called, at the top of an artifact.
 pub const FILE: &str = "agent-manifest.json";

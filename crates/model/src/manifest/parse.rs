@@ -15,7 +15,10 @@ impl Manifest {
         let value: Value =
             serde_json::from_slice(bytes).map_err(|e| Invalid::new("", format!("it is not JSON: {e}")))?;
         if !value.is_object() {
-            return Err(Invalid::new("", "it must be a JSON object, as in {\"schema\": \"mandala-agent\", …}"));
+            return Err(Invalid::new(
+                "",
+                "it must be a JSON object, as in {\"schema\": \"mandala-agent\", …}",
+            ));
         }
         if value.get("schema").and_then(Value::as_str) == Some("bsv-app") {
             return Err(Invalid::new(
@@ -72,13 +75,19 @@ impl Manifest {
             ));
         }
         if agent.command.as_ref().is_some_and(|c| c.is_empty() || c[0].is_empty()) {
-            return Err(Invalid::new("agent.command", "must name a command, as in [\"node\", \"server.js\"]"));
+            return Err(Invalid::new(
+                "agent.command",
+                "must name a command, as in [\"node\", \"server.js\"]",
+            ));
         }
         if let Some(frontend) = &self.frontend
             && frontend.image.is_some()
             && frontend.directory.is_some()
         {
-            return Err(Invalid::new("frontend.directory", "is given together with `frontend.image`; keep one"));
+            return Err(Invalid::new(
+                "frontend.directory",
+                "is given together with `frontend.image`; keep one",
+            ));
         }
         for (i, target) in self.deployments.iter().enumerate() {
             let texts = [
@@ -134,7 +143,8 @@ fn explain(whole: &Value, path: &str, text: &str) -> Invalid {
     if let Some(name) = text.strip_prefix("missing field `").and_then(|t| t.strip_suffix('`')) {
         return Invalid::new(join(&path, name), "is missing");
     }
-    for (what, noun) in [("unknown field `", "is not a known field"), ("unknown variant `", "is not allowed")] {
+    for (what, noun) in [("unknown field `", "is not a known field"), ("unknown variant `", "is not allowed")]
+    {
         let Some((name, rest)) = text.strip_prefix(what).and_then(|t| t.split_once('`')) else { continue };
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
         let hint = nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -142,7 +152,8 @@ fn explain(whole: &Value, path: &str, text: &str) -> Invalid {
         let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
         if what.starts_with("unknown field") {
             // The path that is reported ends with the field itself, or with its parent.
-            let field = if path == name || path.ends_with(&format!(".{name}")) { path } else { join(&path, &name) };
+            let field =
+                if path == name || path.ends_with(&format!(".{name}")) { path } else { join(&path, &name) };
             return Invalid::new(field, format!("{noun}{hint}{list}"));
         }
         return Invalid::new(path, format!("`{name}` {noun}{hint}{list}"));
@@ -213,7 +224,8 @@ mod tests {
     }
 
     fn with(patch: &Value) -> Value {
-        let mut base = json!({"schema": "mandala-agent", "schemaVersion": "1.0", "agent": {"type": "custom"}});
+        let mut base =
+            json!({"schema": "mandala-agent", "schemaVersion": "1.0", "agent": {"type": "custom"}});
         for (key, value) in patch.as_object().unwrap() {
             base[key] = value.clone();
         }
@@ -250,31 +262,61 @@ mod tests {
             (json!({"schema": "mandala", "agent": {}}), "schema: `mandala` is not allowed"),
             (json!({"schema": "bsv-app"}), "schema: `bsv-app` describes an overlay"),
             (with(&json!({"schemaVersion": "2.0"})), "schemaVersion: `2.0` is not allowed"),
-            (with(&json!({"helthCheck": {}})), "helthCheck: is not a known field; did you mean `healthCheck`?"),
-            (with(&json!({"agent": {"dockerFile": "x"}})), "agent.dockerFile: is not a known field; did you mean `dockerfile`?"),
-            (with(&json!({"agent": {"runtime": "pyton"}})), "agent.runtime: `pyton` is not allowed; did you mean `python`?; allowed: node, python, docker"),
+            (
+                with(&json!({"helthCheck": {}})),
+                "helthCheck: is not a known field; did you mean `healthCheck`?",
+            ),
+            (
+                with(&json!({"agent": {"dockerFile": "x"}})),
+                "agent.dockerFile: is not a known field; did you mean `dockerfile`?",
+            ),
+            (
+                with(&json!({"agent": {"runtime": "pyton"}})),
+                "agent.runtime: `pyton` is not allowed; did you mean `python`?; allowed: node, python, docker",
+            ),
             (with(&json!({"agent": {"runtime": "docker"}})), "agent.runtime: `docker` needs"),
-            (with(&json!({"agent": {"dockerfile": "../x"}})), "agent.dockerfile: `../x` is not a path inside the artifact"),
+            (
+                with(&json!({"agent": {"dockerfile": "../x"}})),
+                "agent.dockerfile: `../x` is not a path inside the artifact",
+            ),
             (with(&json!({"agent": {"buildContext": "/etc"}})), "agent.buildContext: `/etc` is not a path"),
             (with(&json!({"agent": {"image": "A b"}})), "agent.image: "),
-            (with(&json!({"agent": {"image": "a", "dockerfile": "D"}})), "agent.dockerfile: is given together"),
+            (
+                with(&json!({"agent": {"image": "a", "dockerfile": "D"}})),
+                "agent.dockerfile: is given together",
+            ),
             (with(&json!({"agent": {"command": []}})), "agent.command: must name"),
             (with(&json!({"env": {"1X": "y"}})), "env: `1X` is not a variable name"),
             (with(&json!({"env": {"X": 1}})), "env.X: invalid type: integer `1`, expected a string"),
             (with(&json!({"resources": {"cpu": "lots"}})), "resources.cpu: `lots` is not"),
             (with(&json!({"resources": {"memory": "1Mi"}})), "resources.memory: must be at least 6Mi"),
-            (with(&json!({"resources": {"gpu": "half"}})), "resources.gpu: \"half\" is refused: must be a whole number of GPUs"),
+            (
+                with(&json!({"resources": {"gpu": "half"}})),
+                "resources.gpu: \"half\" is refused: must be a whole number of GPUs",
+            ),
             (with(&json!({"ports": []})), "ports: must list 1 to 16"),
             (with(&json!({"ports": [80, 0]})), "ports[1]: 0 is not a port"),
             (with(&json!({"ports": [80, 80]})), "ports[1]: 80 is listed twice"),
             (with(&json!({"ports": [99999]})), "ports[0]: invalid value: integer `99999`"),
             (with(&json!({"healthCheck": {"port": 1}})), "healthCheck.port: 1 is not one of `ports`"),
             (with(&json!({"healthCheck": {"path": "x y"}})), "healthCheck.path: must begin with `/`"),
-            (with(&json!({"healthCheck": {"intervalSeconds": 0}})), "healthCheck.intervalSeconds: 0 is not between"),
-            (with(&json!({"storage": {"enabled": true, "mountPath": "/a/../b"}})), "storage.mountPath: must be an absolute path"),
+            (
+                with(&json!({"healthCheck": {"intervalSeconds": 0}})),
+                "healthCheck.intervalSeconds: 0 is not between",
+            ),
+            (
+                with(&json!({"storage": {"enabled": true, "mountPath": "/a/../b"}})),
+                "storage.mountPath: must be an absolute path",
+            ),
             (with(&json!({"frontend": {"directory": "../.."}})), "frontend.directory: `../..` is not a path"),
-            (with(&json!({"deployments": [{"provider": "mandala", "network": "moon"}]})), "deployments[0].network: `moon` is not allowed; allowed: mainnet, testnet"),
-            (with(&json!({"deployments": [{"provider": "x", "projectId": "y"}]})), "deployments[0].projectId: is not a known field; did you mean `projectID`?"),
+            (
+                with(&json!({"deployments": [{"provider": "mandala", "network": "moon"}]})),
+                "deployments[0].network: `moon` is not allowed; allowed: mainnet, testnet",
+            ),
+            (
+                with(&json!({"deployments": [{"provider": "x", "projectId": "y"}]})),
+                "deployments[0].projectId: is not a known field; did you mean `projectID`?",
+            ),
             (with(&json!({"access": "all"})), "access: `all` is not allowed"),
             (with(&json!({"name": "frontend-x"})), "name: begins with `frontend-`"),
             (with(&json!({"name": "Bad"})), "name: "),
@@ -282,7 +324,11 @@ mod tests {
             let error = refused(&value);
             assert!(error.starts_with(expected), "{value}\n  {error}\n  {expected}");
         }
-        assert!(Manifest::parse(b"[]").is_err() && Manifest::parse(b"{").is_err() && Manifest::parse(b"").is_err());
+        assert!(
+            Manifest::parse(b"[]").is_err()
+                && Manifest::parse(b"{").is_err()
+                && Manifest::parse(b"").is_err()
+        );
         assert!(Manifest::parse(&vec![b' '; MAX_BYTES + 1]).unwrap_err().problem.contains("KiB"));
     }
 

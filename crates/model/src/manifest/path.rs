@@ -68,7 +68,9 @@ impl FromStr for RelativePath {
         let shown: String = s.chars().filter(|c| !c.is_control()).take(80).collect();
         Err(Invalid::new(
             "",
-            format!("`{shown}` is not a path inside the artifact: write it relative, as in \"server/app\", without `..`"),
+            format!(
+                "`{shown}` is not a path inside the artifact: write it relative, as in \"server/app\", without `..`"
+            ),
         ))
     }
 }

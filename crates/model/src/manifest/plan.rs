@@ -31,8 +31,14 @@ impl Role {
 pub enum Source {
     Image(ImageRef),
     /// `dockerfile` is a path in the artifact, not in the context.
-    Dockerfile { context: RelativePath, dockerfile: RelativePath },
-    Generated { context: RelativePath, kind: Generated },
+    Dockerfile {
+        context: RelativePath,
+        dockerfile: RelativePath,
+    },
+    Generated {
+        context: RelativePath,
+        kind: Generated,
+    },
 }
 
 /// What a Dockerfile is written for.
@@ -123,7 +129,8 @@ impl Manifest {
                 body: None,
                 headers: Vec::new(),
             };
-            let probe = Probe { check, interval: Span::seconds(health.interval_seconds.into()), ..Probe::tcp("") };
+            let probe =
+                Probe { check, interval: Span::seconds(health.interval_seconds.into()), ..Probe::tcp("") };
             spec.startup = Some(Probe {
                 interval: Span::seconds(1),
                 start_period: Span::seconds(health.startup_seconds.into()),
@@ -207,10 +214,14 @@ mod tests {
             Source::Generated { context: "srv".parse().unwrap(), kind: Generated::Python }
         );
         assert_eq!((spec.resources.cpus.millis(), spec.ports[1].name.as_str()), (500, "port1"));
-        assert!(matches!(&spec.readiness.as_ref().unwrap().check, Check::Http { port, path, .. } if port == "port1" && path == "/ok"));
+        assert!(
+            matches!(&spec.readiness.as_ref().unwrap().check, Check::Http { port, path, .. } if port == "port1" && path == "/ok")
+        );
         assert!(spec.single_writer && spec.volumes[0].path == "/data");
         let frontend = plan.frontend.unwrap();
-        assert!(matches!(&frontend.source, Source::Generated { context, kind: Generated::Static } if context.as_str() == "frontend"));
+        assert!(
+            matches!(&frontend.source, Source::Generated { context, kind: Generated::Static } if context.as_str() == "frontend")
+        );
         assert!(!frontend.spec.single_writer);
         assert_eq!(plan.addons, BTreeSet::from([Addon::Redis, Addon::Postgres]));
         assert_eq!(plan.gpus, 2);

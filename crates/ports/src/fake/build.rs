@@ -49,6 +49,9 @@ impl FakeRuntime {
                 image.exits(code.parse().unwrap_or(1));
             }
         }
-        self.find_image(&request.tag).await.map_err(away)?.ok_or_else(|| BuildError::Failed("no image".into()))
+        self.find_image(&request.tag)
+            .await
+            .map_err(away)?
+            .ok_or_else(|| BuildError::Failed("no image".into()))
     }
 }

@@ -73,7 +73,9 @@ impl Deploy {
         let mut failed = 0;
         while let Some((server, outcome)) = results.next().await {
             match outcome {
-                Ok(done) if cx.out.json => cx.out.json_line(&json!({"server": server, "deployment": done}))?,
+                Ok(done) if cx.out.json => {
+                    cx.out.json_line(&json!({"server": server, "deployment": done}))?
+                }
                 Ok(done) if self.detach => cx.out.line(done.id.to_string())?,
                 Ok(done) => cx.out.line(done.agent_url.unwrap_or_default())?,
                 Err(failure) if !several => return Err(failure),
@@ -114,7 +116,8 @@ impl Deploy {
         let file = positioned(file)?;
         let bar = transfer(&cx.out, made.name.as_deref().unwrap_or("artifact"), Some(artifact.size));
         let moved = bar.clone();
-        let sent = client.upload_artifact(&upload.url, file, artifact.size, move |n| moved.set_position(n)).await;
+        let sent =
+            client.upload_artifact(&upload.url, file, artifact.size, move |n| moved.set_position(n)).await;
         bar.finish_and_clear();
         sent?;
         if self.detach {
@@ -155,7 +158,11 @@ fn read_manifest(folder: &Path) -> Outcome<Manifest> {
     let path = folder.join(FILE);
     let text = std::fs::read(&path).map_err(|e| {
         let failure = Failure::usage(format!("{}: {e}", path.display()));
-        if e.kind() == std::io::ErrorKind::NotFound { failure.hint("`ryokan init` writes one") } else { failure }
+        if e.kind() == std::io::ErrorKind::NotFound {
+            failure.hint("`ryokan init` writes one")
+        } else {
+            failure
+        }
     })?;
     if text.len() > MAX_BYTES {
         return Err(Failure::usage(format!("{} is too long", path.display())));

@@ -67,7 +67,8 @@ impl Deployments {
                         _ => Tone::Faint,
                     };
                     let message = d.message.unwrap_or_default();
-                    let message = message.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
+                    let message =
+                        message.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
                     table.row([
                         Column::from(d.id.to_string()),
                         d.name.unwrap_or_default().into(),

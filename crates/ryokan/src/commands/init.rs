@@ -31,15 +31,17 @@ impl Init {
     pub(crate) fn run(self, cx: &Context) -> Outcome {
         let path = self.folder.join(FILE);
         if path.symlink_metadata().is_ok() && !self.force {
-            return Err(Failure::usage(format!("{} is there already", path.display()))
-                .hint("--force replaces it"));
+            return Err(
+                Failure::usage(format!("{} is there already", path.display())).hint("--force replaces it")
+            );
         }
         let mut manifest = guess(&self.folder)?;
         if let Some(name) = self.name.or_else(|| folder_name(&self.folder)) {
             manifest["name"] = json!(name.as_str());
         }
         let text = serde_json::to_string_pretty(&manifest).map_err(|e| Failure::new(e.to_string()))? + "\n";
-        Manifest::parse(text.as_bytes()).map_err(|e| Failure::new(format!("the manifest would be wrong: {e}")))?;
+        Manifest::parse(text.as_bytes())
+            .map_err(|e| Failure::new(format!("the manifest would be wrong: {e}")))?;
         std::fs::write(&path, &text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
         if cx.out.json {
             return cx.out.json(&manifest);
@@ -97,7 +99,8 @@ fn guess(folder: &Path) -> Outcome<Value> {
     manifest["agent"] = agent;
     manifest["ports"] = json!([port]);
     manifest["env"] = json!({"PORT": port.to_string()});
-    let pages = ["frontend", "public", "dist"].into_iter().find(|f| folder.join(f).join("index.html").is_file());
+    let pages =
+        ["frontend", "public", "dist"].into_iter().find(|f| folder.join(f).join("index.html").is_file());
     if let Some(pages) = pages {
         manifest["frontend"] = json!({"directory": pages});
     }
@@ -120,7 +123,10 @@ mod tests {
         put("index.js", "");
         assert_eq!(agent()["runtime"], "node");
         put("app.py", "");
-        assert_eq!((&agent()["runtime"], &agent()["command"]), (&json!("python"), &json!(["python3", "app.py"])));
+        assert_eq!(
+            (&agent()["runtime"], &agent()["command"]),
+            (&json!("python"), &json!(["python3", "app.py"]))
+        );
         put("package.json", r#"{"scripts": {"start": "node x.js"}}"#);
         assert_eq!(agent()["command"], json!(["npm", "start"]));
         put("Dockerfile", "FROM x");
@@ -134,7 +140,9 @@ mod tests {
     #[test]
     fn a_folder_gives_its_name() {
         let top = tempfile::tempdir().unwrap();
-        for (folder, name) in [("My Agent!", Some("my-agent")), ("--x__y--", Some("x-y")), ("...", None), ("admin", None)] {
+        for (folder, name) in
+            [("My Agent!", Some("my-agent")), ("--x__y--", Some("x-y")), ("...", None), ("admin", None)]
+        {
             let path = top.path().join(folder);
             if std::fs::create_dir(&path).is_ok() {
                 assert_eq!(folder_name(&path).as_ref().map(Name::as_str), name, "{folder}");

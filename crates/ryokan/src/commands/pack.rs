@@ -24,7 +24,7 @@ pub(super) fn pack(folder: &Path) -> Outcome<Artifact> {
     let fail = |e: std::io::Error| Failure::new(format!("{}: {e}", folder.display()));
     let mut walk = WalkBuilder::new(folder);
     // Only `.dockerignore` counts: what git does not keep may well be what is to run.
-    walk.standard_filters(false).follow_links(false).sort_by_file_name(std::cmp::Ord::cmp);
+    walk.standard_filters(false).follow_links(false).sort_by_file_name(Ord::cmp);
     walk.add_custom_ignore_filename(".dockerignore");
     walk.filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git");
     let out = BufWriter::new(tempfile::tempfile().map_err(fail)?);

@@ -3,8 +3,8 @@
 
 mod auth;
 mod crabshack;
-mod error;
 mod deployments;
+mod error;
 mod events;
 mod extract;
 mod gateway;

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, deployments, events, gateway, health, instances, openapi, projects, revocable, sessions,
-    system, templates, tokens, ui, users,
+    Context, auth, crabshack, deployments, events, gateway, health, instances, openapi, projects, revocable,
+    sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.

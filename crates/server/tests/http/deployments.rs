@@ -47,7 +47,8 @@ async fn promise(client: &Client, body: Value) -> (String, String) {
 
 async fn send(site: &Site, path: &str, artifact: Vec<u8>) -> Reply {
     let stranger = site.anonymous();
-    let request = stranger.request("POST".parse().unwrap(), path).header("content-type", "application/octet-stream");
+    let request =
+        stranger.request("POST".parse().unwrap(), path).header("content-type", "application/octet-stream");
     stranger.send(request.body(artifact)).await
 }
 
@@ -71,13 +72,18 @@ async fn deploy(site: &Site, name: &str, artifact: Vec<u8>) -> Value {
 
 async fn log(client: &Client, id: &str) -> String {
     let reply = client.get(&format!("/v1/deployments/{id}/logs")).await;
-    reply.text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["text"].as_str().unwrap().to_owned() + "\n").collect()
+    reply
+        .text
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["text"].as_str().unwrap().to_owned() + "\n")
+        .collect()
 }
 
 fn nothing_is_kept(site: &Site) {
     let data = site.config().server.data_dir;
     for folder in ["artifacts", "builds"] {
-        let left: Vec<_> = std::fs::read_dir(data.join(folder)).into_iter().flatten().map(|e| e.unwrap().path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(data.join(folder)).into_iter().flatten().map(|e| e.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -91,16 +97,23 @@ async fn an_artifact_becomes_an_agent_and_the_next_one_replaces_it() {
         assert_eq!(answer["deploymentId"], json!(id));
         assert!(answer["agentUrl"].as_str().unwrap().starts_with("bot.localhost"), "{answer}");
         let done = over(&operator, &id).await;
-        assert_eq!((&done["state"], &done["message"]), (&json!("succeeded"), &Value::Null), "{}", log(&operator, &id).await);
+        assert_eq!(
+            (&done["state"], &done["message"]),
+            (&json!("succeeded"), &Value::Null),
+            "{}",
+            log(&operator, &id).await
+        );
         let bot = operator.show("bot").await;
         assert_eq!((&bot["state"], &bot["spec"]["gateway"]["access"]), (&json!("ready"), &json!("public")));
         assert!(log(&operator, &id).await.contains("bot is ready at http://bot.localhost"));
-        let followed = operator.stream("GET", &format!("/v1/deployments/{id}/logs?follow=true"), None).await.all().await;
+        let followed =
+            operator.stream("GET", &format!("/v1/deployments/{id}/logs?follow=true"), None).await.all().await;
         assert_eq!(followed.last().unwrap().name, "end");
         let second = deploy(site, "bot", agent("FROM img\n# second\n")).await;
         assert_eq!(second["state"], json!("succeeded"));
         let revisions = operator.get("/v1/instances/bot/revisions").await.items();
-        let states: Vec<_> = revisions.iter().map(|r| (r["number"].as_i64().unwrap(), r["state"].as_str().unwrap())).collect();
+        let states: Vec<_> =
+            revisions.iter().map(|r| (r["number"].as_i64().unwrap(), r["state"].as_str().unwrap())).collect();
         assert_eq!(states, [(2, "live"), (1, "superseded")]);
         assert!(revisions[0]["manifest"].as_str().unwrap().contains("mandala-agent"));
         let listed = operator.get("/v1/projects/operator/deployments").await.items();
@@ -128,7 +141,12 @@ async fn a_frontend_is_an_instance_of_its_own() {
         ];
         let files: Vec<_> = files.iter().map(|(n, c)| (*n, c.as_str())).collect();
         let done = deploy(site, "bot", artifact(&files)).await;
-        assert_eq!(done["state"], json!("succeeded"), "{}", log(&operator, done["id"].as_str().unwrap()).await);
+        assert_eq!(
+            done["state"],
+            json!("succeeded"),
+            "{}",
+            log(&operator, done["id"].as_str().unwrap()).await
+        );
         assert_eq!(operator.show("frontend-bot").await["state"], json!("ready"));
         // Nobody else may take such a name.
         operator.post("/v1/instances", json!({"image": "img", "name": "frontend-x"})).await.expect(400);
@@ -152,7 +170,12 @@ async fn an_address_is_good_once_and_only_for_what_was_announced() {
         nothing_is_kept(site);
         // One that breaks off in the middle.
         let mut socket = std::net::TcpStream::connect(site.address()).unwrap();
-        write!(socket, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\nabc", good.len()).unwrap();
+        write!(
+            socket,
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\nabc",
+            good.len()
+        )
+        .unwrap();
         drop(socket);
         eventually("the broken upload is gone", async || {
             let left = std::fs::read_dir(site.config().server.data_dir.join("artifacts")).unwrap().count();
@@ -175,7 +198,10 @@ async fn an_address_is_good_once_and_only_for_what_was_announced() {
         let (late, path) = promise(&operator, json!({})).await;
         site.clock.forward(Duration::from_secs(3601));
         send(site, &path, vec![1]).await.expect(403);
-        assert_eq!(operator.get(&format!("/v1/deployments/{late}")).await.expect(200)["state"], json!("waiting"));
+        assert_eq!(
+            operator.get(&format!("/v1/deployments/{late}")).await.expect(200)["state"],
+            json!("waiting")
+        );
     })
     .await;
 }
@@ -192,14 +218,20 @@ async fn what_is_wrong_with_an_artifact_is_said_and_nothing_stays() {
             (artifact(&[("x", "y")]), "there is no `agent-manifest.json`"),
             (artifact(&[("agent-manifest.json", "{")]), "it is not JSON"),
             (with(json!({"ports": [0]}), "FROM img"), "ports[0]: 0 is not a port"),
-            (with(json!({"agent": {"dockerfile": "no/such"}}), "FROM img"), "agent.dockerfile: there is no `no/such`"),
+            (
+                with(json!({"agent": {"dockerfile": "no/such"}}), "FROM img"),
+                "agent.dockerfile: there is no `no/such`",
+            ),
             (with(json!({"resources": {"gpu": 1}}), "FROM img"), "resources.gpu"),
             (with(json!({"databases": {"redis": true}}), "FROM img"), "databases"),
             (with(json!({"resources": {"memory": "900Gi"}}), "FROM img"), "memory: at most"),
             (with(json!({"agent": {"image": "ryokan.local/0/x:1"}}), ""), "there is no image"),
             (with(json!({}), "FROM ryokan.local/0/x:1"), "cannot be built from here"),
             (with(json!({}), "FROM $X"), "the Dockerfile: line 1"),
-            (with(json!({}), "FROM img\n# fails the command returned 7"), "the build of bad failed: the command returned 7"),
+            (
+                with(json!({}), "FROM img\n# fails the command returned 7"),
+                "the build of bad failed: the command returned 7",
+            ),
             (with(json!({"agent": {"runtime": "python"}}), ""), "there is no `main.py`"),
         ] {
             let done = deploy(site, "bad", artifact).await;
@@ -312,15 +344,18 @@ async fn a_name_of_another_project_is_not_to_be_had() {
 
 #[tokio::test]
 async fn a_wide_project_has_only_so_many_open() {
-    on_sqlite_with(|config| config.build.upload_time = "1m".parse().ok(), async |site| {
-        let operator = site.operator();
-        for _ in 0..20 {
-            promise(&operator, json!({})).await;
-        }
-        let refused = operator.post("/v1/projects/operator/deployments", json!({})).await;
-        assert_eq!(refused.status, 403, "{}", refused.text);
-        let key = site.operator().with("idempotency-key", "k");
-        assert_eq!(key.post("/v1/projects/operator/deployments", json!({})).await.status, 403);
-    })
+    on_sqlite_with(
+        |config| config.build.upload_time = "1m".parse().ok(),
+        async |site| {
+            let operator = site.operator();
+            for _ in 0..20 {
+                promise(&operator, json!({})).await;
+            }
+            let refused = operator.post("/v1/projects/operator/deployments", json!({})).await;
+            assert_eq!(refused.status, 403, "{}", refused.text);
+            let key = site.operator().with("idempotency-key", "k");
+            assert_eq!(key.post("/v1/projects/operator/deployments", json!({})).await.status, 403);
+        },
+    )
     .await;
 }

@@ -166,12 +166,11 @@ impl Site {
     }
 
     async fn launch(&self, config: Config) -> Running {
-        let overrides =
-            Overrides {
-                runtime: Some(Arc::new(self.engine.clone())),
-                builder: Some(Arc::new(self.engine.clone())),
-                clock: Some(self.clock.clone()),
-            };
+        let overrides = Overrides {
+            runtime: Some(Arc::new(self.engine.clone())),
+            builder: Some(Arc::new(self.engine.clone())),
+            clock: Some(self.clock.clone()),
+        };
         let mut server = Server::build(&config, overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));

@@ -77,6 +77,7 @@ async fn once(app: Arc<App>) -> Result<i64> {
     for (state, time) in [(JobState::Done, keep.done_jobs), (JobState::Dead, keep.dead_jobs)] {
         left += purge(&app, time, move |tx, before| tx.purge_jobs(state, before.0, BATCH)).await?;
     }
+    left += purge(&app, keep.events, |tx, before| tx.purge_deployments(before.0, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
     Ok(left)
 }

@@ -222,4 +222,18 @@ impl Tx<'_> {
             })
             .collect()
     }
+
+    /// Deletes up to `limit` deployments that were over before `before_ms`, with what they said; the number deleted.
+    pub fn purge_deployments(&mut self, before_ms: i64, limit: u32) -> Result<u64> {
+        let old = self.query(
+            "SELECT id FROM deployments WHERE updated_at < $1 AND state IN ('succeeded', 'failed', 'cancelled') LIMIT $2",
+            params![before_ms, limit],
+        )?;
+        for row in &old {
+            let id = row.text("id")?;
+            self.execute("DELETE FROM deployment_lines WHERE deployment_id = $1", params![&id])?;
+            self.execute("DELETE FROM deployments WHERE id = $1", params![&id])?;
+        }
+        Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
+    }
 }

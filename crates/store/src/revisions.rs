@@ -6,6 +6,9 @@ use ryokan_model::{DeploymentId, InstanceId, Millis};
 
 use crate::{Result, Row, StoreError, Tx, params};
 
+/// How many numbers back an instance's revisions are kept; the live one always is.
+const KEPT: i64 = 100;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     pub instance: InstanceId,
@@ -56,6 +59,10 @@ impl Tx<'_> {
                 &r.created_by,
                 r.created_at.0
             ],
+        )?;
+        self.execute(
+            "DELETE FROM revisions WHERE instance_id = $1 AND number < $2 AND state <> 'live'",
+            params![r.instance.to_string(), r.number - KEPT],
         )
         .map(drop)
     }

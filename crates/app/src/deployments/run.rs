@@ -176,6 +176,9 @@ impl App {
     }
 
     async fn deploy(self: &Arc<Self>, row: &Deployment, work: &Path, notes: &Notes) -> Result<(), Stop> {
+        if !self.identity().still_has(row.user, row.project) {
+            return Err(Stop::Failed("whoever asked for it may not deploy to this project any more".into()));
+        }
         self.advance(row, DeploymentState::Building).await?;
         crate::crash::point("deployment.building");
         let name: Name = row

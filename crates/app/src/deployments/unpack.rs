@@ -89,12 +89,12 @@ pub fn unpack(artifact: impl Read, folder: &Path, limits: &UnpackLimits) -> Resu
         }
         match kind {
             EntryType::Regular | EntryType::Continuous => {
-                tree.file(&raw, name, mode & 0o111 != 0, &mut entry)?
+                tree.file(&raw, name, mode & 0o111 != 0, &mut entry)?;
             }
             EntryType::Directory => tree.directory(&raw, &name)?,
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().map(|t| t.into_owned()).unwrap_or_default();
-                tree.check_link(&raw, &name, &target)?;
+                check_link(&raw, &name, &target)?;
                 tree.claim(&raw, &name, Kind::Link)?;
                 links.push((raw, name, target));
             }
@@ -217,7 +217,7 @@ impl Tree<'_> {
         // New, and no link followed: there is none, and nobody else writes here.
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| server(&e))?;
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         let mut size = 0_u64;
         loop {
             let read = content.read(&mut buffer).map_err(damaged)?;
@@ -236,31 +236,6 @@ impl Tree<'_> {
             file.write_all(&buffer[..read]).map_err(|e| server(&e))?;
         }
         self.files += 1;
-        Ok(())
-    }
-
-    /// A link's target must stay inside, whatever else is a link.
-    fn check_link(&self, raw: &[u8], name: &[String], target: &[u8]) -> Result<()> {
-        let Ok(text) = std::str::from_utf8(target) else {
-            return refuse(raw, "links to a name that is not UTF-8");
-        };
-        if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) || text.contains('\\') {
-            return refuse(raw, "links to an odd name");
-        }
-        if text.starts_with('/') {
-            return refuse(raw, "links to an absolute path");
-        }
-        let mut depth = name.len().saturating_sub(1);
-        for part in text.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => match depth.checked_sub(1) {
-                    Some(up) => depth = up,
-                    None => return refuse(raw, "links out of the artifact"),
-                },
-                _ => depth += 1,
-            }
-        }
         Ok(())
     }
 
@@ -284,6 +259,31 @@ impl Tree<'_> {
         let target = Path::new(std::ffi::OsStr::from_bytes(target));
         std::os::unix::fs::symlink(target, self.path(name)).map_err(|e| server(&e))
     }
+}
+
+/// A link's target must stay inside, whatever else is a link.
+fn check_link(raw: &[u8], name: &[String], target: &[u8]) -> Result<()> {
+    let Ok(text) = std::str::from_utf8(target) else {
+        return refuse(raw, "links to a name that is not UTF-8");
+    };
+    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) || text.contains('\\') {
+        return refuse(raw, "links to an odd name");
+    }
+    if text.starts_with('/') {
+        return refuse(raw, "links to an absolute path");
+    }
+    let mut depth = name.len().saturating_sub(1);
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match depth.checked_sub(1) {
+                Some(up) => depth = up,
+                None => return refuse(raw, "links out of the artifact"),
+            },
+            _ => depth += 1,
+        }
+    }
+    Ok(())
 }
 
 /// Marks that change the direction of writing or cannot be seen.

@@ -157,7 +157,7 @@ fn bombs_do_not_go_off() {
         let mut x = 1_u64;
         std::iter::repeat_with(|| {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (x >> 33) as u8
+            x.to_le_bytes()[5]
         })
         .take(n)
         .collect()

@@ -52,7 +52,7 @@ impl App {
             return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
         }
         let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
-        self.check_image(&spec, project.id)?;
+        check_image(&spec, project.id)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
 
@@ -131,14 +131,6 @@ impl App {
             })
     }
 
-    /// What was built for one project is no other's to run: the engine would give it to whoever knows its name.
-    pub(crate) fn check_image(&self, spec: &InstanceSpec, project: ryokan_model::ProjectId) -> Result<()> {
-        if crate::deployments::is_foreign(&spec.image, project) {
-            return Err(Error::invalid("image", format!("there is no image `{}`", spec.image)));
-        }
-        Ok(())
-    }
-
     /// What one project may ask for on this installation.
     pub(crate) fn check_limits(&self, spec: &InstanceSpec) -> Result<()> {
         let limits = self.limits();
@@ -197,5 +189,13 @@ pub(crate) fn insert_new(
     }
     tx.insert_instance(row)?;
     tx.enqueue_job(job, now.0)?;
+    Ok(())
+}
+
+/// What was built for one project is no other's to run: the engine would give it to whoever knows its name.
+pub(crate) fn check_image(spec: &InstanceSpec, project: ryokan_model::ProjectId) -> Result<()> {
+    if crate::deployments::is_foreign(&spec.image, project) {
+        return Err(Error::invalid("image", format!("there is no image `{}`", spec.image)));
+    }
     Ok(())
 }

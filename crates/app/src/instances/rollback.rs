@@ -41,7 +41,7 @@ impl App {
         // Those that came since stay: a spec may do without a secret that is there, and is hard put without one.
         spec.secret_env.clone_from(&row.spec.secret_env);
         spec.env.retain(|name, _| !spec.secret_env.contains(name));
-        self.check_image(&spec, row.project)?;
+        super::create::check_image(&spec, row.project)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
         let (by, seal, job_for, number) =

@@ -48,7 +48,7 @@ impl App {
         let pull_again = request.pull == Some(PullPolicy::Always);
         let mut spec = row.spec.clone();
         let secrets = request.apply(&mut spec)?;
-        self.check_image(&spec, row.project)?;
+        super::create::check_image(&spec, row.project)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
         let (by, id, seal) = (caller.clone(), row.id, self.seal.clone());

@@ -134,7 +134,7 @@ fn follow(context: Context, id: DeploymentId, query: DeploymentLogQuery) -> impl
         }
         loop {
             if let Ok((row, lines)) = context.app.deployment_lines(id, after).await {
-                let Some(row) = row else { return None };
+                let row = row?;
                 if let Some(last) = lines.last() {
                     after = last.number;
                     let items: Vec<Item> = lines

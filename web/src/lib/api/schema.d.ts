@@ -5,6 +5,23 @@
  */
 
 export interface paths {
+    "/api/v1/upload/{deployment}/{signature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes an artifact. The address is the credential; nothing else is asked for. */
+        post: operations["upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -65,6 +82,57 @@ export interface paths {
         };
         /** 200 when every capability works, else 503; each says why not. No credentials, no internals. */
         get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One deployment. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a deployment that is not over. What it has released already stays. */
+        post: operations["cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What it says, as NDJSON or SSE. A stream ends with the event `end`, which has the deployment. */
+        get: operations["logs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -251,6 +319,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/instances/{instance}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was asked of an instance, the newest first. */
+        get: operations["revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an earlier revision the present one, as a new revision. Secrets keep the values that they have. */
+        post: operations["rollback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/instances/{instance}/start": {
         parameters: {
             query?: never;
@@ -339,6 +441,24 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/projects/{project}/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's deployments, the newest first. */
+        get: operations["list"];
+        put?: never;
+        /** Promises an upload: the answer has the address for the artifact. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/registries": {
         parameters: {
             query?: never;
@@ -369,6 +489,23 @@ export interface paths {
         post?: never;
         /** Forgets the credentials for one registry. */
         delete: operations["delete_registry"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/schemas/agent-manifest.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The JSON Schema of `agent-manifest.json`. */
+        get: operations["schema"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -703,6 +840,17 @@ export interface components {
          * @example 500m
          */
         Cpus: string;
+        /** @description `POST /v1/projects/{p}/deployments`. */
+        CreateDeployment: {
+            name?: null | components["schemas"]["Name"];
+            /** @description SHA-256 of the artifact in hexadecimal; another artifact is then refused. */
+            sha256?: string | null;
+            /**
+             * Format: int64
+             * @description Size of the artifact in bytes; a larger one is then refused.
+             */
+            size?: number | null;
+        };
         CreateProject: {
             name: components["schemas"]["Name"];
         };
@@ -734,6 +882,50 @@ export interface components {
         CreatedToken: components["schemas"]["Token"] & {
             secret: string;
         };
+        Deployment: {
+            /** @description Where the agent answers once it is released. */
+            agent_url?: string | null;
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["DeploymentId"];
+            /** @description Why it failed. */
+            message?: string | null;
+            /** @description The instance that it makes or changes. */
+            name?: string | null;
+            /** @description The project's name. */
+            project: string;
+            sha256?: string | null;
+            /**
+             * Format: int64
+             * @description Of the artifact, once it is here.
+             */
+            size?: number | null;
+            state: components["schemas"]["DeploymentState"];
+            /** Format: int64 */
+            updated_at: number;
+            upload?: null | components["schemas"]["Upload"];
+        };
+        /**
+         * Format: uuid
+         * @description One artifact on its way to being released.
+         */
+        DeploymentId: string;
+        /** @description One line of a deployment's log. */
+        DeploymentLine: {
+            /** Format: int64 */
+            at: number;
+            /**
+             * Format: int64
+             * @description From 1, without gaps; pass it as `after` to go on.
+             */
+            number: number;
+            text: string;
+        };
+        /**
+         * @description How far a deployment is.
+         * @enum {string}
+         */
+        DeploymentState: "waiting" | "queued" | "building" | "releasing" | "succeeded" | "failed" | "cancelled";
         /**
          * @description What the user wants.
          * @enum {string}
@@ -1045,6 +1237,34 @@ export interface components {
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
         /** @description A page of a list. */
+        Page_Deployment: {
+            items: {
+                /** @description Where the agent answers once it is released. */
+                agent_url?: string | null;
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["DeploymentId"];
+                /** @description Why it failed. */
+                message?: string | null;
+                /** @description The instance that it makes or changes. */
+                name?: string | null;
+                /** @description The project's name. */
+                project: string;
+                sha256?: string | null;
+                /**
+                 * Format: int64
+                 * @description Of the artifact, once it is here.
+                 */
+                size?: number | null;
+                state: components["schemas"]["DeploymentState"];
+                /** Format: int64 */
+                updated_at: number;
+                upload?: null | components["schemas"]["Upload"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_Event: {
             items: {
                 /** @description Login of who asked; `system` when the server acted by itself. */
@@ -1199,6 +1419,26 @@ export interface components {
                 /** @description Host with port, as in `registry.example.com:5000`; `docker.io` for Docker Hub. */
                 host: string;
                 username: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Revision: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                deployment?: null | components["schemas"]["DeploymentId"];
+                image: components["schemas"]["ImageRef"];
+                image_digest?: string | null;
+                image_id?: string | null;
+                /** @description The manifest, as it was in the artifact. */
+                manifest?: string | null;
+                /** Format: int64 */
+                number: number;
+                /** @description Why it failed. */
+                reason?: string | null;
+                state: components["schemas"]["RevisionState"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1437,6 +1677,35 @@ export interface components {
             /** @description A run of this length forgives earlier crashes. */
             stable_after?: components["schemas"]["Span"];
         };
+        /** @description What was once asked of an instance. */
+        Revision: {
+            /** Format: int64 */
+            created_at: number;
+            deployment?: null | components["schemas"]["DeploymentId"];
+            image: components["schemas"]["ImageRef"];
+            image_digest?: string | null;
+            image_id?: string | null;
+            /** @description The manifest, as it was in the artifact. */
+            manifest?: string | null;
+            /** Format: int64 */
+            number: number;
+            /** @description Why it failed. */
+            reason?: string | null;
+            state: components["schemas"]["RevisionState"];
+        };
+        /**
+         * @description What became of a revision.
+         * @enum {string}
+         */
+        RevisionState: "rolling" | "live" | "superseded" | "failed";
+        /** @description `POST /v1/instances/{i}/rollback`. */
+        Rollback: {
+            /**
+             * Format: int64
+             * @description The revision to go back to; the last that was ready before the present one, when absent.
+             */
+            revision?: number | null;
+        };
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -1571,6 +1840,29 @@ export interface components {
             operator?: boolean | null;
             password?: string | null;
         };
+        /** @description `POST` the artifact, a gzipped tar, as `application/octet-stream`. The address is the credential: good once. */
+        Upload: {
+            /**
+             * Format: int64
+             * @description UTC milliseconds.
+             */
+            expires_at: number;
+            /**
+             * Format: int64
+             * @description In bytes.
+             */
+            max_size: number;
+            url: string;
+        };
+        /** @description The answer to an upload, in Mandala's words. */
+        Uploaded: {
+            /** @description A host name, without a scheme. */
+            agentUrl: string;
+            deploymentId: components["schemas"]["DeploymentId"];
+            /** @description Where the frontend will be, if the manifest has one. */
+            frontendUrl?: string | null;
+            message: string;
+        };
         /** @description How the gateway shows itself to the agent. `secret` names one of the instance's secret variables. */
         UpstreamAuth: {
             /** @enum {string} */
@@ -1648,6 +1940,35 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+                /** @description As the address has it */
+                signature: string;
+            };
+            cookie?: never;
+        };
+        /** @description A gzipped tar */
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Uploaded"];
+                };
+            };
+        };
+    };
     health: {
         parameters: {
             query?: never;
@@ -1727,6 +2048,78 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
+    cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
+    logs: {
+        parameters: {
+            query?: {
+                /** @description Go on until the deployment is over. */
+                follow?: boolean;
+                /** @description Only lines after this number. */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description NDJSON of lines, or SSE */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["DeploymentLine"];
                 };
             };
         };
@@ -2148,6 +2541,54 @@ export interface operations {
             };
         };
     };
+    revisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Revision"];
+                };
+            };
+        };
+    };
+    rollback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rollback"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
     start: {
         parameters: {
             query?: never;
@@ -2331,6 +2772,65 @@ export interface operations {
             };
         };
     };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Deployment"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateDeployment"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
     list_registries: {
         parameters: {
             query?: never;
@@ -2396,6 +2896,24 @@ export interface operations {
         responses: {
             /** @description Gone */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    schema: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description JSON Schema */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -177,6 +177,18 @@ fn the_description_is_the_one_that_is_checked_in() {
     );
 }
 
+#[test]
+fn the_manifests_schema_is_the_one_that_is_checked_in() {
+    let made = serde_json::to_string_pretty(&ryokan_server::openapi::manifest_schema()).unwrap();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/agent-manifest.schema.json");
+    let kept = std::fs::read_to_string(kept).unwrap();
+    assert!(
+        made.trim() == kept.trim(),
+        "docs/agent-manifest.schema.json is old: scripts/generate makes it anew"
+    );
+    assert_eq!(ryokan_server::openapi::manifest_schema()["additionalProperties"], json!(false));
+}
+
 /// What the table's parameters stand for: things of the operator's.
 struct Things {
     token: String,

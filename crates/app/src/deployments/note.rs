@@ -11,6 +11,8 @@ use crate::{App, Result};
 const EVERY: Duration = Duration::from_millis(250);
 /// Lines that wait to be written; more are dropped, and a line says so.
 const MOST: usize = 2_000;
+/// Characters of one line.
+const LONGEST: usize = 8 * 1024;
 
 #[derive(Clone)]
 pub(super) struct Notes {
@@ -23,12 +25,16 @@ impl Notes {
         Self { id, waiting: Arc::default() }
     }
 
-    pub(super) fn say(&self, line: impl Into<String>) {
+    /// What an agent or a build wrote may be in it: nothing that a terminal would obey is kept.
+    pub(super) fn say(&self, text: impl AsRef<str>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST {
-            waiting.push(line.into());
-        } else if waiting.len() == MOST {
-            waiting.push("… lines are missing here: there were too many at once".into());
+        for line in text.as_ref().lines() {
+            if waiting.len() < MOST {
+                let plain = line.chars().filter(|c| !c.is_control() || *c == '\t').take(LONGEST);
+                waiting.push(plain.collect());
+            } else if waiting.len() == MOST {
+                waiting.push("… lines are missing here: there were too many at once".into());
+            }
         }
     }
 

@@ -126,7 +126,7 @@ async fn a_log_is_cut_and_goes_with_its_deployment() {
                 let last = tx.deployment_lines(id, MAX_LINES - 2, 10)?;
                 assert_eq!(last.len(), 2);
                 assert!(last[1].text.contains("cut here"));
-                assert_eq!(tx.purge_deployments(Millis(5000), 10)?, 0, "it is not over");
+                assert_eq!(tx.purge_deployments(5000, 10)?, 0, "it is not over");
                 tx.move_deployment(id, DeploymentState::Waiting, DeploymentState::Cancelled, None, NOW)?;
                 assert_eq!(tx.purge_deployments(NOW.0, 10)?, 0, "it is not old");
                 assert_eq!(tx.purge_deployments(NOW.0 + 1, 10)?, 1);

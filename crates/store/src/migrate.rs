@@ -36,9 +36,6 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_private_images"),
     migration!("0005_pages"),
     migration!("0006_versions"),
-    migration!("0007_projects"),
-    migration!("0008_ledger"),
-    migration!("0009_brc"),
     migration!("0010_deployments"),
 ];
 

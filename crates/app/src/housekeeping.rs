@@ -77,6 +77,7 @@ async fn once(app: Arc<App>) -> Result<i64> {
             tx.purge_tombstones(tombstones)
         })
         .await?;
+    app.forget_artifacts().await?;
     let keep = app.settings.retention.clone();
     let mut left = 0;
     for (state, time) in [(JobState::Done, keep.done_jobs), (JobState::Dead, keep.dead_jobs)] {
@@ -91,6 +92,7 @@ async fn once(app: Arc<App>) -> Result<i64> {
     left += purge(&app, Some(billing.keep_usage), |tx, before| tx.purge_usage(before, BATCH)).await?;
     app.release_expired().await?;
     app.store.write(move |tx| tx.purge_billing(now, sums)).await?;
+    left += purge(&app, keep.events, |tx, before| tx.purge_deployments(before.0, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
     Ok(left)
 }

@@ -6,6 +6,7 @@
 
 pub mod background;
 pub mod billing;
+pub mod deployments;
 pub mod entropy;
 pub mod error;
 pub mod events;
@@ -31,7 +32,8 @@ use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
-use ryokan_ports::{Mailer, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{BlobStore, ImageBuilder, Mailer, Runtime, UsageSource, Webhooks};
+
 use ryokan_store::Seal;
 use ryokan_store::Store;
 use tokio::sync::{Notify, broadcast, watch};
@@ -54,6 +56,7 @@ pub struct Settings {
     pub retention: housekeeping::Retention,
     pub identity: identity::keys::IdentitySettings,
     pub billing: metering::Billing,
+    pub deploy: deployments::Settings,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }
@@ -101,6 +104,9 @@ pub struct App {
     pub(crate) usage: Arc<dyn UsageSource>,
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
     pub(crate) webhooks: Option<Arc<dyn Webhooks>>,
+    pub(crate) builder: Arc<dyn ImageBuilder>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) upload_key: deployments::UploadKey,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -132,6 +138,9 @@ pub struct Parts {
     /// Nobody is told by mail, or by webhook, where there is none.
     pub mailer: Option<Arc<dyn Mailer>>,
     pub webhooks: Option<Arc<dyn Webhooks>>,
+    pub builder: Arc<dyn ImageBuilder>,
+    pub blobs: Arc<dyn BlobStore>,
+    pub upload_key: deployments::UploadKey,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -147,6 +156,9 @@ impl App {
             usage: parts.usage,
             mailer: parts.mailer,
             webhooks: parts.webhooks,
+            builder: parts.builder,
+            blobs: parts.blobs,
+            upload_key: parts.upload_key,
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

@@ -70,6 +70,7 @@ fn settings(billing: Billing) -> Settings {
         limits: Limits::default(),
         retention: ryokan_app::housekeeping::Retention::default(),
         billing,
+        deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
         worker: "test".into(),
     }
 }
@@ -81,10 +82,14 @@ async fn start(
     billing: &Billing,
     life: u64,
 ) -> Arc<App> {
+    let engine = Arc::new(FakeRuntime::new(test_server()));
     let app = App::new(Parts {
+        builder: engine.clone(),
+        blobs: Arc::new(ryokan_ports::blob::NoBlobs),
+        upload_key: ryokan_app::deployments::UploadKey::new(&[0; 32]),
         store: database.open().await,
         seal: Arc::new(Seal::from_file(&database.scratch().join("key")).unwrap()),
-        runtime: Arc::new(FakeRuntime::new(test_server())),
+        runtime: engine,
         usage: Arc::new(usage.clone()),
         mailer: None,
         webhooks: None,

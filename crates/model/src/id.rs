@@ -79,3 +79,7 @@ id!(
     /// Money that is set aside for something that is being done.
     ReservationId
 );
+id!(
+    /// One artifact on its way to being released.
+    DeploymentId
+);

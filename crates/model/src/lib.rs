@@ -6,11 +6,14 @@
 pub mod billing;
 pub mod change;
 pub mod clock;
+pub mod deployment;
+pub mod dockerfile;
 pub mod event;
 pub mod id;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod manifest;
 pub mod money;
 pub mod name;
 pub mod permission;
@@ -26,7 +29,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId, TransactionId, UserId,
+    DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
+    TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

@@ -3,6 +3,8 @@
 //! Each port's module says what must hold; its conformance suite and its fake live behind feature `test-util`, and
 //! every implementation passes the same suite. The worker links this crate without the heart and without SQL.
 
+pub mod blob;
+pub mod build;
 pub mod crash;
 pub mod files;
 pub mod notify;
@@ -15,6 +17,8 @@ pub mod conformance;
 #[cfg(feature = "test-util")]
 pub mod fake;
 
+pub use blob::BlobStore;
+pub use build::ImageBuilder;
 pub use notify::{Mailer, Webhooks};
 pub use payment::PaymentProvider;
 pub use runtime::Runtime;

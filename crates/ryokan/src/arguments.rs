@@ -69,6 +69,14 @@ pub(crate) enum Command {
     Logout(commands::login::Logout),
     /// Create an instance and wait until it answers
     Run(commands::run::Run),
+    /// Write an agent-manifest.json for a folder
+    Init(commands::init::Init),
+    /// Build a folder on a server and run it as an agent
+    Deploy(commands::deploy::Deploy),
+    /// What was deployed
+    Deployments(commands::deployments::Deployments),
+    /// Go back to an earlier revision of an instance
+    Rollback(commands::rollback::Rollback),
     /// List instances
     Ps(commands::ps::Ps),
     /// Show all about an instance

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ryokan_adapters::directory::Directory;
 use ryokan_adapters::docker::{self, Docker};
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
+use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
@@ -16,7 +18,7 @@ use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
 use ryokan_ports::usage::Unmetered;
-use ryokan_ports::{Mailer, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{ImageBuilder, Mailer, Runtime, UsageSource, Webhooks};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,6 +68,7 @@ pub struct Overrides {
     pub usage: Option<Arc<dyn UsageSource>>,
     pub mailer: Option<Arc<dyn Mailer>>,
     pub webhooks: Option<Arc<dyn Webhooks>>,
+    pub builder: Option<Arc<dyn ImageBuilder>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -90,7 +93,8 @@ impl Server {
         std::fs::write(data.join("server-id"), server_id.to_string())
             .context("the data folder cannot be written to")?;
         let identity = config.identity.settings(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
-        let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let key = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let signing = SigningKey::new(&key);
 
         let listeners = bind(config.server.listen).with_context(|| {
             format!("cannot listen on {}: is another server running? `server.listen` (RYOKAN_LISTEN) names another address", config.server.listen)
@@ -102,22 +106,8 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let (runtime, usage): (Arc<dyn Runtime>, Arc<dyn UsageSource>) = match overrides.runtime {
-            Some(runtime) => (runtime, overrides.usage.unwrap_or_else(|| Arc::new(Unmetered))),
-            None => {
-                let docker = Docker::connect(docker::Options {
-                    socket: Some(Box::pin(engine::choose(config)).await?),
-                    allow_unlimited: config.engine.allow_unlimited,
-                    reach: config
-                        .engine
-                        .reach
-                        .as_deref()
-                        .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                    ..docker::Options::new(server_id)
-                })?;
-                (Arc::new(docker.clone()), Arc::new(docker))
-            }
-        };
+        let given = (overrides.runtime, overrides.builder, overrides.usage);
+        let Engine { runtime, builder, usage } = engine_of(config, server_id, given).await?;
         let mailer: Option<Arc<dyn Mailer>> = match (overrides.mailer, config.mail.options()) {
             (Some(mailer), _) => Some(mailer),
             (None, Ok(Some(options))) => Some(Arc::new(Smtp::new(options).context("mail")?)),
@@ -126,6 +116,11 @@ impl Server {
         let webhooks: Arc<dyn Webhooks> = overrides
             .webhooks
             .unwrap_or_else(|| Arc::new(HttpWebhooks::new(config.billing.webhooks_to_private)));
+        let deploy = config.build.settings(data)?;
+        // Unpacked artifacts are of use only to the job that unpacks them.
+        let _ = std::fs::remove_dir_all(&deploy.work);
+        let blobs =
+            Directory::open(&data.join("artifacts")).context("the folder of artifacts cannot be used")?;
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),
@@ -135,6 +130,7 @@ impl Server {
             retention: config.retention.settings(),
             identity,
             billing: config.billing.settings(&config.metering),
+            deploy,
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts {
@@ -144,6 +140,9 @@ impl Server {
             usage,
             mailer,
             webhooks: Some(webhooks),
+            builder,
+            blobs: Arc::new(blobs),
+            upload_key: UploadKey::new(&key),
             clock,
             entropy,
             settings,
@@ -215,6 +214,41 @@ impl Server {
     pub fn take_first_start(&mut self) -> Option<FirstStart> {
         self.first_start.take()
     }
+}
+
+/// What the engine does for us.
+struct Engine {
+    runtime: Arc<dyn Runtime>,
+    builder: Arc<dyn ImageBuilder>,
+    usage: Arc<dyn UsageSource>,
+}
+
+/// What tests put in place of parts of it.
+type Given = (Option<Arc<dyn Runtime>>, Option<Arc<dyn ImageBuilder>>, Option<Arc<dyn UsageSource>>);
+
+/// The configured engine, unless a test has brought its own. What runs elsewhere is not metered here.
+async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow::Result<Engine> {
+    let unmetered = || -> Arc<dyn UsageSource> { Arc::new(Unmetered) };
+    if let (Some(runtime), Some(builder), usage) = given {
+        return Ok(Engine { runtime, builder, usage: usage.unwrap_or_else(unmetered) });
+    }
+    let (runtime, builder, usage) = given;
+    let docker = Docker::connect(docker::Options {
+        socket: Some(Box::pin(engine::choose(config)).await?),
+        allow_unlimited: config.engine.allow_unlimited,
+        reach: config
+            .engine
+            .reach
+            .as_deref()
+            .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+        ..docker::Options::new(server_id)
+    })?;
+    let measured = if runtime.is_some() { unmetered() } else { Arc::new(docker.clone()) };
+    Ok(Engine {
+        runtime: runtime.unwrap_or_else(|| Arc::new(docker.clone())),
+        usage: usage.unwrap_or(measured),
+        builder: builder.unwrap_or_else(|| Arc::new(docker)),
+    })
 }
 
 /// One listener for each core on one address. The first is bound without sharing, so that a port that somebody else
@@ -315,12 +349,12 @@ async fn signing_key(
     seal: &Arc<Seal>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
-) -> anyhow::Result<SigningKey> {
+) -> anyhow::Result<[u8; 32]> {
     let text = kept_secret(store, seal, clock, entropy, "signing-key").await?;
     let mut key = [0u8; 32];
     hex::decode_to_slice(text.expose(), &mut key)
         .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
-    Ok(SigningKey::new(&key))
+    Ok(key)
 }
 
 /// 32 random bytes in hexadecimal, made once by whichever server comes first, and kept sealed in the database.

@@ -10,6 +10,7 @@ use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
+use crate::build::BuildSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
 use crate::retention::RetentionSection;
@@ -24,6 +25,7 @@ pub struct Config {
     pub engine: Engine,
     pub limits: LimitsSection,
     pub identity: IdentitySection,
+    pub build: BuildSection,
     pub retention: RetentionSection,
     pub metering: MeteringSection,
     pub billing: BillingSection,
@@ -184,6 +186,10 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MAINNET_KEY", "identity.mainnet_key", Some("MAINNET_PRIVATE_KEY")),
     ("RYOKAN_TESTNET_KEY", "identity.testnet_key", Some("TESTNET_PRIVATE_KEY")),
     ("RYOKAN_CERTIFIERS", "identity.certifiers", None),
+    ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
+    ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
+    ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
+    ("RYOKAN_BUILD_NETWORK", "build.network", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
@@ -245,6 +251,7 @@ impl Config {
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError(format!("configuration: {}", e.message())))?;
         config.engine.runtime_dir = given("XDG_RUNTIME_DIR").map(PathBuf::from);
+        config.build.check().map_err(ConfigError)?;
         config.check()?;
         Ok(config)
     }
@@ -352,6 +359,7 @@ impl Config {
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
             "identity": self.identity.redacted(),
+            "build": self.build,
             "retention": self.retention,
             "metering": self.metering,
             "billing": self.billing,

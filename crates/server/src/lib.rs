@@ -3,6 +3,7 @@
 //! `config` is parsed (pure), `compose` builds everything (nothing runs), `lifecycle` runs and drains it. Handlers
 //! parse, call one use case, and map the answer.
 
+pub mod build;
 pub mod cli;
 pub mod compose;
 pub mod config;

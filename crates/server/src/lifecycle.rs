@@ -35,7 +35,9 @@ impl Server {
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
-        background.spawn(jobs::run::run(self.app.clone(), leave.clone()));
+        for pool in jobs::run::POOLS {
+            background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));
+        }
 
         let serving = background.spawn(serve_on_all_cores(self.gateway, self.listeners, shutdown.clone()));
         shutdown.soft.cancelled().await;

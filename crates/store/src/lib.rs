@@ -11,6 +11,7 @@
 pub mod billing;
 mod change;
 pub mod credentials;
+pub mod deployments;
 mod dialect;
 mod error;
 mod events;
@@ -26,6 +27,7 @@ mod options;
 pub mod prices;
 pub mod projects;
 mod reconcilers;
+pub mod revisions;
 mod row;
 mod seal;
 mod secrets;

@@ -39,6 +39,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0007_projects"),
     migration!("0008_identity"),
     migration!("0009_ledger"),
+    migration!("0010_deployments"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -53,6 +53,8 @@ pub(super) async fn broadcast(
         "REJECTED" | "DOUBLE_SPEND_ATTEMPTED" => Err(PaymentError::Refused(answer.why())),
         "SEEN_ON_NETWORK" | "ACCEPTED_BY_NETWORK" | "MINED" => Ok(()),
         // Taken in, and not yet seen by miners: asked again until it is.
-        other => Err(PaymentError::Unavailable(format!("{WHAT} has the transaction, which is {other:?} yet"))),
+        other => {
+            Err(PaymentError::Unavailable(format!("{WHAT} has the transaction, which is {other:?} yet")))
+        }
     }
 }

@@ -18,7 +18,8 @@ pub(super) type Roots = Vec<(u64, String)>;
 pub(super) fn read(beef: &[u8], script: &[u8]) -> Result<(Verified, Roots), PaymentError> {
     let malformed = |why: String| PaymentError::Malformed(why);
     let parsed = Beef::from_binary(beef).map_err(|e| malformed(e.to_string()))?;
-    let subject = parsed.atomic_txid.clone().ok_or_else(|| malformed("it is no Atomic BEEF (BRC-95)".into()))?;
+    let subject =
+        parsed.atomic_txid.clone().ok_or_else(|| malformed("it is no Atomic BEEF (BRC-95)".into()))?;
     let transaction = parsed
         .find_atomic_transaction(&subject)
         .ok_or_else(|| malformed("it does not hold the transaction that it is about".into()))?;
@@ -38,7 +39,9 @@ pub(super) fn read(beef: &[u8], script: &[u8]) -> Result<(Verified, Roots), Paym
         }
         Verdict::SpendRefused { why, .. } => return Err(malformed(format!("{why:?}"))),
         Verdict::Unverifiable { check, .. } => {
-            return Err(malformed(format!("it cannot be mined at once ({check:?}); pay without a time lock")));
+            return Err(malformed(format!(
+                "it cannot be mined at once ({check:?}); pay without a time lock"
+            )));
         }
     };
     if roots.is_empty() || roots.len() > MOST_ROOTS {

@@ -8,6 +8,7 @@
 
 mod apart;
 mod archive;
+mod build;
 mod config_file;
 mod connect;
 mod container;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod connection;
+mod deployments;
 mod error;
 mod events;
 mod exec;

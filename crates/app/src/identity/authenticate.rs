@@ -54,6 +54,13 @@ impl Snapshot {
         logins
     }
 
+    /// Whether an account that was let in once still has its way with a project.
+    pub(crate) fn still_has(&self, user: UserId, project: ProjectId) -> bool {
+        let acts = |projects: &BTreeMap<ProjectId, Role>| projects.get(&project) >= Some(&Role::Developer);
+        let member = self.projects.get(&user).is_some_and(acts);
+        self.users.get(&user).is_some_and(|u| !u.disabled && (member || u.operator))
+    }
+
     pub fn load(tx: &mut ryokan_store::Tx<'_>, now: Millis) -> Result<Self> {
         let mut snapshot = Self::default();
         let mut after = String::new();

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{record, secrets_of};
 use crate::instances::keep;
-use crate::instances::update::{Renewal, renew};
+use crate::instances::update::{SpecChange, change_spec};
 use crate::{App, Error, Result};
 
 const MOST: usize = 128;
@@ -132,8 +132,8 @@ impl App {
                         continue;
                     }
                     let before = row.clone();
-                    let renewal = inheritance.renewal(&row.spec, &secrets);
-                    renew(tx, &seal, &mut row, &renewal, &job_for, now)?;
+                    let change = inheritance.change(&row.spec, &secrets, &by.login);
+                    change_spec(tx, &seal, &mut row, change, &job_for, now)?;
                     keep(tx, &before, &mut row, now)?;
                 }
                 record(tx, now, &by, &project, "project.env_changed", json!({"names": names}))?;
@@ -211,10 +211,22 @@ pub(crate) fn inheritance(tx: &mut Tx<'_>, seal: &Seal, project: ProjectId) -> R
 
 impl Inheritance {
     /// What becomes of an instance with this spec, when the values of the named secrets are other ones now.
-    fn renewal(&self, spec: &ryokan_model::spec::InstanceSpec, changed: &BTreeSet<String>) -> Renewal {
+    fn change(
+        &self,
+        spec: &ryokan_model::spec::InstanceSpec,
+        changed: &BTreeSet<String>,
+        by: &str,
+    ) -> SpecChange {
         let secrets = changed.iter().map(|name| (inherited_name(name), self.secrets.get(name).cloned()));
         let spec = ryokan_model::spec::InstanceSpec { inherited: self.inherited.clone(), ..spec.clone() };
-        Renewal { spec, secrets: secrets.collect(), again: false }
+        SpecChange {
+            spec,
+            secrets: secrets.collect(),
+            new_container: false,
+            manifest: None,
+            deployment: None,
+            by: by.to_owned(),
+        }
     }
 }
 

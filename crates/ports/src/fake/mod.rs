@@ -8,6 +8,7 @@
 //! millisecond a look, unless a clock is given.
 
 mod agent;
+mod build;
 mod container;
 mod exec;
 mod fault;

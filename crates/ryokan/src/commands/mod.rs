@@ -2,8 +2,11 @@
 
 pub(crate) mod completion;
 pub(crate) mod cp;
+pub(crate) mod deploy;
+pub(crate) mod deployments;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod init;
 pub(crate) mod inspect;
 mod keys;
 pub(crate) mod ledger;
@@ -11,9 +14,11 @@ pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
+mod pack;
 pub(crate) mod projects;
 pub(crate) mod ps;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod stats;
@@ -34,6 +39,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Login(command) => Box::pin(command.run(cx)).await,
         Command::Logout(command) => Box::pin(command.run(cx)).await,
         Command::Run(command) => Box::pin(command.run(cx)).await,
+        Command::Init(command) => command.run(cx),
+        Command::Deploy(command) => Box::pin(command.run(cx)).await,
+        Command::Deployments(command) => Box::pin(command.run(cx)).await,
+        Command::Rollback(command) => Box::pin(command.run(cx)).await,
         Command::Ps(command) => Box::pin(command.run(cx)).await,
         Command::Inspect(command) => Box::pin(command.run(cx)).await,
         Command::Logs(command) => Box::pin(command.run(cx)).await,

@@ -4,6 +4,7 @@
 mod auth;
 mod brc;
 mod crabshack;
+mod deployments;
 mod error;
 mod events;
 mod extract;

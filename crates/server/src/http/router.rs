@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, events, gateway, health, instances, keys, ledger, openapi, projects, revocable,
-    sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, events, gateway, health, instances, keys, ledger, openapi,
+    projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -125,8 +125,16 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(instances::files::read, instances::files::write))
+                .routes(routes!(deployments::upload))
                 .layer(DefaultBodyLimit::disable()),
         )
+        .routes(routes!(deployments::revisions))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(deployments::create, deployments::list))
+        .routes(routes!(deployments::get))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::logs))
+        .routes(routes!(deployments::schema))
         .routes(routes!(events::list))
         .routes(routes!(system::get))
         .routes(routes!(system::config))

@@ -121,6 +121,16 @@ const NATIVE: &[Entry] = &[
     ("GET", "/v1/instances/{instance}/stats", Refused, Hidden, ""),
     ("GET", "/v1/instances/{instance}/files", Refused, Hidden, ""),
     ("PUT", "/v1/instances/{instance}/files", Refused, Hidden, "content"),
+    ("GET", "/v1/instances/{instance}/revisions", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/rollback", Refused, Hidden, "{}"),
+    ("POST", "/v1/projects/{project}/deployments", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/deployments", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}", Refused, Hidden, ""),
+    ("POST", "/v1/deployments/{deployment}/cancel", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}/logs", Refused, Hidden, ""),
+    // The address itself is the credential; it has tests of its own.
+    ("POST", "/api/v1/upload/{deployment}/{signature}", Open, Shared(404), ""),
+    ("GET", "/v1/schemas/agent-manifest.json", Open, Shared(200), ""),
     ("GET", "/v1/events", Refused, Own(200), ""),
     ("GET", "/v1/system", Refused, Shared(200), ""),
     ("GET", "/v1/system/config", Refused, Operators, ""),
@@ -200,10 +210,23 @@ fn the_description_is_the_one_that_is_checked_in() {
     );
 }
 
+#[test]
+fn the_manifests_schema_is_the_one_that_is_checked_in() {
+    let made = serde_json::to_string_pretty(&ryokan_server::openapi::manifest_schema()).unwrap();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/agent-manifest.schema.json");
+    let kept = std::fs::read_to_string(kept).unwrap();
+    assert!(
+        made.trim() == kept.trim(),
+        "docs/agent-manifest.schema.json is old: scripts/generate makes it anew"
+    );
+    assert_eq!(ryokan_server::openapi::manifest_schema()["additionalProperties"], json!(false));
+}
+
 /// What the table's parameters stand for: things of the operator's.
 struct Things {
     token: String,
     job: String,
+    deployment: String,
 }
 
 async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
@@ -212,6 +235,8 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
     let mut path = path
         .replace("{user}", "operator")
         .replace("{id}", id)
+        .replace("{deployment}", &things.deployment)
+        .replace("{signature}", "00")
         .replace("{project}", "operator")
         .replace("{key}", "none")
         .replace("{host}", "docker.io")
@@ -247,7 +272,9 @@ async fn things(site: &Site) -> Things {
     operator.ready("claw", wanted).await;
     let token = operator.get("/v1/tokens").await.items()[0]["id"].as_str().unwrap().to_owned();
     let job = operator.get("/v1/system/jobs").await.items()[0]["id"].as_str().unwrap().to_owned();
-    Things { token, job }
+    let made = operator.post("/v1/projects/operator/deployments", json!({})).await.expect(201);
+    let deployment = made["id"].as_str().unwrap().to_owned();
+    Things { token, job, deployment }
 }
 
 /// Everything that the operator owns, without what changes by itself.

@@ -3,6 +3,7 @@
 
 mod coverage;
 mod crabshack;
+mod deployments;
 mod events;
 mod idempotency;
 mod identity;

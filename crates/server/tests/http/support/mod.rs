@@ -171,6 +171,7 @@ impl Site {
         let overrides = Overrides {
             runtime: Some(Arc::new(self.engine.clone())),
             usage: Some(Arc::new(self.usage.clone())),
+            builder: Some(Arc::new(self.engine.clone())),
             clock: Some(self.clock.clone()),
             ..Overrides::default()
         };

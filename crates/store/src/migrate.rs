@@ -40,6 +40,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0008_identity"),
     migration!("0009_ledger"),
     migration!("0010_deployments"),
+    migration!("0011_payments"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, deployments, events, gateway, health, instances, keys, ledger, openapi,
-    projects, revocable, sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, events, gateway, health, instances, keys, ledger, mandala,
+    openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -153,6 +153,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route("/v1/openapi.json", serve_description)
         .merge(crabshack::router())
         .merge(brc::router())
+        .merge(mandala::router())
         .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })

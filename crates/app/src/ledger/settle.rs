@@ -22,7 +22,7 @@ use crate::{App, Error, Result};
 
 pub(crate) const KIND: &str = "payment";
 /// How long the request itself sees to it that a payment ends, before the job does.
-const HEAD_START: std::time::Duration = std::time::Duration::from_mins(1);
+const HEAD_START: std::time::Duration = std::time::Duration::from_secs(25);
 
 /// What somebody who wants to pay is answered.
 pub enum Answer {
@@ -80,7 +80,7 @@ impl App {
             .ok_or_else(|| Error::invalid("x-bsv-payment", "its derivation is not one of BRC-29"))?;
         let verified =
             provider.verify(project.network, offer.transaction(), &script).await.map_err(refused)?;
-        let paid = i64::try_from(verified.satoshis).map(Sats).unwrap_or(Sats(i64::MAX));
+        let paid = Sats(i64::try_from(verified.satoshis).unwrap_or(i64::MAX));
         if paid < amount {
             return Err(Error::invalid(
                 "x-bsv-payment",

@@ -1,16 +1,22 @@
 //! The old shapes: errors as `{error}`, ids as 32 hexadecimal digits, times as RFC 3339.
 
 use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use ryokan_app::{App, Error};
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::instances::Instance;
 use ryokan_store::projects::Project;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::http::Context;
+use crate::http::auth::Auth;
 use crate::http::error::{classify, problem};
+use crate::http::extract::Body;
 
 pub(super) type MandalaResult<T> = Result<T, MandalaError>;
 
@@ -26,6 +32,7 @@ impl<E: Into<Error>> From<E> for MandalaError {
 impl IntoResponse for MandalaError {
     fn into_response(self) -> Response {
         let (status, code) = classify(&self.0);
+        let code = if status == StatusCode::UNAUTHORIZED { "UNAUTHORIZED" } else { code };
         if status == StatusCode::INTERNAL_SERVER_ERROR || status == StatusCode::SERVICE_UNAVAILABLE {
             crate::http::error::log(&self.0);
         }
@@ -37,6 +44,31 @@ impl IntoResponse for MandalaError {
         let body = json!({"status": "error", "code": code, "error": text, "description": text,
             "request_id": problem.request_id});
         (status, Json(body)).into_response()
+    }
+}
+
+/// A body, refused in the old shape.
+pub(super) struct Old<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Old<T> {
+    type Rejection = MandalaError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, MandalaError> {
+        let Body(value) = Body::from_request(request, state).await.map_err(|error| MandalaError(error.0))?;
+        Ok(Self(value))
+    }
+}
+
+/// Whoever calls, refused in the old shape.
+pub(super) struct Known(pub(super) Caller);
+
+impl FromRequestParts<Context> for Known {
+    type Rejection = MandalaError;
+
+    async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, MandalaError> {
+        let Auth(caller) =
+            Auth::from_request_parts(parts, context).await.map_err(|error| MandalaError(error.0))?;
+        Ok(Self(caller))
     }
 }
 

@@ -11,11 +11,9 @@ use ryokan_model::Sats;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, time};
+use super::answer::{Known, MandalaResult, Old, time};
 use crate::http::Context;
-use crate::http::auth::Auth;
 use crate::http::brc::BrcIdentity;
-use crate::http::extract::Body;
 
 #[derive(Deserialize)]
 pub(super) struct Pay {
@@ -24,11 +22,11 @@ pub(super) struct Pay {
 
 pub(super) async fn pay(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     identity: Option<Extension<BrcIdentity>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Body(request): Body<Pay>,
+    Old(request): Old<Pay>,
 ) -> MandalaResult<Response> {
     let Some(Extension(identity)) = identity else {
         return Err(Error::Forbidden(
@@ -92,9 +90,9 @@ fn day(field: &'static str, text: Option<&str>) -> Result<Option<i64>, Error> {
 
 pub(super) async fn stats(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
-    Body(wanted): Body<Stats>,
+    Old(wanted): Old<Stats>,
 ) -> MandalaResult<Json<Value>> {
     let (from, to) = (day("start", wanted.start.as_deref())?, day("end", wanted.end.as_deref())?);
     if wanted.kind.as_deref().is_some_and(|kind| kind != "debit" && kind != "credit") {

@@ -6,13 +6,12 @@ use ryokan_app::deployments::create::DeploymentRequest;
 use ryokan_model::permission::Scope;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, agent_name, time};
+use super::answer::{Known, MandalaResult, agent_name, time};
 use crate::http::Context;
-use crate::http::auth::Auth;
 
 pub(super) async fn create(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let project = context.app.find_project(&caller, Scope::Write, &id).await?;
@@ -24,7 +23,7 @@ pub(super) async fn create(
 
 pub(super) async fn list(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let rows = context.app.list_deployments(&caller, &id, None, 100).await?.items;

@@ -7,10 +7,8 @@ use ryokan_model::permission::{Caller, Scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, Workloads};
+use super::answer::{Known, MandalaResult, Old, Workloads};
 use crate::http::Context;
-use crate::http::auth::Auth;
-use crate::http::extract::Body;
 
 #[derive(Deserialize)]
 pub(super) struct Domain {
@@ -19,9 +17,9 @@ pub(super) struct Domain {
 
 pub(super) async fn add(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path((id, workload)): Path<(String, String)>,
-    Body(request): Body<Domain>,
+    Old(request): Old<Domain>,
 ) -> MandalaResult<Json<Value>> {
     let project = context.app.find_project(&caller, Scope::Write, &id).await?;
     let found = Workloads::of(&context.app, &caller, &project).await?;

@@ -13,10 +13,8 @@ use ryokan_ports::runtime::LogOptions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, Workloads, time};
+use super::answer::{Known, MandalaResult, Old, Workloads, time};
 use crate::http::Context;
-use crate::http::auth::Auth;
-use crate::http::extract::Body;
 
 /// The most of one answer, in bytes; the oldest lines go.
 const LONGEST: usize = 1024 * 1024;
@@ -27,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What happened to the project.
 pub(super) async fn project(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let project = context.app.find_project(&caller, Scope::Read, &id).await?;
@@ -50,7 +48,7 @@ pub(super) async fn project(
 /// The steps of a deployment.
 pub(super) async fn deployment(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path((id, deployment)): Path<(String, String)>,
 ) -> MandalaResult<Json<Value>> {
     let project = context.app.find_project(&caller, Scope::Read, &id).await?;
@@ -109,9 +107,9 @@ fn is_of(level: &str, line: &str) -> bool {
 /// What an agent or a frontend has written.
 pub(super) async fn resource(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path((id, resource)): Path<(String, String)>,
-    Body(wanted): Body<Wanted>,
+    Old(wanted): Old<Wanted>,
 ) -> MandalaResult<Json<Value>> {
     let since = wanted.since.as_deref().unwrap_or("1h");
     let minutes = SPANS.iter().find(|(name, _)| *name == since).map(|(_, minutes)| *minutes);

@@ -6,10 +6,8 @@ use ryokan_model::permission::{Role, Scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, time};
+use super::answer::{Known, MandalaResult, Old, time};
 use crate::http::Context;
-use crate::http::auth::Auth;
-use crate::http::extract::Body;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,9 +17,9 @@ pub(super) struct Who {
 
 pub(super) async fn add(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
-    Body(who): Body<Who>,
+    Old(who): Old<Who>,
 ) -> MandalaResult<Json<Value>> {
     context.app.find_project_as(&caller, Role::Admin, &id).await?;
     let login = context.app.login_by_identity(&who.identity_key_or_email).await?;
@@ -34,9 +32,9 @@ pub(super) async fn add(
 
 pub(super) async fn remove(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
-    Body(who): Body<Who>,
+    Old(who): Old<Who>,
 ) -> MandalaResult<Json<Value>> {
     context.app.find_project(&caller, Scope::Read, &id).await?;
     let login = context.app.login_by_identity(&who.identity_key_or_email).await?;
@@ -46,7 +44,7 @@ pub(super) async fn remove(
 
 pub(super) async fn list(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let members = context.app.list_identities(&caller, &id).await?;

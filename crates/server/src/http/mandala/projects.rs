@@ -15,10 +15,8 @@ use ryokan_store::projects::Project;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{MandalaResult, Workloads, host, project_id, time};
+use super::answer::{Known, MandalaResult, Old, Workloads, host, project_id, time};
 use crate::http::Context;
-use crate::http::auth::Auth;
-use crate::http::extract::Body;
 
 /// How often a free name is looked for.
 const TRIES: usize = 4;
@@ -49,8 +47,8 @@ fn slug(text: &str) -> String {
 
 pub(super) async fn create(
     State(context): State<Context>,
-    Auth(caller): Auth,
-    Body(request): Body<Create>,
+    Known(caller): Known,
+    Old(request): Old<Create>,
 ) -> MandalaResult<Json<Value>> {
     let network =
         if request.network.as_deref() == Some("testnet") { Network::Testnet } else { Network::Mainnet };
@@ -89,7 +87,7 @@ pub(super) async fn create(
     Err(last.into())
 }
 
-pub(super) async fn list(State(context): State<Context>, Auth(caller): Auth) -> MandalaResult<Json<Value>> {
+pub(super) async fn list(State(context): State<Context>, Known(caller): Known) -> MandalaResult<Json<Value>> {
     let mut projects = Vec::new();
     for project in context.app.list_projects(&caller).await? {
         let id = project.id.to_string();
@@ -110,7 +108,7 @@ fn live(row: &Instance) -> bool {
 
 pub(super) async fn info(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let app = &context.app;
@@ -145,7 +143,7 @@ fn names(env: &ryokan_app::projects::ProjectEnv) -> Vec<&str> {
 
 pub(super) async fn delete(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     context.app.delete_project(&caller, &id, true).await?;
@@ -170,9 +168,9 @@ pub(super) struct Config {
 /// Replaces all variables.
 pub(super) async fn config(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
-    Body(request): Body<Config>,
+    Old(request): Old<Config>,
 ) -> MandalaResult<Json<Value>> {
     let env = request.config.into_iter().map(|(name, value)| (name, text(value))).collect();
     context.app.change_project_env(&caller, &id, env, true).await?;
@@ -190,9 +188,9 @@ pub(super) struct Settings {
 /// Merges variables; `null` removes one.
 pub(super) async fn settings(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
-    Body(request): Body<Settings>,
+    Old(request): Old<Settings>,
 ) -> MandalaResult<Json<Value>> {
     let app = &context.app;
     let changes = ProjectChanges { name: None, funding: request.requires_blockchain_funding };
@@ -218,7 +216,7 @@ async fn workloads(
 
 pub(super) async fn restart(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let (_, found) = workloads(&context, &caller, &id).await?;
@@ -233,7 +231,7 @@ pub(super) async fn restart(
 
 pub(super) async fn status(
     State(context): State<Context>,
-    Auth(caller): Auth,
+    Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let (_, found) = workloads(&context, &caller, &id).await?;

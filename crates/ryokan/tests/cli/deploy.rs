@@ -80,7 +80,7 @@ async fn a_deployment_that_fails_ends_with_1() {
     let failed = deployment("failed", &json!({"message": "the build of bot failed: no"}));
     server
         .on(&format!("GET /v1/deployments/{ID}/logs"), Answer::lines([line(1, "no")]))
-        .on("GET /v1/projects/team/deployments", Answer::page(&[failed.clone()]))
+        .on("GET /v1/projects/team/deployments", Answer::page(std::slice::from_ref(&failed)))
         .on(
             &format!("POST /v1/deployments/{ID}/cancel"),
             Answer::problem(409, "conflict", "the deployment is over"),

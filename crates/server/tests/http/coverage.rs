@@ -168,6 +168,29 @@ const CRABSHACK: &[Entry] = &[
     ("POST", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
 ];
 
+/// `MandalaNode`'s, which are not in our description either. Signed requests are the wallets' tests.
+const MANDALA: &[Entry] = &[
+    ("GET", "/api/v1/public", Open, Shared(200), ""),
+    ("POST", "/api/v1/project/create", Refused, Own(200), r#"{"name":"bobs third"}"#),
+    ("POST", "/api/v1/project/list", Refused, Own(200), "{}"),
+    ("POST", "/api/v1/project/{project}/info", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/delete", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/agent/config", Refused, Hidden, r#"{"config":{}}"#),
+    ("POST", "/api/v1/project/{project}/webui/config", Refused, Hidden, r#"{"config":{}}"#),
+    ("POST", "/api/v1/project/{project}/settings/update", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/admin/restart", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/admin/status", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/addAdmin", Refused, Hidden, r#"{"identityKeyOrEmail":"x"}"#),
+    ("POST", "/api/v1/project/{project}/removeAdmin", Refused, Hidden, r#"{"identityKeyOrEmail":"x"}"#),
+    ("POST", "/api/v1/project/{project}/admins/list", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/deploy", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/deploys/list", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/billing/stats", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/logs/project", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/logs/resource/agent", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/domains/agent", Refused, Hidden, r#"{"domain":"a.example"}"#),
+];
+
 #[test]
 fn every_documented_route_is_in_the_table() {
     let description = serde_json::to_value(ryokan_server::openapi::description()).unwrap();
@@ -306,7 +329,7 @@ async fn strangers_are_refused_everywhere() {
     on_sqlite(async |site| {
         let things = things(site).await;
         let before = owned(site).await;
-        for entry in NATIVE.iter().chain(CRABSHACK) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
             let reply = call(&site.anonymous(), &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             match entry.2 {
@@ -334,7 +357,7 @@ async fn somebody_else_s_things_do_not_exist() {
         let bob = site.user("bob").await;
         let before = owned(site).await;
         let calls_before = site.engine.calls(Call::Exec) + site.engine.calls(Call::Stop);
-        for entry in NATIVE.iter().chain(CRABSHACK) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
             let reply = call(&bob, &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             let what = format!("{} {}: {text}", entry.0, entry.1);

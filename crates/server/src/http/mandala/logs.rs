@@ -22,6 +22,14 @@ const LINES: u32 = 500;
 /// How long an engine may take for its lines.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+fn keep_the_end(text: &mut String) {
+    let mut cut = text.len().saturating_sub(LONGEST);
+    while !text.is_char_boundary(cut) {
+        cut += 1;
+    }
+    text.drain(..cut);
+}
+
 /// What happened to the project.
 pub(super) async fn project(
     State(context): State<Context>,
@@ -62,12 +70,9 @@ pub(super) async fn deployment(
         let Some(last) = lines.last() else { break };
         after = last.number;
         for line in lines {
-            text.push_str(&format!("[{}] {}\n", time(line.at), line.text));
+            text.extend(["[", &time(line.at), "] ", &line.text, "\n"]);
         }
-        if text.len() > LONGEST {
-            let cut = (text.len() - LONGEST..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            text.drain(..cut);
-        }
+        keep_the_end(&mut text);
     }
     Ok(Json(json!({ "logs": text })))
 }
@@ -144,10 +149,7 @@ pub(super) async fn resource(
     };
     let _ = tokio::time::timeout(PATIENCE, reading).await;
     let mut text = kept.join("\n");
-    if text.len() > LONGEST {
-        let cut = (text.len() - LONGEST..).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.drain(..cut);
-    }
+    keep_the_end(&mut text);
     Ok(Json(json!({"resource": resource, "logs": text,
         "metadata": {"since": since, "tail": tail, "level": level}})))
 }

@@ -1,4 +1,4 @@
-//! MandalaNode's routes under `/api/v1`, for its own clients: they parse, call the same use cases as everybody else, and
+//! `MandalaNode`'s routes under `/api/v1`, for its own clients: they parse, call the same use cases as everybody else, and
 //! answer in the old shape. Every call but `/public` is signed by an identity key (BRC-104), or carries a token of ours.
 //!
 //! A project has one agent and one frontend there. Here they are the instances that its deployments make.

@@ -310,9 +310,9 @@ async fn use_is_recorded_and_sessions_end() {
         let wallet = wallet(site, 7).await;
         wallet.call("POST", "/api/v1/register", None).await.expect(200);
         wallet.get("/v1/users/me").await.expect(200);
-        site.clock.forward(Duration::from_secs(59 * 60));
+        site.clock.forward(Duration::from_mins(59));
         wallet.get("/v1/users/me").await.expect(200);
-        site.clock.forward(Duration::from_secs(61 * 60));
+        site.clock.forward(Duration::from_mins(61));
         let stale = wallet.get("/v1/users/me").await;
         assert!(stale.status == 401 && !is_signed(&stale), "{}", stale.text);
     })

@@ -1,12 +1,13 @@
 // The project whose pages are open, shared by all of them.
 import { getContext, setContext } from 'svelte';
 import { call, Refused, words } from '$lib/api/client';
-import type { Project, Role } from '$lib/api/types';
+import type { Balance, Project, Role } from '$lib/api/types';
 
 const RANK: Role[] = ['viewer', 'developer', 'admin', 'owner'];
 
 export class Opened {
   project = $state<Project>();
+  balance = $state.raw<Balance>();
   problem = $state<string>();
   gone = $state(false);
 
@@ -25,10 +26,16 @@ export class Opened {
   async load() {
     try {
       this.project = await call<Project>(this.path);
+      await this.stand();
     } catch (error) {
       this.gone = error instanceof Refused && error.status === 404;
       this.problem = words(error);
     }
+  }
+
+  /** Looks at the balance again. */
+  async stand() {
+    this.balance = await call<Balance>(`${this.path}/balance`);
   }
 }
 

@@ -460,7 +460,7 @@ async function dropFolder(page, target, path) {
   await session.detach();
 }
 
-test('a folder becomes an agent, and its project pays', async ({ page, request }, info) => {
+test('a folder becomes an agent, and its project pays', async ({ page, browser, request }, info) => {
   needs('E2E_URL', 'E2E_TOKEN', 'E2E_SHELL_IMAGE');
   test.setTimeout(480_000);
   const seen = watch(page);
@@ -488,6 +488,10 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
   const broken = await folder({
     'agent-manifest.json': manifest({}),
     Dockerfile: `FROM ${E2E_SHELL_IMAGE}\nCMD ["/bin/sh", "-c", "echo the kettle is broken; exit 3"]\n`,
+  });
+  const slow = await folder({
+    'agent-manifest.json': manifest({}),
+    Dockerfile: `FROM ${E2E_SHELL_IMAGE}\nRUN sleep 120\n`,
   });
   const bare = await folder({ 'index.js': '' });
   await signIn(page, await link('operator', request));
@@ -542,6 +546,18 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
     await expect(state(page, 'succeeded')).toBeVisible();
     await expect(state(page, 'failed')).toBeVisible();
     await look(page, info, 'deployments');
+  });
+
+  await test.step('one that takes too long is cancelled', async () => {
+    await page.getByLabel('The folder to deploy').setInputFiles(slow);
+    await page.getByRole('button', { name: 'Deploy' }).click();
+    await expect(page.getByRole('log')).toContainText('RUN sleep 120');
+    await expect(state(page, 'building')).toBeVisible();
+    await look(page, info, 'building');
+    await page.getByRole('button', { name: 'cancel this deployment' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'cancel' }).last().click();
+    await expect(state(page, 'cancelled')).toBeVisible();
+    expect((await get('/v1/instances/steep')).state).toBe('ready');
   });
 
   await test.step('it is rolled back by hand', async () => {
@@ -628,6 +644,27 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
     await page.unroute('**/usage?*');
   });
 
+  await test.step('a viewer sees it all, and is told how to pay', async () => {
+    await request.post(`${E2E_URL}/v1/users`, { headers, data: { login: 'sen' } });
+    await request.put(`${E2E_URL}/v1/projects/oolong/members/sen`, { headers, data: { role: 'viewer' } });
+    const other = await browser.newContext();
+    const theirs = await other.newPage();
+    const theirSeen = watch(theirs);
+    await signIn(theirs, await link('sen', request));
+    await expect(theirs.getByRole('heading', { level: 1 })).toHaveText('Your agents');
+    await theirs.goto(`${E2E_URL}/projects/oolong/billing`);
+    await expect(theirs.getByText('ask the operator of this server')).toBeVisible();
+    await expect(theirs.getByText('Mail to till@example.com.')).toBeVisible();
+    await expect(theirs.getByRole('form')).toHaveCount(0);
+    await look(theirs, info, 'billing-viewer');
+    await theirs.getByRole('link', { name: 'deployments' }).click();
+    await expect(theirs.locator('main [data-state=succeeded]')).toBeVisible();
+    await expect(theirs.getByRole('region', { name: 'Deploy a folder' })).toHaveCount(0);
+    expect(theirSeen).toEqual([]);
+    await other.close();
+    await request.delete(`${E2E_URL}/v1/users/sen`, { headers });
+  });
+
   await test.step('a cap that is reached suspends, and says so everywhere', async () => {
     const form = page.getByRole('form', { name: 'A cap' });
     await form.getByRole('combobox', { name: /^In/ }).selectOption('day');
@@ -635,7 +672,7 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
     await form.getByRole('button', { name: 'Set the cap' }).click();
     await expect(page.getByRole('region', { name: 'Table of caps' }).locator('[data-state=reached]')).toBeVisible();
     await expect.poll(async () => (await get('/v1/projects/oolong/balance')).suspended_for).toBe('cap');
-    await page.reload();
+    // Without a reload, and so is its end.
     await expect(page.getByRole('alert')).toContainText('it reached a cap');
     await look(page, info, 'suspended');
     await page.goto(`${E2E_URL}/agents/steep`);
@@ -646,6 +683,7 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
     await page.getByRole('button', { name: /^remove the cap of the project/ }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'remove' }).click();
     await expect(page.getByText('None: the balance is the only bound')).toBeVisible();
+    await expect(page.getByText('This project is suspended')).toHaveCount(0);
     await expect.poll(async () => (await get('/v1/instances/steep')).state, { timeout: 60_000 }).toBe('ready');
   });
 
@@ -668,7 +706,7 @@ test('a folder becomes an agent, and its project pays', async ({ page, request }
   });
 
   await request.delete(`${E2E_URL}/v1/projects/oolong?cascade=true`, { headers });
-  for (const path of [good, broken, bare]) await rm(path, { recursive: true });
+  for (const path of [good, broken, slow, bare]) await rm(path, { recursive: true });
   expect(seen).toEqual([]);
 });
 

@@ -94,7 +94,7 @@ test('a folder becomes an agent, and its project pays', async ({ page, browser, 
     const log = page.getByRole('log');
     await expect(log).toContainText('FROM ryokan/hello:dev');
     await expect(state(page, 'succeeded')).toBeVisible({ timeout: 90_000 });
-    await expect(page.getByText('steep is ready')).toBeVisible();
+    await expect(page.getByText('steep is ready.', { exact: true })).toBeVisible();
     await look(page, info, 'deployed');
     const [agent] = await Promise.all([
       page.context().waitForEvent('page'),

@@ -128,7 +128,7 @@ test('a folder becomes an agent, and its project pays', async ({ page, browser, 
     await expect(state(page, 'building')).toBeVisible();
     await look(page, info, 'building');
     await page.getByRole('button', { name: 'cancel this deployment' }).click();
-    await page.getByRole('dialog').getByRole('button', { name: 'cancel' }).last().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
     await expect(state(page, 'cancelled')).toBeVisible();
     expect((await get('/v1/instances/steep')).state).toBe('ready');
   });

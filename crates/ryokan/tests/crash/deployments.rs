@@ -74,7 +74,7 @@ fn a_deployment_is_killed_at_every_point() {
         };
         upload();
         eventually(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             || format!("the point {point} was never reached\n{}", rig.log()),
             || rig.has_died().then_some(()),
         );

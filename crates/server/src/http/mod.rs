@@ -6,6 +6,7 @@ mod brc;
 mod crabshack;
 mod deployments;
 mod error;
+mod domains;
 mod events;
 mod extract;
 mod gateway;

@@ -53,8 +53,7 @@ impl Dns {
         options.attempts = 2;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let resolver = builder.build().map_err(meaning)?;
         Ok(Self { resolver, turns: Semaphore::new(AT_ONCE), lookup: LOOKUP })

@@ -41,7 +41,9 @@ fn answer(request: &Message, over_tcp: bool) -> Option<Message> {
         // Too much for a datagram: asked for again over TCP.
         "_ryokan.long.example.com." => {
             if over_tcp {
-                (0..40).for_each(|n| drop(answer.add_answer(txt(&name, &[&format!("{n}-{}", "x".repeat(200))]))));
+                for n in 0..40 {
+                    answer.add_answer(txt(&name, &[&format!("{n}-{}", "x".repeat(200))]));
+                }
                 answer.add_answer(txt(&name, &["ryokan-verification=long"]));
             } else {
                 answer.metadata.truncation = true;
@@ -108,7 +110,10 @@ async fn records_are_found_as_they_are_written() {
     let one = dns.txt("_ryokan.one.example.com").await.unwrap();
     assert_eq!(one, ["ryokan-verification=one"]);
     let two = dns.txt("_ryokan.two.example.com").await.unwrap();
-    assert!(two.contains(&"ryokan-verification=two".to_owned()), "the strings of a record are one text: {two:?}");
+    assert!(
+        two.contains(&"ryokan-verification=two".to_owned()),
+        "the strings of a record are one text: {two:?}"
+    );
     let alias = dns.txt("_ryokan.alias.example.com").await.unwrap();
     assert_eq!(alias, ["ryokan-verification=alias"]);
     let long = dns.txt("_ryokan.long.example.com").await.unwrap();

@@ -51,7 +51,9 @@ impl FromStr for DomainName {
             return no("must be one domain: wildcards cannot be added");
         }
         if text.contains("://") || text.contains('/') || text.contains(':') {
-            return no("must be a bare domain as in \"agent.example.com\", without a scheme, a port or a path");
+            return no(
+                "must be a bare domain as in \"agent.example.com\", without a scheme, a port or a path",
+            );
         }
         let Ok(ascii) = idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::STD3) else {
             return no("is not a domain as in \"agent.example.com\"");
@@ -155,10 +157,7 @@ pub fn proofs(domain: &DomainName, token: &str, project: ProjectId, frontend: bo
     let mandala = |part: &str| format!("mandala-project-verification={}:{part}", project.0.simple());
     let parts: &[&str] = if frontend { &["frontend"] } else { &["agent", "backend"] };
     [
-        Proof {
-            name: format!("_ryokan.{domain}"),
-            values: vec![format!("ryokan-verification={token}")],
-        },
+        Proof { name: format!("_ryokan.{domain}"), values: vec![format!("ryokan-verification={token}")] },
         Proof {
             name: format!("mandala_project.{domain}"),
             values: parts.iter().map(|part| mandala(part)).collect(),
@@ -299,10 +298,31 @@ mod tests {
     fn what_is_no_domain_of_somebody_is_refused() {
         let long = format!("{}.example.com", ["a".repeat(60).as_str(); 4].join("."));
         for text in [
-            "", ".", "..", "com", "localhost", "a.localhost", "*.example.com", "https://example.com",
-            "example.com/x", "example.com:80", "127.0.0.1", "0x7f.0x1", "a.0x7f", "[::1]", "a..b", "-a.example.com",
-            "a-.example.com", "a_b.example.com", "a b.example.com", "a\0.example.com", "xn--zzzzzz99999.example",
-            "example.com..", "user@example.com", &long, &"a".repeat(2000),
+            "",
+            ".",
+            "..",
+            "com",
+            "localhost",
+            "a.localhost",
+            "*.example.com",
+            "https://example.com",
+            "example.com/x",
+            "example.com:80",
+            "127.0.0.1",
+            "0x7f.0x1",
+            "a.0x7f",
+            "[::1]",
+            "a..b",
+            "-a.example.com",
+            "a-.example.com",
+            "a_b.example.com",
+            "a b.example.com",
+            "a\0.example.com",
+            "xn--zzzzzz99999.example",
+            "example.com..",
+            "user@example.com",
+            &long,
+            &"a".repeat(2000),
         ] {
             assert!(parsed(text).starts_with("no: "), "{text:?} is {}", parsed(text));
         }

@@ -216,14 +216,20 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
                 }
             }
         };
-        let outcome = match if_due(domains_due, app.served_domains()).await {
-            Ok(Some(now)) => {
-                changes.other_domains = domains != now;
-                (domains, domains_due) = (now, false);
-                outcome
+        let outcome = if domains_due {
+            match app.served_domains().await {
+                Ok(now) => {
+                    changes.other_domains = domains != now;
+                    (domains, domains_due) = (now, false);
+                    outcome
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "custom domains cannot be refreshed; the last ones are served");
+                    outcome.and(Err(error))
+                }
             }
-            Ok(None) => outcome,
-            Err(error) => outcome.and(Err(error)),
+        } else {
+            outcome
         };
         changes.apply(&app, &table, &mut names, &domains);
         note_served(&app, &names, &domains).await;
@@ -295,7 +301,8 @@ impl RoutesDue {
             versions.push((id, version));
         }
         // By id, so that a domain never leads to a later instance of the same name.
-        let served = domains.iter().filter_map(|d| Some((d.domain.as_str(), names.get(&d.instance)?.as_str())));
+        let served =
+            domains.iter().filter_map(|d| Some((d.domain.as_str(), names.get(&d.instance)?.as_str())));
         next.set_domains(served);
         table.store(next);
         app.served.send_modify(|served| {
@@ -305,10 +312,6 @@ impl RoutesDue {
             served.extend(versions);
         });
     }
-}
-
-async fn if_due<T>(due: bool, read: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
-    if due { read.await.map(Some) } else { Ok(None) }
 }
 
 /// Marks domains that this gateway has just begun to serve. What fails is tried again at the next look.

@@ -76,7 +76,12 @@ impl Tx<'_> {
     }
 
     /// Holding what another project holds is `UniqueViolation` of `domains_holder`.
-    pub fn put_domain_standing(&mut self, project: ProjectId, name: &DomainName, to: &Standing) -> Result<()> {
+    pub fn put_domain_standing(
+        &mut self,
+        project: ProjectId,
+        name: &DomainName,
+        to: &Standing,
+    ) -> Result<()> {
         self.execute(
             "UPDATE domains SET state = $3, reason = $4, since = $5, last_check = $6, next_check = $7, wrong_since = $8,
              wrong_checks = $9 WHERE project_id = $1 AND domain = $2",
@@ -153,9 +158,8 @@ impl Tx<'_> {
             "SELECT domain, instance_id, state FROM domains WHERE state IN ('verified', 'active') ORDER BY domain",
             params![],
         )?;
-        let served = |row: &Row| {
-            Ok((row.parse("domain")?, row.parse("instance_id")?, row.text("state")? == "active"))
-        };
+        let served =
+            |row: &Row| Ok((row.parse("domain")?, row.parse("instance_id")?, row.text("state")? == "active"));
         rows.iter().map(served).collect()
     }
 
@@ -170,8 +174,7 @@ impl Tx<'_> {
     }
 
     pub fn delete_domains_of(&mut self, instance: InstanceId) -> Result<()> {
-        let n = self
-            .execute("DELETE FROM domains WHERE instance_id = $1", params![instance.to_string()])?;
+        let n = self.execute("DELETE FROM domains WHERE instance_id = $1", params![instance.to_string()])?;
         if n > 0 {
             self.notify("domains");
         }

@@ -10,11 +10,11 @@ mod remove;
 mod serve;
 
 pub use recheck::reconciler;
-pub use serve::ServedDomain;
 use ryokan_model::domain::{DomainName, Proof, proofs};
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_store::domains::Domain;
 use ryokan_store::instances::Instance;
+pub use serve::ServedDomain;
 
 use crate::{App, Error, Result};
 
@@ -47,13 +47,7 @@ impl App {
         self.find_domain(caller, Role::Viewer, instance, domain).await
     }
 
-    async fn find_domain(
-        &self,
-        caller: &Caller,
-        need: Role,
-        instance: &str,
-        domain: &str,
-    ) -> Result<Domain> {
+    async fn find_domain(&self, caller: &Caller, need: Role, instance: &str, domain: &str) -> Result<Domain> {
         let row = self.instance_as(caller, need, instance).await?;
         let missing = || Error::not_found("domain", domain);
         let name: DomainName = domain.parse().map_err(|_| missing())?;

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger, openapi,
-    projects, revocable, sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger,
+    openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.

@@ -74,7 +74,10 @@ async fn a_domain_goes_live_by_its_record() {
         let added = add(&operator, "claw", "Claw.Example.COM.").await;
         assert_eq!(added["domain"], "claw.example.com");
         assert_eq!(added["state"], "pending");
-        assert_eq!(added["target"], json!({"type": "CNAME", "name": "claw.example.com", "value": "claw.localhost"}));
+        assert_eq!(
+            added["target"],
+            json!({"type": "CNAME", "name": "claw.example.com", "value": "claw.localhost"})
+        );
         assert_eq!(added["verification"][0]["name"], "_ryokan.claw.example.com");
         let value = added["verification"][0]["value"].as_str().unwrap();
         assert!(value.strip_prefix("ryokan-verification=").unwrap().len() >= 32, "{value}");
@@ -125,7 +128,8 @@ async fn mandalas_record_counts_and_the_reconciler_finds_it() {
     on_both(async |site| {
         let operator = site.operator();
         operator.ready("claw", public()).await;
-        let project = operator.get("/v1/projects/operator").await.expect(200)["id"].as_str().unwrap().replace('-', "");
+        let project =
+            operator.get("/v1/projects/operator").await.expect(200)["id"].as_str().unwrap().replace('-', "");
         for (domain, part) in [("a.example.com", "agent"), ("b.example.com", "backend")] {
             add(&operator, "claw", domain).await;
             let text = format!("mandala-project-verification={project}:{part}");
@@ -136,8 +140,10 @@ async fn mandalas_record_counts_and_the_reconciler_finds_it() {
             frontend["verification"][1]["value"],
             format!("mandala-project-verification={project}:agent")
         );
-        site.dns
-            .set("mandala_project.c.example.com", &format!("mandala-project-verification={project}:frontend"));
+        site.dns.set(
+            "mandala_project.c.example.com",
+            &format!("mandala-project-verification={project}:frontend"),
+        );
         // Some of them may have been looked up before their record was there.
         site.clock.forward(Duration::from_mins(1));
         recheck(site).await;
@@ -275,7 +281,7 @@ async fn domains_go_with_what_they_lead_to() {
             check(&alice, name, domain).await;
             until_served(site, &alice, name, domain).await;
         }
-        alice.delete("/v1/instances/one?force=true").await;
+        alice.delete("/v1/instances/one").await.expect(202);
         alice.until_gone("one").await;
         until_unknown(site, "one.example.com").await;
         // A new instance of the same name, somebody else's, does not inherit it.
@@ -308,10 +314,20 @@ async fn the_servers_own_hosts_and_what_is_no_domain_are_refused() {
         let operator = site.operator();
         operator.ready("claw", public()).await;
         for domain in [
-            "localhost", "claw.localhost", "a.b.localhost", "admin.localhost", "*.example.com", "example", "",
-            "https://example.com", "127.0.0.1", "a_b.example.com", "example.com:80",
+            "localhost",
+            "claw.localhost",
+            "a.b.localhost",
+            "admin.localhost",
+            "*.example.com",
+            "example",
+            "",
+            "https://example.com",
+            "127.0.0.1",
+            "a_b.example.com",
+            "example.com:80",
         ] {
-            let refused = operator.post("/v1/instances/claw/domains", json!({"domain": domain})).await.expect(400);
+            let refused =
+                operator.post("/v1/instances/claw/domains", json!({"domain": domain})).await.expect(400);
             assert_eq!(refused["field"], "domain", "{domain}: {refused}");
         }
         let body = json!({"domain": "a.example.com", "wildcard": true});
@@ -335,7 +351,9 @@ async fn a_zone_that_is_not_localhost_and_the_dashboards_host_are_ours() {
         async |site| {
             let operator = site.operator();
             operator.ready("claw", public()).await;
-            for domain in ["agents.example.org", "x.y.agents.example.org", "panel.example.net", "x.panel.example.net"] {
+            for domain in
+                ["agents.example.org", "x.y.agents.example.org", "panel.example.net", "x.panel.example.net"]
+            {
                 let body = json!({"domain": domain});
                 operator.post("/v1/instances/claw/domains", body).await.expect(400);
             }

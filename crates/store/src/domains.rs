@@ -181,3 +181,117 @@ impl Tx<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ryokan_model::UserId;
+    use ryokan_model::domain::{Finding, State};
+    use ryokan_model::spec::InstanceSpec;
+
+    use super::*;
+    use crate::instances::Instance;
+    use crate::test_util::for_each_engine;
+    use crate::users::User;
+
+    const NOW: Millis = Millis(1_000);
+
+    fn wanted(n: u8, domain: &str) -> Domain {
+        Domain {
+            project: ProjectId::from_parts(NOW, [n; 10]),
+            domain: domain.parse().unwrap(),
+            instance: InstanceId::from_parts(NOW, [n; 10]),
+            instance_name: format!("a-{n}").parse().unwrap(),
+            token: format!("token-{n}"),
+            standing: Standing::new(NOW),
+            created_at: NOW,
+        }
+    }
+
+    fn seed(tx: &mut Tx<'_>) -> Result<()> {
+        let user = UserId::from_parts(NOW, [1; 10]);
+        tx.insert_user(&User {
+            id: user,
+            login: "ada".into(),
+            name: "Ada".into(),
+            operator: true,
+            password_hash: None,
+            disabled: false,
+            email: None,
+            created_at: NOW,
+        })?;
+        for n in [1, 2] {
+            let Domain { project, instance, instance_name, .. } = wanted(n, "a.example.com");
+            tx.insert_project(
+                project,
+                &format!("p-{n}").parse().unwrap(),
+                user,
+                false,
+                Default::default(),
+                NOW,
+            )?;
+            let spec = InstanceSpec::new("img".parse().unwrap());
+            tx.insert_instance(&Instance::new(instance, project, instance_name, spec, NOW))?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn rows_come_back_as_they_went_in_and_one_project_holds() {
+        for_each_engine(|database| async move {
+            let store = database.open().await;
+            let (one, two) = (wanted(1, "a.example.com"), wanted(2, "a.example.com"));
+            let (a, b) = (one.clone(), two.clone());
+            store
+                .write(move |tx| {
+                    seed(tx)?;
+                    tx.insert_domain(&a)?;
+                    tx.insert_domain(&b)?;
+                    assert_eq!(tx.domain(a.project, &a.domain)?, Some(a.clone()));
+                    assert_eq!(tx.domain_holder(&a.domain)?, None);
+                    assert_eq!(tx.due_domains(Millis(999), 9)?, []);
+                    assert_eq!(tx.due_domains(NOW, 9)?.len(), 2);
+                    assert_eq!(tx.due_domains(NOW, 1)?.len(), 1);
+                    let wrong = a.standing.after(&Finding::Wrong("why".into()), false, Millis(2_000));
+                    tx.put_domain_standing(a.project, &a.domain, &wrong)?;
+                    assert_eq!(tx.domains_of(a.instance)?, [Domain { standing: wrong, ..a.clone() }]);
+                    let held = a.standing.after(&Finding::Proven, false, Millis(3_000));
+                    tx.put_domain_standing(a.project, &a.domain, &held)?;
+                    assert_eq!(tx.domain_holder(&a.domain)?.map(|d| d.project), Some(a.project));
+                    assert_eq!(tx.served_domains()?, [(a.domain.clone(), a.instance, false)]);
+                    assert_eq!(tx.activate_domain(&a.domain, b.instance)?, 0);
+                    assert_eq!(tx.activate_domain(&a.domain, a.instance)?, 1);
+                    assert_eq!(tx.served_domains()?, [(a.domain.clone(), a.instance, true)]);
+                    Ok::<_, StoreError>(())
+                })
+                .await
+                .unwrap();
+            let b = two.clone();
+            let second = store
+                .write(move |tx| {
+                    let held = b.standing.after(&Finding::Proven, false, NOW);
+                    tx.put_domain_standing(b.project, &b.domain, &held)
+                })
+                .await;
+            let taken = StoreError::UniqueViolation { constraint: "domains_holder".into() };
+            assert_eq!(second, Err(taken));
+            let (a, b) = (one.clone(), two.clone());
+            store
+                .write(move |tx| {
+                    assert_eq!(tx.count_domains(a.project)?, 1);
+                    tx.delete_domains_of(a.instance)?;
+                    assert_eq!(tx.served_domains()?, []);
+                    assert_eq!(
+                        tx.domain(b.project, &b.domain)?.map(|d| d.standing.state),
+                        Some(State::Pending)
+                    );
+                    tx.delete_project(b.project, NOW)?;
+                    assert_eq!(tx.domain(b.project, &b.domain)?, None);
+                    assert!(!tx.delete_domain(b.project, &b.domain)?);
+                    Ok::<_, StoreError>(())
+                })
+                .await
+                .unwrap();
+        })
+        .await;
+    }
+}

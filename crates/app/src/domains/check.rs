@@ -20,6 +20,7 @@ impl App {
 
     /// `None` when it was removed meanwhile.
     pub(super) async fn recheck(&self, row: Domain) -> Result<Option<Domain>> {
+        let asked = self.clock.now();
         let finding = self.look_up(&row).await;
         crate::crash::point("domain.looked_up");
         let now = self.clock.now();
@@ -32,6 +33,11 @@ impl App {
                 else {
                     return Ok(None);
                 };
+                // Somebody who asked later has been answered sooner: what was missing then may have come since.
+                let outdated = domain.standing.last_check.is_some_and(|at| at > asked);
+                if outdated && finding != Finding::Proven {
+                    return Ok(Some(domain));
+                }
                 let taken = tx.domain_holder(&domain.domain)?.is_some_and(|d| d.project != domain.project);
                 let after = domain.standing.after(&finding, taken, now);
                 let before = std::mem::replace(&mut domain.standing, after);

@@ -14,7 +14,7 @@ fn domain(state: &str, reason: Option<&str>) -> Value {
             { "type": "TXT", "name": "mandala_project.bot.example.com", "value": "mandala-project-verification=0199:agent" },
         ],
         "target": { "type": "CNAME", "name": "bot.example.com", "value": "bot.agents.example.org" },
-        "created_at": ago(500), "last_check": ago(5),
+        "created_at": 0, "last_check": ago(5),
     });
     if let Some(reason) = reason {
         domain["reason"] = reason.into();
@@ -35,9 +35,11 @@ async fn a_domain_from_its_record_to_its_end() {
         )
         .on("POST /v1/instances/bot/domains/bot.example.com/check", Answer::json(&domain("verified", None)));
     let page = [domain("active", None), domain("failed", Some("the TXT record \u{1b}[31mis gone"))];
+    let mut fixed = domain("active", None);
+    fixed["last_check"] = 5.into();
     server
         .on("GET /v1/instances/bot/domains", Answer::page(&page))
-        .on("GET /v1/instances/bot/domains", Answer::page(&page[..1]));
+        .on("GET /v1/instances/bot/domains", Answer::page(&[fixed]));
     server.on("DELETE /v1/instances/bot/domains/bot.example.com", Answer::empty());
     let user = User::of(&server);
     insta::assert_snapshot!("domains_add", user.run(&["domains", "add", "bot", "bot.example.com"]).await);

@@ -232,7 +232,7 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
             outcome
         };
         changes.apply(&app, &table, &mut names, &domains);
-        note_served(&app, &names, &domains).await;
+        note_served(&app, &names, &mut domains).await;
         // A database that hangs must not hold up the stop.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -315,13 +315,18 @@ impl RoutesDue {
 }
 
 /// Marks domains that this gateway has just begun to serve. What fails is tried again at the next look.
-async fn note_served(app: &App, names: &BTreeMap<InstanceId, String>, domains: &[ServedDomain]) {
-    let fresh = domains.iter().filter(|d| !d.active && names.contains_key(&d.instance));
-    let fresh: Vec<_> = fresh.map(|d| (d.domain.clone(), d.instance)).collect();
-    if !fresh.is_empty()
-        && let Err(error) = app.domains_are_served(fresh).await
-    {
-        tracing::warn!(error = %error, "that custom domains are served cannot be written down; trying again");
+async fn note_served(app: &App, names: &BTreeMap<InstanceId, String>, domains: &mut [ServedDomain]) {
+    let is_fresh = |d: &ServedDomain| !d.active && names.contains_key(&d.instance);
+    let fresh: Vec<_> =
+        domains.iter().filter(|d| is_fresh(d)).map(|d| (d.domain.clone(), d.instance)).collect();
+    if fresh.is_empty() {
+        return;
+    }
+    match app.domains_are_served(fresh).await {
+        Ok(()) => domains.iter_mut().filter(|d| is_fresh(d)).for_each(|d| d.active = true),
+        Err(error) => {
+            tracing::warn!(error = %error, "that custom domains are served cannot be written down; trying again");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use ryokan_model::permission::{Caller, Role};
 use ryokan_store::domains::Domain;
 use serde_json::json;
 
+use super::lock_of;
 use crate::{App, Error, Result, events};
 
 /// For each project.
@@ -30,6 +31,7 @@ impl App {
         self.store
             .write(move |tx| {
                 tx.lock(&format!("project:{}", new.project))?;
+                tx.lock(&lock_of(&new.domain))?;
                 match tx.instance(new.instance)? {
                     None => return Err(Error::not_found("instance", row.name.as_str())),
                     Some(row) if row.state == instance::State::Deleting => {

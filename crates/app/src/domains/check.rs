@@ -8,6 +8,7 @@ use ryokan_ports::dns::DnsError;
 use ryokan_store::domains::Domain;
 use serde_json::json;
 
+use super::lock_of;
 use crate::{App, Error, Result, events};
 
 impl App {
@@ -26,7 +27,7 @@ impl App {
         let now = self.clock.now();
         self.store
             .write(move |tx| {
-                tx.lock(&format!("domain:{}", row.domain))?;
+                tx.lock(&lock_of(&row.domain))?;
                 let found = tx.domain(row.project, &row.domain)?;
                 // The finding is about the record that was asked for.
                 let Some(mut domain) = found.filter(|d| d.token == row.token && d.instance == row.instance)

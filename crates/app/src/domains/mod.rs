@@ -27,6 +27,11 @@ pub struct Records {
     pub target: String,
 }
 
+/// What changes a domain's standing takes this lock, before it reads.
+fn lock_of(domain: &DomainName) -> String {
+    format!("domain:{domain}")
+}
+
 impl App {
     /// What the domain needs in DNS.
     pub fn domain_records(&self, domain: &Domain) -> Records {

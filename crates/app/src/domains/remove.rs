@@ -3,6 +3,7 @@
 use ryokan_model::permission::{Caller, Role};
 use serde_json::json;
 
+use super::lock_of;
 use crate::{App, Error, Result, events};
 
 impl App {
@@ -11,7 +12,7 @@ impl App {
         let (now, by) = (self.clock.now(), caller.clone());
         self.store
             .write(move |tx| {
-                tx.lock(&format!("domain:{}", row.domain))?;
+                tx.lock(&lock_of(&row.domain))?;
                 let still = tx.domain(row.project, &row.domain)?.is_some_and(|d| d.instance == row.instance);
                 if !still || !tx.delete_domain(row.project, &row.domain)? {
                     return Err(Error::not_found("domain", row.domain.as_str()));

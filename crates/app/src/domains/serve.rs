@@ -3,6 +3,7 @@
 use ryokan_model::InstanceId;
 use ryokan_model::domain::DomainName;
 
+use super::lock_of;
 use crate::{App, Result};
 
 /// A domain that leads to an instance.
@@ -22,10 +23,15 @@ impl App {
         Ok(rows.map(|(domain, instance, active)| ServedDomain { domain, instance, active }).collect())
     }
 
-    /// Notes that a gateway serves them now.
-    pub async fn domains_are_served(&self, served: Vec<(DomainName, InstanceId)>) -> Result<()> {
+    /// Notes that a gateway serves them now. A check that is being noted meanwhile would otherwise take it back.
+    pub async fn domains_are_served(&self, mut served: Vec<(DomainName, InstanceId)>) -> Result<()> {
+        // Locks are taken in one order.
+        served.sort();
         let write = self.store.write(move |tx| {
-            served.iter().try_for_each(|(name, instance)| tx.activate_domain(name, *instance).map(drop))
+            served.iter().try_for_each(|(name, instance)| {
+                tx.lock(&lock_of(name))?;
+                tx.activate_domain(name, *instance).map(drop)
+            })
         });
         Ok(write.await?)
     }

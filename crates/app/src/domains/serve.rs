@@ -3,6 +3,8 @@
 use ryokan_model::InstanceId;
 use ryokan_model::domain::DomainName;
 
+use ryokan_store::Tx;
+
 use super::lock_of;
 use crate::{App, Result};
 
@@ -24,16 +26,16 @@ impl App {
     }
 
     /// Notes that a gateway serves them now. A check that is being noted meanwhile would otherwise take it back.
-    pub async fn domains_are_served(&self, mut served: Vec<(DomainName, InstanceId)>) -> Result<()> {
-        // Locks are taken in one order.
-        served.sort();
-        let write = self.store.write(move |tx| {
-            served.iter().try_for_each(|(name, instance)| {
-                tx.lock(&lock_of(name))?;
-                tx.activate_domain(name, *instance).map(drop)
-            })
-        });
-        Ok(write.await?)
+    pub async fn domains_are_served(&self, served: Vec<(DomainName, InstanceId)>) -> Result<()> {
+        // One after the other: whoever deletes many at once waits for none of these while it is waited for.
+        for (name, instance) in served {
+            let write = move |tx: &mut Tx<'_>| {
+                tx.lock(&lock_of(&name))?;
+                tx.activate_domain(&name, instance).map(drop)
+            };
+            self.store.write(write).await?;
+        }
+        Ok(())
     }
 
     /// Whether browsers may be signed in to the instance at this host: it is a domain of the instance's, and its record

@@ -2,7 +2,6 @@
 
 use ryokan_model::InstanceId;
 use ryokan_model::domain::DomainName;
-
 use ryokan_store::Tx;
 
 use super::lock_of;

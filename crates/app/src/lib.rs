@@ -33,7 +33,9 @@ use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
-use ryokan_ports::{BlobStore, DnsResolver, ImageBuilder, Mailer, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{
+    BlobStore, DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks,
+};
 
 use ryokan_store::Seal;
 use ryokan_store::Store;
@@ -110,6 +112,7 @@ pub struct App {
     pub(crate) usage: Arc<dyn UsageSource>,
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
     pub(crate) webhooks: Option<Arc<dyn Webhooks>>,
+    pub(crate) payments: Option<Arc<dyn PaymentProvider>>,
     pub(crate) builder: Arc<dyn ImageBuilder>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) upload_key: deployments::UploadKey,
@@ -145,6 +148,8 @@ pub struct Parts {
     /// Nobody is told by mail, or by webhook, where there is none.
     pub mailer: Option<Arc<dyn Mailer>>,
     pub webhooks: Option<Arc<dyn Webhooks>>,
+    /// Nobody pays over a chain where there is none.
+    pub payments: Option<Arc<dyn PaymentProvider>>,
     pub builder: Arc<dyn ImageBuilder>,
     pub blobs: Arc<dyn BlobStore>,
     pub upload_key: deployments::UploadKey,
@@ -164,6 +169,7 @@ impl App {
             usage: parts.usage,
             mailer: parts.mailer,
             webhooks: parts.webhooks,
+            payments: parts.payments,
             builder: parts.builder,
             blobs: parts.blobs,
             upload_key: parts.upload_key,

@@ -94,6 +94,7 @@ async fn start(
         usage: Arc::new(usage.clone()),
         mailer: None,
         webhooks: None,
+        payments: None,
         clock: clock.clone(),
         entropy: Arc::new(SeededEntropy::new(life)),
         settings: settings(billing.clone()),

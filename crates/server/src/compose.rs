@@ -19,7 +19,7 @@ use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
 use ryokan_ports::usage::Unmetered;
-use ryokan_ports::{DnsResolver, ImageBuilder, Mailer, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,6 +68,7 @@ pub struct Overrides {
     /// Nothing is metered of a replaced runtime unless this is given.
     pub usage: Option<Arc<dyn UsageSource>>,
     pub mailer: Option<Arc<dyn Mailer>>,
+    pub payments: Option<Arc<dyn PaymentProvider>>,
     pub webhooks: Option<Arc<dyn Webhooks>>,
     pub builder: Option<Arc<dyn ImageBuilder>>,
     pub dns: Option<Arc<dyn DnsResolver>>,
@@ -110,6 +111,10 @@ impl Server {
 
         let given = (overrides.runtime, overrides.builder, overrides.usage);
         let Engine { runtime, builder, usage } = engine_of(config, server_id, given).await?;
+        let payments: Option<Arc<dyn PaymentProvider>> = match overrides.payments {
+            Some(provider) => Some(provider),
+            None => config.payments.provider()?.map(|bsv| Arc::new(bsv) as Arc<dyn PaymentProvider>),
+        };
         let mailer: Option<Arc<dyn Mailer>> = match (overrides.mailer, config.mail.options()) {
             (Some(mailer), _) => Some(mailer),
             (None, Ok(Some(options))) => Some(Arc::new(Smtp::new(options).context("mail")?)),
@@ -145,6 +150,7 @@ impl Server {
             runtime,
             usage,
             mailer,
+            payments,
             webhooks: Some(webhooks),
             builder,
             blobs: Arc::new(blobs),

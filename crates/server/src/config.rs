@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::build::BuildSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
+use crate::payments::PaymentsSection;
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -25,6 +26,7 @@ pub struct Config {
     pub engine: Engine,
     pub limits: LimitsSection,
     pub identity: IdentitySection,
+    pub payments: PaymentsSection,
     pub build: BuildSection,
     pub retention: RetentionSection,
     pub metering: MeteringSection,
@@ -194,6 +196,16 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MAINNET_KEY", "identity.mainnet_key", Some("MAINNET_PRIVATE_KEY")),
     ("RYOKAN_TESTNET_KEY", "identity.testnet_key", Some("TESTNET_PRIVATE_KEY")),
     ("RYOKAN_CERTIFIERS", "identity.certifiers", None),
+    ("RYOKAN_PAYMENTS", "payments.enabled", None),
+    ("RYOKAN_ARC_URL", "payments.arc_url", None),
+    ("RYOKAN_ARC_KEY", "payments.arc_key", Some("TAAL_API_KEY_MAIN")),
+    ("RYOKAN_TESTNET_ARC_URL", "payments.testnet_arc_url", None),
+    ("RYOKAN_TESTNET_ARC_KEY", "payments.testnet_arc_key", Some("TAAL_API_KEY_TEST")),
+    ("RYOKAN_HEADERS", "payments.headers", None),
+    ("RYOKAN_HEADERS_URL", "payments.headers_url", None),
+    ("RYOKAN_HEADERS_KEY", "payments.headers_key", None),
+    ("RYOKAN_TESTNET_HEADERS_URL", "payments.testnet_headers_url", None),
+    ("RYOKAN_TESTNET_HEADERS_KEY", "payments.testnet_headers_key", None),
     ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
     ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
     ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
@@ -335,6 +347,7 @@ impl Config {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
         self.identity.check()?;
+        self.payments.check()?;
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
@@ -368,6 +381,7 @@ impl Config {
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
             "identity": self.identity.redacted(),
+            "payments": self.payments.redacted(),
             "build": self.build,
             "retention": self.retention,
             "metering": self.metering,
@@ -407,6 +421,7 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         "server.allow_public_http"
         | "engine.allow_unlimited"
         | "identity.open_registration"
+        | "payments.enabled"
         | "billing.enabled"
         | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),

@@ -12,6 +12,7 @@ mod http;
 mod identity;
 pub mod lifecycle;
 pub mod money;
+pub mod payments;
 mod ports;
 pub mod retention;
 mod telemetry;

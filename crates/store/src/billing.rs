@@ -81,6 +81,17 @@ pub struct PaymentRequest {
     pub expires_at: Millis,
     pub txid: Option<String>,
     pub transaction: Option<TransactionId>,
+    pub received: Option<Received>,
+}
+
+/// A transaction that answers a request to pay, and whose proof is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub txid: String,
+    /// What its output holds.
+    pub amount: Sats,
+    /// For the broadcast; empty once it was credited.
+    pub extended: Vec<u8>,
 }
 
 fn whose(instance: Option<InstanceId>) -> String {
@@ -389,14 +400,45 @@ impl Tx<'_> {
                 expires_at: Millis(row.int("expires_at")?),
                 txid: row.opt_text("txid")?,
                 transaction: row.opt_parse("transaction_id")?,
+                received: match row.opt_text("received_txid")? {
+                    Some(txid) => Some(Received {
+                        txid,
+                        amount: Sats(row.int("received_amount")?),
+                        extended: row.opt_bytes("received")?.unwrap_or_default(),
+                    }),
+                    None => None,
+                },
             })
         })
         .transpose()
     }
 
-    /// The prefix that a payment was spent on.
+    /// Keeps what came for a prefix; `false` if something came before.
+    pub fn receive_payment(&mut self, prefix: &str, received: &Received) -> Result<bool> {
+        let kept = self.execute(
+            "UPDATE payment_requests SET received_txid = $2, received_amount = $3, received = $4
+             WHERE prefix = $1 AND txid IS NULL AND received_txid IS NULL",
+            params![prefix, &received.txid, received.amount.0, &received.extended],
+        )?;
+        Ok(kept > 0)
+    }
+
+    /// What came was no payment: another may come for the prefix.
+    pub fn forget_received(&mut self, prefix: &str, txid: &str) -> Result<()> {
+        self.execute(
+            "UPDATE payment_requests SET received_txid = NULL, received_amount = NULL, received = NULL
+             WHERE prefix = $1 AND received_txid = $2 AND txid IS NULL",
+            params![prefix, txid],
+        )
+        .map(drop)
+    }
+
+    /// The prefix that a payment was spent on, or came for.
     pub fn prefix_of_payment(&mut self, txid: &str) -> Result<Option<String>> {
-        let row = self.query_opt("SELECT prefix FROM payment_requests WHERE txid = $1", params![txid])?;
+        let row = self.query_opt(
+            "SELECT prefix FROM payment_requests WHERE txid = $1 OR received_txid = $1",
+            params![txid],
+        )?;
         row.map(|row| row.text("prefix")).transpose()
     }
 
@@ -409,7 +451,8 @@ impl Tx<'_> {
         transaction: TransactionId,
     ) -> Result<bool> {
         let spent = self.execute(
-            "UPDATE payment_requests SET txid = $2, transaction_id = $3 WHERE prefix = $1 AND txid IS NULL",
+            "UPDATE payment_requests SET txid = $2, transaction_id = $3, received = NULL
+             WHERE prefix = $1 AND txid IS NULL",
             params![prefix, txid, transaction.to_string()],
         )?;
         Ok(spent > 0)
@@ -418,7 +461,7 @@ impl Tx<'_> {
     /// Forgets what nobody paid, days and months that are over, and reservations that were closed.
     pub fn purge_billing(&mut self, now: Millis, before: Millis) -> Result<u64> {
         let asked = self.execute(
-            "DELETE FROM payment_requests WHERE txid IS NULL AND expires_at <= $1",
+            "DELETE FROM payment_requests WHERE txid IS NULL AND received_txid IS NULL AND expires_at <= $1",
             params![now.0],
         )?;
         let spent = self.execute(

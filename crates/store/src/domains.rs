@@ -186,6 +186,7 @@ impl Tx<'_> {
 mod tests {
     use ryokan_model::UserId;
     use ryokan_model::domain::{Finding, State};
+    use ryokan_model::project::Network;
     use ryokan_model::spec::InstanceSpec;
 
     use super::*;
@@ -226,7 +227,7 @@ mod tests {
                 &format!("p-{n}").parse().unwrap(),
                 user,
                 false,
-                Default::default(),
+                Network::default(),
                 NOW,
             )?;
             let spec = InstanceSpec::new("img".parse().unwrap());

@@ -119,6 +119,11 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Also one that is deleted: its money is still its.
+    pub fn any_project(&mut self, id: ProjectId) -> Result<Option<Project>> {
+        self.query_opt(select!("p.id = $1"), params![id.to_string()])?.as_ref().map(project).transpose()
+    }
+
     /// A live one.
     pub fn project(&mut self, id: ProjectId) -> Result<Option<Project>> {
         let found = self.query_opt(select!("p.deleted_at IS NULL AND p.id = $1"), params![id.to_string()])?;

@@ -67,6 +67,14 @@ impl Tx<'_> {
             .transpose()
     }
 
+    /// Live accounts to which certifiers have shown this address; addresses are not unique.
+    pub fn users_by_email(&mut self, email: &str) -> Result<Vec<User>> {
+        self.query("SELECT * FROM users WHERE email = $1 AND disabled = $2 LIMIT 2", params![email, false])?
+            .iter()
+            .map(user)
+            .collect()
+    }
+
     pub fn user_by_login(&mut self, login: &str) -> Result<Option<User>> {
         self.query_opt("SELECT * FROM users WHERE login = $1", params![login])?.as_ref().map(user).transpose()
     }

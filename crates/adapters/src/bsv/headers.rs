@@ -9,9 +9,9 @@ use super::{Chain, bounded, unanswered};
 /// Where headers come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderSource {
-    /// As WhatsOnChain has it: `GET {base}/block/{height}/header`.
+    /// As `WhatsOnChain` has it: `GET {base}/block/{height}/header`.
     WhatsOnChain(String),
-    /// As Block Headers Service has it, for one's own: `POST {base}/api/v1/chain/merkleroot/verify`.
+    /// As `Block Headers Service` has it, for one's own: `POST {base}/api/v1/chain/merkleroot/verify`.
     BlockHeadersService(String),
 }
 

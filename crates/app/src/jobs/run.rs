@@ -14,6 +14,7 @@ use super::JobError;
 use crate::billing::notify;
 use crate::deployments;
 use crate::instances::images;
+use crate::ledger::settle;
 use crate::{App, Result};
 
 /// Which jobs are run together, and how many at a time. What waits for other jobs has a pool of its own, or it would
@@ -27,7 +28,7 @@ pub struct Pool {
 
 /// All kinds that this binary knows.
 pub const POOLS: [Pool; 2] = [
-    Pool { name: "", kinds: &[images::KIND, notify::MAIL, notify::WEBHOOK], at_a_time: 8 },
+    Pool { name: "", kinds: &[images::KIND, notify::MAIL, notify::WEBHOOK, settle::KIND], at_a_time: 8 },
     Pool { name: "/deployments", kinds: &[deployments::run::KIND], at_a_time: 2 },
 ];
 const LEASE: Duration = Duration::from_secs(30);
@@ -144,6 +145,7 @@ async fn dispatch(app: &Arc<App>, job: &Job, last_try: bool) -> Result<(), JobEr
     match job.kind.as_str() {
         images::KIND => app.run_image_job(job.payload.clone(), last_try).await,
         notify::MAIL => app.run_mail_job(job.payload.clone()).await,
+        settle::KIND => app.run_settlement_job(job.payload.clone()).await,
         notify::WEBHOOK => app.run_webhook_job(&job.id, job.payload.clone()).await,
         deployments::run::KIND => app.run_deployment_job(job.payload.clone(), last_try).await,
         other => Err(JobError::fatal(format!("no job of kind {other} is known"))),

@@ -4,6 +4,7 @@
 pub mod credit;
 pub mod pay;
 pub mod prices;
+pub mod settle;
 pub mod verify;
 pub mod view;
 

@@ -51,6 +51,7 @@ impl App {
             expires_at: now.plus(PAYABLE),
             txid: None,
             transaction: None,
+            received: None,
         };
         let made = request.clone();
         self.store.write(move |tx| tx.insert_payment_request(&request)).await?;
@@ -95,10 +96,11 @@ fn credit(
         }
         return tx.statement_line(payment.project, before)?.ok_or_else(unknown);
     }
-    if tx.prefix_of_payment(&payment.txid)?.is_some() {
+    if tx.prefix_of_payment(&payment.txid)?.is_some_and(|prefix| prefix != payment.prefix) {
         return Err(Error::Conflict("this transaction was credited before".into()));
     }
-    if request.expires_at < now {
+    // What came in time is credited, however long the network took.
+    if request.expires_at < now && request.received.is_none() {
         return Err(Error::Conflict("this request to pay has expired; ask for a new one".into()));
     }
     let amount = payment.amount.payable("amount")?;

@@ -14,6 +14,7 @@ mod health;
 mod instances;
 mod keys;
 mod ledger;
+mod mandala;
 pub mod openapi;
 mod projects;
 mod revocable;

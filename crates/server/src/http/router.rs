@@ -26,7 +26,7 @@ use utoipa_axum::routes;
 use super::error::{ApiError, REQUEST_ID};
 use super::{
     Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger,
-    openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
+    mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -156,6 +156,7 @@ pub(crate) fn router(context: Context) -> Router {
         .route("/v1/openapi.json", serve_description)
         .merge(crabshack::router())
         .merge(brc::router())
+        .merge(mandala::router())
         .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })

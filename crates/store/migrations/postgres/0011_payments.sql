@@ -4,3 +4,4 @@ ALTER TABLE payment_requests ADD COLUMN received BYTEA;
 ALTER TABLE payment_requests ADD COLUMN received_txid TEXT;
 -- What its output holds.
 ALTER TABLE payment_requests ADD COLUMN received_amount BIGINT;
+CREATE INDEX payment_requests_received ON payment_requests (received_txid) WHERE received_txid IS NOT NULL;

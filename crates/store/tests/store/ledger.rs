@@ -263,6 +263,7 @@ async fn a_payment_s_prefix_is_spent_once_and_its_transaction_too() {
     for_each_engine(|database| async move {
         let store = database.open().await;
         let request = |prefix: &str| PaymentRequest {
+            received: None,
             prefix: prefix.into(),
             project: project(1),
             identity: "02ab".into(),

@@ -2,6 +2,7 @@
 
 pub mod bsv;
 pub mod directory;
+pub mod dns;
 pub mod docker;
 pub mod smtp;
 pub mod webhook;

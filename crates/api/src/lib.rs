@@ -5,6 +5,7 @@
 //! field says "id or name". Lists page by cursor: pass the answer's `next` as `after`.
 
 pub mod deployment;
+pub mod domain;
 pub mod event;
 pub mod instance;
 pub mod key;

@@ -7,6 +7,7 @@
 pub mod background;
 pub mod billing;
 pub mod deployments;
+pub mod domains;
 pub mod entropy;
 pub mod error;
 pub mod events;
@@ -32,7 +33,9 @@ use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
-use ryokan_ports::{BlobStore, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{
+    BlobStore, DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks,
+};
 
 use ryokan_store::Seal;
 use ryokan_store::Store;
@@ -64,9 +67,14 @@ pub struct Settings {
 impl Settings {
     /// `scheme://LABEL.ZONE[:port]`, where an agent answers; what a browser calls its origin.
     pub fn agent_origin(&self, label: &str) -> String {
+        self.origin_of(&format!("{label}.{}", self.zone))
+    }
+
+    /// `scheme://HOST[:port]`, as the zone has them.
+    pub fn origin_of(&self, host: &str) -> String {
         let (scheme, authority) = self.public_url.split_once("://").unwrap_or(("http", &self.public_url));
         let port = authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
-        format!("{scheme}://{label}.{}{port}", self.zone)
+        format!("{scheme}://{host}{port}")
     }
 }
 
@@ -108,6 +116,7 @@ pub struct App {
     pub(crate) builder: Arc<dyn ImageBuilder>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) upload_key: deployments::UploadKey,
+    pub(crate) dns: Arc<dyn DnsResolver>,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -144,6 +153,7 @@ pub struct Parts {
     pub builder: Arc<dyn ImageBuilder>,
     pub blobs: Arc<dyn BlobStore>,
     pub upload_key: deployments::UploadKey,
+    pub dns: Arc<dyn DnsResolver>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -163,6 +173,7 @@ impl App {
             builder: parts.builder,
             blobs: parts.blobs,
             upload_key: parts.upload_key,
+            dns: parts.dns,
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

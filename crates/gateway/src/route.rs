@@ -193,6 +193,14 @@ impl Snapshot {
         self
     }
 
+    /// Puts these in place of all custom domains: pairs of a domain and an instance's name.
+    pub fn set_domains<'a>(&mut self, domains: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.domains = domains
+            .into_iter()
+            .map(|(domain, name)| (normalise(domain), name.to_ascii_lowercase()))
+            .collect();
+    }
+
     pub fn zone(&self) -> &str {
         &self.zone
     }

@@ -8,6 +8,7 @@ pub mod change;
 pub mod clock;
 pub mod deployment;
 pub mod dockerfile;
+pub mod domain;
 pub mod event;
 pub mod id;
 pub mod image;

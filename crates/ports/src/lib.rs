@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod build;
 pub mod crash;
+pub mod dns;
 pub mod files;
 pub mod notify;
 pub mod payment;
@@ -19,6 +20,7 @@ pub mod fake;
 
 pub use blob::BlobStore;
 pub use build::ImageBuilder;
+pub use dns::DnsResolver;
 pub use notify::{Mailer, Webhooks};
 pub use payment::PaymentProvider;
 pub use runtime::Runtime;

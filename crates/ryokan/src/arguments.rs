@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Deployments(commands::deployments::Deployments),
     /// Go back to an earlier revision of an instance
     Rollback(commands::rollback::Rollback),
+    /// Domains of your own that lead to an instance
+    Domains(commands::domains::Domains),
     /// List instances
     Ps(commands::ps::Ps),
     /// Show all about an instance

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ryokan_adapters::directory::Directory;
+use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
@@ -18,7 +19,7 @@ use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
 use ryokan_ports::usage::Unmetered;
-use ryokan_ports::{ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks};
+use ryokan_ports::{DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,7 @@ pub struct Overrides {
     pub payments: Option<Arc<dyn PaymentProvider>>,
     pub webhooks: Option<Arc<dyn Webhooks>>,
     pub builder: Option<Arc<dyn ImageBuilder>>,
+    pub dns: Option<Arc<dyn DnsResolver>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -121,6 +123,10 @@ impl Server {
         let webhooks: Arc<dyn Webhooks> = overrides
             .webhooks
             .unwrap_or_else(|| Arc::new(HttpWebhooks::new(config.billing.webhooks_to_private)));
+        let dns: Arc<dyn DnsResolver> = match overrides.dns {
+            Some(dns) => dns,
+            None => Arc::new(Dns::new(&config.dns.servers).context("name lookups")?),
+        };
         let deploy = config.build.settings(data)?;
         // Unpacked artifacts are of use only to the job that unpacks them.
         let _ = std::fs::remove_dir_all(&deploy.work);
@@ -149,6 +155,7 @@ impl Server {
             builder,
             blobs: Arc::new(blobs),
             upload_key: UploadKey::new(&key),
+            dns,
             clock,
             entropy,
             settings,

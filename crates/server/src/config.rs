@@ -32,6 +32,7 @@ pub struct Config {
     pub metering: MeteringSection,
     pub billing: BillingSection,
     pub mail: MailSection,
+    pub dns: DnsSection,
     pub log: Log,
 }
 
@@ -106,6 +107,13 @@ pub struct LimitsSection {
     pub cpus_per_instance: Cpus,
     /// Requests to the API of one user or address: this many a second, and bursts of ten times as many.
     pub requests_per_second: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSection {
+    /// Name servers for the records of custom domains, as in `["9.9.9.9:53"]`; the system's when empty.
+    pub servers: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,6 +229,7 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MAIL_PASSWORD", "mail.password", None),
     ("RYOKAN_MAIL_FROM", "mail.from", Some("SYSTEM_FROM_EMAIL")),
     ("RYOKAN_SENDGRID_API_KEY", "mail.sendgrid_api_key", Some("SENDGRID_API_KEY")),
+    ("RYOKAN_DNS_SERVERS", "dns.servers", None),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -378,6 +387,7 @@ impl Config {
             "metering": self.metering,
             "billing": self.billing,
             "mail": self.mail.redacted(),
+            "dns": { "servers": self.dns.servers },
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
     }
@@ -418,7 +428,7 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
         },
-        "server.trusted_proxies" | "identity.certifiers" => {
+        "server.trusted_proxies" | "identity.certifiers" | "dns.servers" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
         "limits.instances_per_project"

@@ -11,6 +11,7 @@ use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use ryokan_app::background::{Report, Simple};
+use ryokan_app::domains::ServedDomain;
 use ryokan_app::instances::routes::{RouteChanges, RouteSource, RouteSources};
 use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
@@ -195,7 +196,8 @@ impl gateway::Clock for WallClock {
 pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(10);
     let mut sources = RouteSources::new(&app);
-    let mut names = BTreeMap::new();
+    let mut domain_changes = app.store.subscribe();
+    let (mut names, mut domains, mut domains_due) = (BTreeMap::new(), Vec::new(), true);
     let report = Report::new("routes");
     let mut compare = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
     compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -214,7 +216,23 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
                 }
             }
         };
-        changes.apply(&app, &table, &mut names);
+        let outcome = if domains_due {
+            match app.served_domains().await {
+                Ok(now) => {
+                    changes.other_domains = domains != now;
+                    (domains, domains_due) = (now, false);
+                    outcome
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "custom domains cannot be refreshed; the last ones are served");
+                    outcome.and(Err(error))
+                }
+            }
+        } else {
+            outcome
+        };
+        changes.apply(&app, &table, &mut names, &domains);
+        note_served(&app, &names, &mut domains).await;
         // A database that hangs must not hold up the stop.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -223,7 +241,11 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
         tokio::select! {
             () = stop.cancelled() => return,
             more = sources.changed() => if !more { return },
-            _ = compare.tick() => sources.compare(),
+            more = domain_changes.wait_for("domains") => if more { domains_due = true } else { return },
+            _ = compare.tick() => {
+                sources.compare();
+                domains_due = true;
+            }
         }
     }
 }
@@ -234,6 +256,8 @@ struct RoutesDue {
     /// With the version of the row.
     changed: BTreeMap<InstanceId, (i64, Route)>,
     gone: BTreeSet<InstanceId>,
+    /// Whether custom domains are other ones than in the last snapshot.
+    other_domains: bool,
 }
 
 impl RoutesDue {
@@ -250,8 +274,14 @@ impl RoutesDue {
     }
 
     /// Makes the next snapshot and tells who waits for it. `names` are those of the instances that are served.
-    fn apply(self, app: &App, table: &gateway::RouteTable, names: &mut BTreeMap<InstanceId, String>) {
-        if self.changed.is_empty() && self.gone.is_empty() {
+    fn apply(
+        self,
+        app: &App,
+        table: &gateway::RouteTable,
+        names: &mut BTreeMap<InstanceId, String>,
+        domains: &[ServedDomain],
+    ) {
+        if self.changed.is_empty() && self.gone.is_empty() && !self.other_domains {
             return;
         }
         let last = table.load();
@@ -270,6 +300,10 @@ impl RoutesDue {
             next.insert(route);
             versions.push((id, version));
         }
+        // By id, so that a domain never leads to a later instance of the same name.
+        let served =
+            domains.iter().filter_map(|d| Some((d.domain.as_str(), names.get(&d.instance)?.as_str())));
+        next.set_domains(served);
         table.store(next);
         app.served.send_modify(|served| {
             for id in &self.gone {
@@ -277,6 +311,22 @@ impl RoutesDue {
             }
             served.extend(versions);
         });
+    }
+}
+
+/// Marks domains that this gateway has just begun to serve. What fails is tried again at the next look.
+async fn note_served(app: &App, names: &BTreeMap<InstanceId, String>, domains: &mut [ServedDomain]) {
+    let is_fresh = |d: &ServedDomain| !d.active && names.contains_key(&d.instance);
+    let fresh: Vec<_> =
+        domains.iter().filter(|d| is_fresh(d)).map(|d| (d.domain.clone(), d.instance)).collect();
+    if fresh.is_empty() {
+        return;
+    }
+    match app.domains_are_served(fresh).await {
+        Ok(()) => domains.iter_mut().filter(|d| is_fresh(d)).for_each(|d| d.active = true),
+        Err(error) => {
+            tracing::warn!(error = %error, "that custom domains are served cannot be written down; trying again");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod change;
 pub mod credentials;
 pub mod deployments;
 mod dialect;
+pub mod domains;
 mod error;
 mod events;
 mod idempotency;

@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0009_ledger"),
     migration!("0010_deployments"),
     migration!("0011_payments"),
+    migration!("0012_domains"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

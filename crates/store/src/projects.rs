@@ -108,12 +108,14 @@ impl Tx<'_> {
             "DELETE FROM registries WHERE project_id = $1",
             "DELETE FROM project_env WHERE project_id = $1",
             "DELETE FROM quotas WHERE project_id = $1",
+            "DELETE FROM domains WHERE project_id = $1",
         ] {
             self.execute(sql, params![&text])?;
         }
         self.execute("UPDATE projects SET deleted_at = $2 WHERE id = $1", params![&text, now.0])?;
         self.notify("projects");
         self.notify("tokens");
+        self.notify("domains");
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod accounts;
 mod connection;
 mod deployments;
+mod domains;
 mod error;
 mod events;
 mod exec;

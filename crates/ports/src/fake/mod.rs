@@ -10,6 +10,7 @@
 mod agent;
 mod build;
 mod container;
+mod dns;
 mod exec;
 mod fault;
 mod files;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::runtime::Change;
 
+pub use dns::FakeDns;
 pub use exec::Outcome;
 pub use fault::Call;
 pub use image::FakeImage;

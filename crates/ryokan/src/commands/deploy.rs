@@ -74,7 +74,7 @@ impl Deploy {
         while let Some((server, outcome)) = results.next().await {
             match outcome {
                 Ok(done) if cx.out.json => {
-                    cx.out.json_line(&json!({"server": server, "deployment": done}))?
+                    cx.out.json_line(&json!({"server": server, "deployment": done}))?;
                 }
                 Ok(done) if self.detach => cx.out.line(done.id.to_string())?,
                 Ok(done) => cx.out.line(done.agent_url.unwrap_or_default())?,

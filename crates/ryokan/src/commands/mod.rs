@@ -4,6 +4,7 @@ pub(crate) mod completion;
 pub(crate) mod cp;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
+pub(crate) mod domains;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod init;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Deploy(command) => Box::pin(command.run(cx)).await,
         Command::Deployments(command) => Box::pin(command.run(cx)).await,
         Command::Rollback(command) => Box::pin(command.run(cx)).await,
+        Command::Domains(command) => Box::pin(command.run(cx)).await,
         Command::Ps(command) => Box::pin(command.run(cx)).await,
         Command::Inspect(command) => Box::pin(command.run(cx)).await,
         Command::Logs(command) => Box::pin(command.run(cx)).await,

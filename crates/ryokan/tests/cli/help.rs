@@ -15,6 +15,7 @@ async fn help_texts() {
         "deploy",
         "deployments",
         "rollback",
+        "domains",
         "ps",
         "inspect",
         "logs",

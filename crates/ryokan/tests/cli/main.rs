@@ -4,6 +4,7 @@
 
 mod cp;
 mod deploy;
+mod domains;
 mod errors;
 mod exec;
 mod help;

@@ -5,6 +5,7 @@ mod auth;
 mod brc;
 mod crabshack;
 mod deployments;
+mod domains;
 mod error;
 mod events;
 mod extract;

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, deployments, events, gateway, health, instances, keys, ledger, mandala,
-    openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger,
+    mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -128,6 +128,9 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
                 .routes(routes!(deployments::upload))
                 .layer(DefaultBodyLimit::disable()),
         )
+        .routes(routes!(domains::add, domains::list))
+        .routes(routes!(domains::get, domains::remove))
+        .routes(routes!(domains::check))
         .routes(routes!(deployments::revisions))
         .routes(routes!(deployments::rollback))
         .routes(routes!(deployments::create, deployments::list))

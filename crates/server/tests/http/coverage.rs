@@ -121,6 +121,11 @@ const NATIVE: &[Entry] = &[
     ("GET", "/v1/instances/{instance}/stats", Refused, Hidden, ""),
     ("GET", "/v1/instances/{instance}/files", Refused, Hidden, ""),
     ("PUT", "/v1/instances/{instance}/files", Refused, Hidden, "content"),
+    ("POST", "/v1/instances/{instance}/domains", Refused, Hidden, r#"{"domain":"a.example.com"}"#),
+    ("GET", "/v1/instances/{instance}/domains", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/domains/{domain}", Refused, Hidden, ""),
+    ("DELETE", "/v1/instances/{instance}/domains/{domain}", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/domains/{domain}/check", Refused, Hidden, ""),
     ("GET", "/v1/instances/{instance}/revisions", Refused, Hidden, ""),
     ("POST", "/v1/instances/{instance}/rollback", Refused, Hidden, "{}"),
     ("POST", "/v1/projects/{project}/deployments", Refused, Hidden, "{}"),
@@ -264,6 +269,7 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
         .replace("{key}", "none")
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
+        .replace("{domain}", "claw.example.com")
         .replace("{instance}", "claw");
     if path.ends_with("/files") {
         path.push_str("?path=/etc/passwd");
@@ -297,7 +303,15 @@ async fn things(site: &Site) -> Things {
     let job = operator.get("/v1/system/jobs").await.items()[0]["id"].as_str().unwrap().to_owned();
     let made = operator.post("/v1/projects/operator/deployments", json!({})).await.expect(201);
     let deployment = made["id"].as_str().unwrap().to_owned();
+    let domain = json!({"domain": "claw.example.com"});
+    operator.post("/v1/instances/claw/domains", domain).await.expect(200);
     Things { token, job, deployment }
+}
+
+/// Which domains there are, and whether they are served.
+async fn domains(operator: &Client) -> Vec<Value> {
+    let all = operator.get("/v1/instances/claw/domains").await.items();
+    all.into_iter().map(|domain| json!([domain["domain"], domain["state"]])).collect()
 }
 
 /// Everything that the operator owns, without what changes by itself.
@@ -316,6 +330,7 @@ async fn owned(site: &Site) -> Value {
         "tokens": tokens,
         "user": operator.get("/v1/users/operator").await.expect(200),
         "users": operator.get("/v1/users").await.items().len(),
+        "domains": domains(&operator).await,
         "templates": operator.get("/v1/templates").await.items(),
         "registries": operator.get("/v1/projects/operator/registries").await.items(),
         "ledger": operator.get("/v1/projects/operator/ledger").await.items(),

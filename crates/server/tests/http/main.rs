@@ -4,6 +4,7 @@
 mod coverage;
 mod crabshack;
 mod deployments;
+mod domains;
 mod events;
 mod idempotency;
 mod identity;

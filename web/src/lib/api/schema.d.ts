@@ -215,6 +215,59 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/instances/{instance}/domains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists an instance's domains by name; there are never more than a page. */
+        get: operations["list"];
+        put?: never;
+        /** Adds a domain. The answer has the record that shows whose it is; it is looked for at once, and for seven days. */
+        post: operations["add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/domains/{domain}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One domain, with the records to set. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Takes a domain away: not served any more, and free for others. */
+        delete: operations["remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/domains/{domain}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Looks for the record now. What DNS says is in the answer: `state`, and `reason` when it is not what it should be. */
+        post: operations["check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/instances/{instance}/events": {
         parameters: {
             query?: never;
@@ -1104,6 +1157,11 @@ export interface components {
          * @enum {string}
          */
         Access: "public" | "token" | "private";
+        /** @description `POST /v1/instances/{instance}/domains`. */
+        AddDomain: {
+            /** @description As in `agent.example.com`; letters beyond ASCII are taken as their IDNA form. */
+            domain: string;
+        };
         /** @description Run before and after a copy of the volumes is taken. */
         BackupHooks: {
             quiesce?: string[] | null;
@@ -1305,6 +1363,44 @@ export interface components {
          * @enum {string}
          */
         Desired: "running" | "stopped" | "deleted";
+        DnsRecord: {
+            /** @description Absolute, without the dot at the end. */
+            name: string;
+            /** @description `TXT` or `CNAME`. */
+            type: string;
+            value: string;
+        };
+        Domain: {
+            /** Format: int64 */
+            created_at: number;
+            /** @description In ASCII, lower case. */
+            domain: string;
+            /** @description Name of the instance that it leads to. */
+            instance: string;
+            /** Format: int64 */
+            last_check?: number | null;
+            /**
+             * Format: int64
+             * @description Absent when nothing is checked any more unless somebody asks.
+             */
+            next_check?: number | null;
+            /** @description Why it is not served, or will not be for long. */
+            reason?: string | null;
+            state: components["schemas"]["DomainState"];
+            /**
+             * @description Leads visitors here. Where a CNAME cannot be (the top of a zone), set A and AAAA records with the addresses of
+             *     its value instead.
+             */
+            target: components["schemas"]["DnsRecord"];
+            url: string;
+            /** @description Any one of them shows that the domain is yours. */
+            verification: components["schemas"]["DnsRecord"][];
+        };
+        /**
+         * @description How far a domain has come.
+         * @enum {string}
+         */
+        DomainState: "pending" | "verified" | "active" | "failed";
         /**
          * @description What the instance may reach. Enforced from the step that brings the egress proxy.
          * @enum {string}
@@ -1749,6 +1845,37 @@ export interface components {
                 /** Format: int64 */
                 updated_at: number;
                 upload?: null | components["schemas"]["Upload"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Domain: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                /** @description In ASCII, lower case. */
+                domain: string;
+                /** @description Name of the instance that it leads to. */
+                instance: string;
+                /** Format: int64 */
+                last_check?: number | null;
+                /**
+                 * Format: int64
+                 * @description Absent when nothing is checked any more unless somebody asks.
+                 */
+                next_check?: number | null;
+                /** @description Why it is not served, or will not be for long. */
+                reason?: string | null;
+                state: components["schemas"]["DomainState"];
+                /**
+                 * @description Leads visitors here. Where a CNAME cannot be (the top of a zone), set A and AAAA records with the addresses of
+                 *     its value instead.
+                 */
+                target: components["schemas"]["DnsRecord"];
+                url: string;
+                /** @description Any one of them shows that the domain is yours. */
+                verification: components["schemas"]["DnsRecord"][];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -3129,6 +3256,126 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Domain"];
+                };
+            };
+        };
+    };
+    add: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddDomain"];
+            };
+        };
+        responses: {
+            /** @description Added, or there already */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
+                };
+            };
+        };
+    };
+    remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
                 };
             };
         };

@@ -13,7 +13,7 @@ use ryokan_app::App;
 use ryokan_app::entropy::SystemClock;
 use ryokan_model::{Clock, Millis, Secret};
 use ryokan_ports::conformance::test_server;
-use ryokan_ports::fake::{FakeRuntime, FakeUsage};
+use ryokan_ports::fake::{FakeDns, FakeRuntime, FakeUsage};
 use ryokan_server::compose::{Adjustable, Overrides, Server};
 use ryokan_server::config::Config;
 use ryokan_server::lifecycle::Shutdown;
@@ -85,6 +85,7 @@ pub(crate) struct Site {
     pub database: Arc<TestDatabase>,
     pub engine: FakeRuntime,
     pub usage: FakeUsage,
+    pub dns: FakeDns,
     pub clock: Arc<MovedClock>,
     data: tempfile::TempDir,
     tasks: TaskTracker,
@@ -132,6 +133,7 @@ async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut 
         database,
         engine,
         usage: FakeUsage::default(),
+        dns: FakeDns::default(),
         clock,
         data: tempfile::TempDir::new().unwrap(),
         tasks,
@@ -172,6 +174,7 @@ impl Site {
             runtime: Some(Arc::new(self.engine.clone())),
             usage: Some(Arc::new(self.usage.clone())),
             builder: Some(Arc::new(self.engine.clone())),
+            dns: Some(Arc::new(self.dns.clone())),
             clock: Some(self.clock.clone()),
             ..Overrides::default()
         };

@@ -248,7 +248,7 @@ async fn a_record_is_waited_for_for_seven_days() {
         let operator = site.operator();
         operator.ready("claw", public()).await;
         add(&operator, "claw", "claw.example.com").await;
-        site.clock.forward(Duration::from_hours(7 * 24 - 1));
+        site.clock.forward(167 * HOUR);
         assert_eq!(check(&operator, "claw", "claw.example.com").await["state"], "pending");
         site.clock.forward(2 * HOUR);
         let failed = check(&operator, "claw", "claw.example.com").await;

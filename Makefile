@@ -1,6 +1,6 @@
 # Type `make` to see what there is. Each target is a script, so that it also works by itself.
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-agents test-engines chaos e2e ci bench fmt lint hello-image agent-images clean-dev
+.PHONY: help run dev test test-agents test-engines test-interop chaos e2e ci bench fmt lint hello-image agent-images clean-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## all tests: Rust on SQLite and PostgreSQL, real Docker, real browser
 
 test-engines: ## the engines' suite on Podman (rootful, rootless) and gVisor, each started for it
 	@scripts/test-engines
+
+test-interop: ## genuine wallets' SDKs (both generations) against a real server
+	@scripts/interop
 
 e2e: ## only the journeys in a real browser, against a fresh server
 	@e2e/run

@@ -4,7 +4,8 @@ import { defineConfig } from '@playwright/test';
 export default defineConfig({
   testDir: '.',
   // Real agents have images of their own: see agents.config.js.
-  testIgnore: 'agents/**',
+  // And the SDKs of others need no browser: see scripts/interop.
+  testIgnore: ['agents/**', 'interop/**'],
   outputDir: 'test-results',
   // One machine, one server: journeys do not race each other.
   workers: 1,

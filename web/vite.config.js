@@ -9,6 +9,6 @@ export default defineConfig({
   plugins: [sveltekit(), licences()],
   build: { target: 'es2022' },
   // The server counts a session's cookie only for its own origin, and takes `Host` and `Origin` as the browser sent them.
-  server: { proxy: { '/v1': { target: server, ws: true } } },
+  server: { proxy: { '/v1': { target: server, ws: true }, '/api/v1': { target: server } } },
   test: { include: ['src/**/*.test.ts'] },
 });

@@ -1,3 +1,8 @@
 //! What implements the ports. One folder an engine or service; nothing else knows its SDK.
 
+pub mod bsv;
+pub mod directory;
+pub mod dns;
 pub mod docker;
+pub mod smtp;
+pub mod webhook;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ryokan_model::billing::Suspension;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::quantity::Span;
 use ryokan_model::spec::InstanceSpec;
@@ -19,6 +20,9 @@ pub struct Instance {
     pub template: String,
     pub desired: Desired,
     pub state: State,
+    /// Why the server keeps it from running, whatever is desired: its project owes money, or a cap is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspension>,
     /// Since when it is in this state.
     pub since: i64,
     /// Why, in words: the last error, the wait's reason, the last log lines of a crash loop.

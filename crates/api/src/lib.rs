@@ -4,8 +4,12 @@
 //! Requests refuse unknown fields. Times are UTC milliseconds. Ids and names are accepted alike wherever a path or a
 //! field says "id or name". Lists page by cursor: pass the answer's `next` as `after`.
 
+pub mod deployment;
+pub mod domain;
 pub mod event;
 pub mod instance;
+pub mod key;
+pub mod ledger;
 pub mod problem;
 pub mod project;
 pub mod session;

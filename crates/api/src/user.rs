@@ -14,6 +14,9 @@ pub struct User {
     pub operator: bool,
     pub has_password: bool,
     pub disabled: bool,
+    /// As a certifier has shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     /// The personal project that instances go to when none is named.
     pub default_project: String,
     pub created_at: i64,

@@ -24,6 +24,9 @@ pub enum Error {
     Conflict(String),
     #[error("{0}")]
     QuotaExceeded(String),
+    /// Goes on once somebody has paid, or a cap is raised.
+    #[error("{0}")]
+    PaymentRequired(String),
     /// Seconds until another try makes sense.
     #[error("{message}")]
     TooManyRequests { message: String, retry_after: u64 },
@@ -91,6 +94,8 @@ impl From<StoreError> for Error {
                 c if c.contains("instances_name") || c.contains("instances.name") => {
                     "this name is taken; choose another".into()
                 }
+                c if c.contains("domains") => "this domain is served for another project".into(),
+                c if c.contains("identity_keys") => "this key belongs to an account already".into(),
                 c if c.contains("users") => "this login is taken; choose another".into(),
                 c if c.contains("projects") => "this project name is taken; choose another".into(),
                 c if c.contains("templates") => "a template of this name exists".into(),

@@ -34,7 +34,7 @@ impl Default for Retention {
     }
 }
 
-/// Writes down when tokens were last used: in batches, since a durable write for each request would cost more than it
+/// Writes down when tokens and identity keys were last used: in batches, since a durable write for each request would cost more than it
 /// tells. Every server does its own.
 pub fn token_use() -> Simple {
     Simple {
@@ -49,6 +49,12 @@ async fn record_token_use(app: Arc<App>) -> Result<i64> {
     let used = std::mem::take(&mut *app.used_tokens.lock().unwrap_or_else(PoisonError::into_inner));
     if !used.is_empty() {
         app.store.write(move |tx| used.into_iter().try_for_each(|(id, at)| tx.touch_token(id, at))).await?;
+    }
+    let used = std::mem::take(&mut *app.used_keys.lock().unwrap_or_else(PoisonError::into_inner));
+    if !used.is_empty() {
+        let touch =
+            move |tx: &mut Tx<'_>| used.into_iter().try_for_each(|(id, at)| tx.touch_identity_key(id, at));
+        app.store.write(touch).await?;
     }
     Ok(0)
 }
@@ -71,11 +77,22 @@ async fn once(app: Arc<App>) -> Result<i64> {
             tx.purge_tombstones(tombstones)
         })
         .await?;
+    app.forget_artifacts().await?;
     let keep = app.settings.retention.clone();
     let mut left = 0;
     for (state, time) in [(JobState::Done, keep.done_jobs), (JobState::Dead, keep.dead_jobs)] {
         left += purge(&app, time, move |tx, before| tx.purge_jobs(state, before.0, BATCH)).await?;
     }
+    let billing = &app.settings.billing;
+    let (sums, dead) = (before(now, billing.keep_usage), before(now, billing.keep_usage));
+    left += purge(&app, Some(billing.keep_samples), move |tx, samples| {
+        tx.purge_samples(samples, dead, BATCH, now)
+    })
+    .await?;
+    left += purge(&app, Some(billing.keep_usage), |tx, before| tx.purge_usage(before, BATCH)).await?;
+    app.release_expired().await?;
+    app.store.write(move |tx| tx.purge_billing(now, sums)).await?;
+    left += purge(&app, keep.events, |tx, before| tx.purge_deployments(before.0, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
     Ok(left)
 }

@@ -5,6 +5,9 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod background;
+pub mod billing;
+pub mod deployments;
+pub mod domains;
 pub mod entropy;
 pub mod error;
 pub mod events;
@@ -13,6 +16,8 @@ pub mod idempotency;
 pub mod identity;
 pub mod instances;
 pub mod jobs;
+pub mod ledger;
+pub mod metering;
 pub mod page;
 pub mod projects;
 pub mod system;
@@ -26,9 +31,12 @@ pub use error::{Error, Result};
 pub use page::Page;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Clock, InstanceId, Secret};
-use ryokan_ports::Runtime;
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
+use ryokan_ports::{
+    BlobStore, DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks,
+};
+
 use ryokan_store::Seal;
 use ryokan_store::Store;
 use tokio::sync::{Notify, broadcast, watch};
@@ -49,6 +57,9 @@ pub struct Settings {
     /// As at the start; [`App::set_limits`] changes those in force.
     pub limits: Limits,
     pub retention: housekeeping::Retention,
+    pub identity: identity::keys::IdentitySettings,
+    pub billing: metering::Billing,
+    pub deploy: deployments::Settings,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }
@@ -56,9 +67,14 @@ pub struct Settings {
 impl Settings {
     /// `scheme://LABEL.ZONE[:port]`, where an agent answers; what a browser calls its origin.
     pub fn agent_origin(&self, label: &str) -> String {
+        self.origin_of(&format!("{label}.{}", self.zone))
+    }
+
+    /// `scheme://HOST[:port]`, as the zone has them.
+    pub fn origin_of(&self, host: &str) -> String {
         let (scheme, authority) = self.public_url.split_once("://").unwrap_or(("http", &self.public_url));
         let port = authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
-        format!("{scheme}://{label}.{}{port}", self.zone)
+        format!("{scheme}://{host}{port}")
     }
 }
 
@@ -93,6 +109,14 @@ pub struct App {
     pub store: Store,
     pub(crate) seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub(crate) usage: Arc<dyn UsageSource>,
+    pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    pub(crate) webhooks: Option<Arc<dyn Webhooks>>,
+    pub(crate) payments: Option<Arc<dyn PaymentProvider>>,
+    pub(crate) builder: Arc<dyn ImageBuilder>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) upload_key: deployments::UploadKey,
+    pub(crate) dns: Arc<dyn DnsResolver>,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -102,6 +126,8 @@ pub struct App {
     pub(crate) throttle: Throttle,
     /// Tokens used since the last housekeeping, and when.
     pub(crate) used_tokens: std::sync::Mutex<BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
+    /// Identity keys used since then.
+    pub(crate) used_keys: std::sync::Mutex<BTreeMap<ryokan_model::IdentityKeyId, ryokan_model::Millis>>,
     /// Progress of image pulls, for whoever waits for an instance.
     pub(crate) pulls: broadcast::Sender<(InstanceId, PullProgress)>,
     /// Wakes the instance reconciler.
@@ -118,6 +144,16 @@ pub struct Parts {
     pub store: Store,
     pub seal: Arc<Seal>,
     pub runtime: Arc<dyn Runtime>,
+    pub usage: Arc<dyn UsageSource>,
+    /// Nobody is told by mail, or by webhook, where there is none.
+    pub mailer: Option<Arc<dyn Mailer>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
+    /// Nobody pays over a chain where there is none.
+    pub payments: Option<Arc<dyn PaymentProvider>>,
+    pub builder: Arc<dyn ImageBuilder>,
+    pub blobs: Arc<dyn BlobStore>,
+    pub upload_key: deployments::UploadKey,
+    pub dns: Arc<dyn DnsResolver>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -130,6 +166,14 @@ impl App {
             store: parts.store,
             seal: parts.seal,
             runtime: parts.runtime,
+            usage: parts.usage,
+            mailer: parts.mailer,
+            webhooks: parts.webhooks,
+            payments: parts.payments,
+            builder: parts.builder,
+            blobs: parts.blobs,
+            upload_key: parts.upload_key,
+            dns: parts.dns,
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),
@@ -138,6 +182,7 @@ impl App {
             identity_turn: tokio::sync::Mutex::new(()),
             throttle: Throttle::default(),
             used_tokens: std::sync::Mutex::default(),
+            used_keys: std::sync::Mutex::default(),
             pulls: broadcast::channel(256).0,
             wake: Notify::new(),
             engine: watch::channel(EngineHealth::Unknown).0,

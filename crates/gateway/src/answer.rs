@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::body::Body;
+use crate::route::Suspended;
 
 /// Everything that can stand in the way of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub(crate) enum Obstacle {
     Starting,
     Waking,
     Stopped,
+    Suspended(Suspended),
     Failed {
         reason: String,
     },
@@ -99,6 +101,20 @@ impl Obstacle {
             Self::Stopped => {
                 (503, "agent_stopped", "Stopped", "The agent is stopped. Its owner can start it.", Some("30"))
             }
+            Self::Suspended(Suspended { reason: "cap", .. }) => (
+                402,
+                "payment_required",
+                "Suspended",
+                "The agent is suspended because it reached a limit on what it may spend. It goes on by itself when the limit is raised or its period is over. All its data is kept.",
+                None,
+            ),
+            Self::Suspended(_) => (
+                402,
+                "payment_required",
+                "Payment required",
+                "The agent is suspended because its project owes money. It goes on by itself once that is paid. All its data is kept.",
+                None,
+            ),
             Self::Failed { .. } => (
                 503,
                 "agent_failed",
@@ -140,6 +156,13 @@ impl Obstacle {
         matches!(self, Self::Starting | Self::Waking)
     }
 
+    fn suspended(&self) -> Option<&Suspended> {
+        match self {
+            Self::Suspended(why) => Some(why),
+            _ => None,
+        }
+    }
+
     /// The answer, in the form that suits the asker.
     pub(crate) fn answer(&self, asker: Asker) -> Response<Body> {
         let words = self.words();
@@ -148,8 +171,10 @@ impl Obstacle {
             _ => words.detail,
         };
         let (content_type, text) = match asker {
-            Asker::Browser => ("text/html; charset=utf-8", page(&words, detail, self.passes())),
-            Asker::Program => ("application/problem+json", problem(&words, detail)),
+            Asker::Browser => {
+                ("text/html; charset=utf-8", page(&words, detail, self.passes(), self.suspended()))
+            }
+            Asker::Program => ("application/problem+json", problem(&words, detail, self.suspended())),
         };
         let mut response = Response::new(Body::full(Bytes::from(text)));
         *response.status_mut() = words.status;
@@ -201,9 +226,17 @@ impl Asker {
     }
 }
 
-fn problem(words: &Words, detail: &str) -> String {
+fn problem(words: &Words, detail: &str, suspended: Option<&Suspended>) -> String {
+    let challenge = suspended.map_or_else(String::new, |why| {
+        format!(
+            r#","reason":"{}","project":"{}","pay":"{}""#,
+            escape_json(why.reason),
+            escape_json(&why.project),
+            escape_json(&why.pay)
+        )
+    });
     format!(
-        r#"{{"type":"about:blank","title":"{}","status":{},"code":"{}","detail":"{}"}}"#,
+        r#"{{"type":"about:blank","title":"{}","status":{},"code":"{}","detail":"{}"{challenge}}}"#,
         escape_json(words.title),
         words.status.as_u16(),
         words.code,
@@ -211,10 +244,13 @@ fn problem(words: &Words, detail: &str) -> String {
     )
 }
 
-fn page(words: &Words, detail: &str, reload: bool) -> String {
+fn page(words: &Words, detail: &str, reload: bool, suspended: Option<&Suspended>) -> String {
+    let pay = suspended.map_or_else(String::new, |why| {
+        format!(r#"<p><a href="{0}">Pay or raise the limit</a></p>"#, escape_html(&why.pay))
+    });
     let refresh = if reload { r#"<meta http-equiv="refresh" content="3">"# } else { "" };
     format!(
-        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">{refresh}<title>{title}</title><style>body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;margin:0;background:#fafafa;color:#222}}main{{max-width:28rem;padding:2rem}}h1{{font-size:1.5rem;margin:0 0 .5rem}}small{{color:#777}}@media(prefers-color-scheme:dark){{body{{background:#161616;color:#eee}}}}</style></head><body><main><h1>{title}</h1><p>{detail}</p><small>{status} {code}</small></main></body></html>"#,
+        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">{refresh}<title>{title}</title><style>body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;margin:0;background:#fafafa;color:#222}}main{{max-width:28rem;padding:2rem}}h1{{font-size:1.5rem;margin:0 0 .5rem}}small{{color:#777}}@media(prefers-color-scheme:dark){{body{{background:#161616;color:#eee}}}}</style></head><body><main><h1>{title}</h1><p>{detail}</p>{pay}<small>{status} {code}</small></main></body></html>"#,
         title = escape_html(words.title),
         detail = escape_html(detail),
         status = words.status.as_u16(),
@@ -274,6 +310,27 @@ mod tests {
         let (response, json) = text(failed, Asker::Program).await;
         assert!(json.contains(r#""detail":"<script>\"a\\b\"\u000a""#), "{json}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn who_is_suspended_is_told_how_to_pay() {
+        let suspended = |reason| {
+            Obstacle::Suspended(Suspended {
+                reason,
+                project: "p-1".into(),
+                pay: "https://zone.example/projects/p-1/billing?\"<x>".into(),
+            })
+        };
+        let (response, json) = text(suspended("balance"), Asker::Program).await;
+        assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);
+        for part in
+            [r#""code":"payment_required""#, r#""reason":"balance""#, r#""project":"p-1""#, r#""pay":"https"#]
+        {
+            assert!(json.contains(part), "{json}");
+        }
+        let (response, html) = text(suspended("cap"), Asker::Browser).await;
+        assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);
+        assert!(html.contains("reached a limit") && html.contains("/billing?&quot;&lt;x&gt;\">"), "{html}");
     }
 
     #[tokio::test]

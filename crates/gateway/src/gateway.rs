@@ -357,6 +357,7 @@ fn endpoint(route: &Route, port: Option<&str>) -> Result<SocketAddr, Obstacle> {
         RouteState::Sleeping => return Err(Obstacle::Waking),
         RouteState::Stopping | RouteState::Stopped => return Err(Obstacle::Stopped),
         RouteState::Failed { reason } => return Err(Obstacle::Failed { reason: reason.clone() }),
+        RouteState::Suspended(why) => return Err(Obstacle::Suspended(why.clone())),
         RouteState::Deleting => return Err(Obstacle::NoSuchAgent),
     };
     match port {

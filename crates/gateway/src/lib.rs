@@ -41,7 +41,7 @@ pub use host::{ControlHost, Host, Target, is_local_path, resolve, split_gateway_
 pub use limits::Limits;
 pub use peer::{Cidr, NotACidr};
 pub use ports::{Authenticator, Clock, ControlPlane, Meter, Peer, ResponseFuture, Usage, Verdict};
-pub use route::{Access, OriginPolicy, Route, RouteState, RouteTable, Snapshot, UpstreamAuth};
+pub use route::{Access, OriginPolicy, Route, RouteState, RouteTable, Snapshot, Suspended, UpstreamAuth};
 pub use ryokan_model::Secret;
 pub use signed::SigningKey;
 pub use ticket::{TICKET_LIFETIME, Ticket, mint_ticket};

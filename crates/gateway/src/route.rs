@@ -35,6 +35,19 @@ pub enum RouteState {
         reason: String,
     },
     Deleting,
+    /// Kept from running until somebody pays, or a cap makes room.
+    Suspended(Suspended),
+}
+
+/// Why an agent is kept from running, and what its owner can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspended {
+    /// A stable word: `balance` or `cap`.
+    pub reason: &'static str,
+    /// The project that pays.
+    pub project: String,
+    /// Where its members pay: a page of the dashboard.
+    pub pay: String,
 }
 
 /// Who may talk to an agent.
@@ -178,6 +191,14 @@ impl Snapshot {
     pub fn domain(mut self, domain: &str, name: &str) -> Self {
         self.domains.insert(normalise(domain), name.to_ascii_lowercase());
         self
+    }
+
+    /// Puts these in place of all custom domains: pairs of a domain and an instance's name.
+    pub fn set_domains<'a>(&mut self, domains: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.domains = domains
+            .into_iter()
+            .map(|(domain, name)| (normalise(domain), name.to_ascii_lowercase()))
+            .collect();
     }
 
     pub fn zone(&self) -> &str {

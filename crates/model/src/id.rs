@@ -60,10 +60,26 @@ id!(
     SessionId
 );
 id!(
+    /// A public key that an account proves itself with.
+    IdentityKeyId
+);
+id!(
     /// A durable job.
     JobId
 );
 id!(
     /// This installation: everything that an engine holds for us carries it as a label.
     ServerId
+);
+id!(
+    /// A transaction of the ledger.
+    TransactionId
+);
+id!(
+    /// Money that is set aside for something that is being done.
+    ReservationId
+);
+id!(
+    /// One artifact on its way to being released.
+    DeploymentId
 );

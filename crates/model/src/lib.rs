@@ -3,15 +3,22 @@
 //! Nothing here does IO, reads a clock or draws a random number. Types that go over the wire as they are derive their
 //! `OpenAPI` schema behind feature `openapi`. What parses here is valid everywhere else.
 
+pub mod billing;
 pub mod change;
 pub mod clock;
+pub mod deployment;
+pub mod dockerfile;
+pub mod domain;
 pub mod event;
 pub mod id;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod manifest;
+pub mod money;
 pub mod name;
 pub mod permission;
+pub mod price;
 pub mod probe;
 pub mod project;
 pub mod quantity;
@@ -19,9 +26,14 @@ pub mod request;
 pub mod secret;
 pub mod spec;
 pub mod template;
+pub mod usage;
 
 pub use clock::{Clock, Millis};
-pub use id::{InstanceId, JobId, ProjectId, ServerId, SessionId, TokenId, UserId};
+pub use id::{
+    DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
+    TransactionId, UserId,
+};
 pub use invalid::Invalid;
+pub use money::Sats;
 pub use name::Name;
 pub use secret::Secret;

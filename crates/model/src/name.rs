@@ -31,10 +31,28 @@ const RESERVED: &[&str] = &[
 ];
 
 pub const MAX_LEN: usize = 40;
+const FRONTEND: &str = "frontend-";
 
 impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What the frontend of the agent of this name is called.
+    #[must_use]
+    pub fn frontend(&self) -> Self {
+        Self(format!("{FRONTEND}{}", self.agent().0))
+    }
+
+    /// The agent whose frontend this is, or itself.
+    #[must_use]
+    pub fn agent(&self) -> Self {
+        Self(self.0.strip_prefix(FRONTEND).unwrap_or(&self.0).to_owned())
+    }
+
+    /// Whether only a deployment may give this name.
+    pub fn is_frontend(&self) -> bool {
+        self.0.starts_with(FRONTEND)
     }
 
     /// `agent-` and eight hexadecimal digits, as Crabshack generates them.
@@ -48,6 +66,13 @@ impl FromStr for Name {
 
     fn from_str(s: &str) -> Result<Self, Invalid> {
         let no = |why: &str| Err(Invalid::new("name", format!("`{}` {why}", clip(s))));
+        // The frontend of a deployment has the name of its agent behind this; who asks for a name is refused it.
+        if let Some(agent) = s.strip_prefix(FRONTEND)
+            && !agent.starts_with(FRONTEND)
+            && agent.parse::<Self>().is_ok()
+        {
+            return Ok(Self(s.to_owned()));
+        }
         if s.is_empty() || s.len() > MAX_LEN {
             return no("must have 1 to 40 characters");
         }
@@ -60,7 +85,7 @@ impl FromStr for Name {
         if s.contains("--") {
             return no("must not hold `--`, which separates a port's name from the instance's");
         }
-        if s.starts_with("frontend-") || RESERVED.contains(&s) {
+        if s.starts_with(FRONTEND) || RESERVED.contains(&s) {
             return no("is reserved; choose another");
         }
         // `instances/{name}` takes ids as well, so a name must not look like one.
@@ -105,7 +130,9 @@ mod tests {
             "a_b",
             "admin",
             "api",
-            "frontend-x",
+            "frontend-",
+            "frontend-frontend-x",
+            "frontend-admin",
             "a--b",
             "ü",
             "a b",
@@ -117,6 +144,10 @@ mod tests {
         }
         assert!("a".repeat(40).parse::<Name>().is_ok());
         assert!("a".repeat(41).parse::<Name>().is_err());
+        let agent: Name = "a".repeat(40).parse().unwrap();
+        let frontend: Name = agent.frontend().as_str().parse().unwrap();
+        assert!(frontend.is_frontend() && !agent.is_frontend() && frontend.agent() == agent);
+        assert_eq!(frontend.frontend(), frontend);
         assert_eq!(Name::generated([0xa1, 0xb2, 0xc3, 0xd4]).as_str(), "agent-a1b2c3d4");
     }
 }

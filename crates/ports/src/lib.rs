@@ -3,13 +3,25 @@
 //! Each port's module says what must hold; its conformance suite and its fake live behind feature `test-util`, and
 //! every implementation passes the same suite. The worker links this crate without the heart and without SQL.
 
+pub mod blob;
+pub mod build;
 pub mod crash;
+pub mod dns;
 pub mod files;
+pub mod notify;
+pub mod payment;
 pub mod runtime;
+pub mod usage;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
 #[cfg(feature = "test-util")]
 pub mod fake;
 
+pub use blob::BlobStore;
+pub use build::ImageBuilder;
+pub use dns::DnsResolver;
+pub use notify::{Mailer, Webhooks};
+pub use payment::PaymentProvider;
 pub use runtime::Runtime;
+pub use usage::UsageSource;

@@ -185,3 +185,15 @@ async fn probes_and_programs_are_played() {
     fake.add_program("date", Outcome { stdout: "today".to_owned(), code: 4, ..Outcome::default() });
     assert_eq!(h.run(workload.instance, &["date"]).await, (4, "today".to_owned(), String::new()));
 }
+
+#[tokio::test]
+async fn builds_make_a_named_image_as_often_as_asked() {
+    let fake = FakeRuntime::new(test_server());
+    let shop = conformance::Workshop {
+        builder: &fake,
+        base: "base:1".parse().expect("a name"),
+        context: env!("CARGO_TARGET_TMPDIR").into(),
+        tag: "built:1".parse().expect("a name"),
+    };
+    conformance::builds_make_a_named_image_as_often_as_asked(&shop).await;
+}

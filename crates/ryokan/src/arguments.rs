@@ -69,6 +69,16 @@ pub(crate) enum Command {
     Logout(commands::login::Logout),
     /// Create an instance and wait until it answers
     Run(commands::run::Run),
+    /// Write an agent-manifest.json for a folder
+    Init(commands::init::Init),
+    /// Build a folder on a server and run it as an agent
+    Deploy(commands::deploy::Deploy),
+    /// What was deployed
+    Deployments(commands::deployments::Deployments),
+    /// Go back to an earlier revision of an instance
+    Rollback(commands::rollback::Rollback),
+    /// Domains of your own that lead to an instance
+    Domains(commands::domains::Domains),
     /// List instances
     Ps(commands::ps::Ps),
     /// Show all about an instance
@@ -101,6 +111,10 @@ pub(crate) enum Command {
     Tokens(commands::tokens::Tokens),
     /// What owns instances
     Projects(commands::projects::Projects),
+    /// What projects have, owe and get
+    Ledger(commands::ledger::Ledger),
+    /// Show what a project used
+    Usage(commands::ledger::Usage),
     /// What happened
     Events(commands::events::Events),
     /// The server's state, for operators

@@ -40,6 +40,12 @@ impl Context {
     fn client(&self) -> failure::Outcome<ryokan_api::client::Client> {
         connection::client(&self.globals, &self.environment)
     }
+
+    /// As `--url` would have it.
+    fn client_of(&self, url: &str) -> failure::Outcome<ryokan_api::client::Client> {
+        let globals = arguments::Globals { url: Some(url.to_owned()), ..self.globals.clone() };
+        connection::client(&globals, &self.environment)
+    }
 }
 
 fn main() -> ExitCode {

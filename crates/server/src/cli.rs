@@ -46,6 +46,8 @@ pub enum Command {
     Secrets(SecretsCommand),
     /// Print the API's description (OpenAPI 3.1).
     Openapi,
+    /// Print the JSON Schema of agent-manifest.json.
+    ManifestSchema,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -66,9 +68,13 @@ pub async fn run(args: Args, environment: BTreeMap<String, String>) -> anyhow::R
     if matches!(args.command, Some(Command::Openapi)) {
         return print_description();
     }
+    if matches!(args.command, Some(Command::ManifestSchema)) {
+        return print_manifest_schema();
+    }
     let config = load()?;
     match &args.command {
         Some(Command::Openapi) => print_description(),
+        Some(Command::ManifestSchema) => print_manifest_schema(),
         Some(Command::Config(ConfigCommand::Check)) => check(&config, &environment),
         Some(Command::Secrets(SecretsCommand::Rotate)) => rotate(&config).await,
         None => serve(config, Config::unknown_variables(&environment), load).await,
@@ -115,6 +121,12 @@ fn check(config: &Config, environment: &BTreeMap<String, String>) -> anyhow::Res
 #[expect(clippy::print_stdout, reason = "the result of a command that was asked for")]
 fn print_description() -> anyhow::Result<ExitCode> {
     println!("{}", crate::openapi::description().to_pretty_json()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "its whole purpose")]
+fn print_manifest_schema() -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(&crate::openapi::manifest_schema())?);
     Ok(ExitCode::SUCCESS)
 }
 

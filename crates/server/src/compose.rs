@@ -6,21 +6,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ryokan_adapters::directory::Directory;
+use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::smtp::Smtp;
+use ryokan_adapters::webhook::HttpWebhooks;
+use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
-use ryokan_ports::Runtime;
 use ryokan_ports::runtime::Reach;
+use ryokan_ports::usage::Unmetered;
+use ryokan_ports::{DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks};
 use ryokan_store::{KeyCheck, Options, Scope, Seal, Store, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::engine;
-use crate::http::{self, Context, RateLimiter};
+use crate::http::{self, Context, RateLimiter, Wallets};
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
 
@@ -59,6 +65,13 @@ impl Adjustable {
 #[derive(Default)]
 pub struct Overrides {
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Nothing is metered of a replaced runtime unless this is given.
+    pub usage: Option<Arc<dyn UsageSource>>,
+    pub mailer: Option<Arc<dyn Mailer>>,
+    pub payments: Option<Arc<dyn PaymentProvider>>,
+    pub webhooks: Option<Arc<dyn Webhooks>>,
+    pub builder: Option<Arc<dyn ImageBuilder>>,
+    pub dns: Option<Arc<dyn DnsResolver>>,
     pub clock: Option<Arc<dyn Clock>>,
 }
 
@@ -82,7 +95,9 @@ impl Server {
         // For people and scripts that look for what an engine holds of this installation.
         std::fs::write(data.join("server-id"), server_id.to_string())
             .context("the data folder cannot be written to")?;
-        let signing = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let identity = config.identity.settings(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let key = signing_key(&store, &seal, clock.as_ref(), entropy.as_ref()).await?;
+        let signing = SigningKey::new(&key);
 
         let listeners = bind(config.server.listen).with_context(|| {
             format!("cannot listen on {}: is another server running? `server.listen` (RYOKAN_LISTEN) names another address", config.server.listen)
@@ -94,19 +109,29 @@ impl Server {
             .clone()
             .unwrap_or_else(|| format!("http://{}:{port}", config.server.zone));
 
-        let runtime: Arc<dyn Runtime> = match overrides.runtime {
-            Some(runtime) => runtime,
-            None => Arc::new(Docker::connect(docker::Options {
-                socket: Some(Box::pin(engine::choose(config)).await?),
-                allow_unlimited: config.engine.allow_unlimited,
-                reach: config
-                    .engine
-                    .reach
-                    .as_deref()
-                    .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
-                ..docker::Options::new(server_id)
-            })?),
+        let given = (overrides.runtime, overrides.builder, overrides.usage);
+        let Engine { runtime, builder, usage } = engine_of(config, server_id, given).await?;
+        let payments: Option<Arc<dyn PaymentProvider>> = match overrides.payments {
+            Some(provider) => Some(provider),
+            None => config.payments.provider()?.map(|bsv| Arc::new(bsv) as Arc<dyn PaymentProvider>),
         };
+        let mailer: Option<Arc<dyn Mailer>> = match (overrides.mailer, config.mail.options()) {
+            (Some(mailer), _) => Some(mailer),
+            (None, Ok(Some(options))) => Some(Arc::new(Smtp::new(options).context("mail")?)),
+            (None, _) => None,
+        };
+        let webhooks: Arc<dyn Webhooks> = overrides
+            .webhooks
+            .unwrap_or_else(|| Arc::new(HttpWebhooks::new(config.billing.webhooks_to_private)));
+        let dns: Arc<dyn DnsResolver> = match overrides.dns {
+            Some(dns) => dns,
+            None => Arc::new(Dns::new(&config.dns.servers).context("name lookups")?),
+        };
+        let deploy = config.build.settings(data)?;
+        // Unpacked artifacts are of use only to the job that unpacks them.
+        let _ = std::fs::remove_dir_all(&deploy.work);
+        let blobs =
+            Directory::open(&data.join("artifacts")).context("the folder of artifacts cannot be used")?;
         let process = u32::from_be_bytes(entropy.bytes::<4>());
         let settings = Settings {
             zone: config.server.zone.clone(),
@@ -114,9 +139,28 @@ impl Server {
             admin_secret: config.server.admin_secret.clone(),
             limits: config.limits(),
             retention: config.retention.settings(),
+            identity,
+            billing: config.billing.settings(&config.metering),
+            deploy,
             worker: format!("{server_id}/{process:08x}"),
         };
-        let app = App::new(Parts { store, seal, runtime, clock, entropy, settings });
+        let app = App::new(Parts {
+            store,
+            seal,
+            runtime,
+            usage,
+            mailer,
+            payments,
+            webhooks: Some(webhooks),
+            builder,
+            blobs: Arc::new(blobs),
+            upload_key: UploadKey::new(&key),
+            dns,
+            clock,
+            entropy,
+            settings,
+        });
+        app.start_billing().await?;
         app.seed_templates().await?;
         let first_start = app.first_start().await?;
 
@@ -132,6 +176,7 @@ impl Server {
             stop: stop.clone(),
             writes: writes.clone(),
             rate: rate.clone(),
+            wallets: Arc::new(Wallets::new(&config.identity, app.settings.identity.mainnet.clone())),
             readiness: Arc::default(),
         };
         let gateway = Gateway::new(ryokan_gateway::Parts {
@@ -182,6 +227,41 @@ impl Server {
     pub fn take_first_start(&mut self) -> Option<FirstStart> {
         self.first_start.take()
     }
+}
+
+/// What the engine does for us.
+struct Engine {
+    runtime: Arc<dyn Runtime>,
+    builder: Arc<dyn ImageBuilder>,
+    usage: Arc<dyn UsageSource>,
+}
+
+/// What tests put in place of parts of it.
+type Given = (Option<Arc<dyn Runtime>>, Option<Arc<dyn ImageBuilder>>, Option<Arc<dyn UsageSource>>);
+
+/// The configured engine, unless a test has brought its own. What runs elsewhere is not metered here.
+async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow::Result<Engine> {
+    let unmetered = || -> Arc<dyn UsageSource> { Arc::new(Unmetered) };
+    if let (Some(runtime), Some(builder), usage) = given {
+        return Ok(Engine { runtime, builder, usage: usage.unwrap_or_else(unmetered) });
+    }
+    let (runtime, builder, usage) = given;
+    let docker = Docker::connect(docker::Options {
+        socket: Some(Box::pin(engine::choose(config)).await?),
+        allow_unlimited: config.engine.allow_unlimited,
+        reach: config
+            .engine
+            .reach
+            .as_deref()
+            .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
+        ..docker::Options::new(server_id)
+    })?;
+    let measured = if runtime.is_some() { unmetered() } else { Arc::new(docker.clone()) };
+    Ok(Engine {
+        runtime: runtime.unwrap_or_else(|| Arc::new(docker.clone())),
+        usage: usage.unwrap_or(measured),
+        builder: builder.unwrap_or_else(|| Arc::new(docker)),
+    })
 }
 
 /// One listener for each core on one address. The first is bound without sharing, so that a port that somebody else
@@ -282,25 +362,35 @@ async fn signing_key(
     seal: &Arc<Seal>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
-) -> anyhow::Result<SigningKey> {
-    let (now, ring) = (clock.now(), seal.clone());
-    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
-    let text = store
-        .write(move |tx| {
-            let scope = Scope::new("server", "");
-            tx.lock("signing-key")?;
-            if let Some(key) = tx.get_secret(&ring, &scope, "signing-key")? {
-                Ok(key)
-            } else {
-                tx.put_secret(&ring, &scope, "signing-key", &fresh, now.0)?;
-                Ok::<_, ryokan_store::StoreError>(fresh)
-            }
-        })
-        .await?;
+) -> anyhow::Result<[u8; 32]> {
+    let text = kept_secret(store, seal, clock, entropy, "signing-key").await?;
     let mut key = [0u8; 32];
     hex::decode_to_slice(text.expose(), &mut key)
         .map_err(|_| anyhow::anyhow!("the signing key in the database is damaged"))?;
-    Ok(SigningKey::new(&key))
+    Ok(key)
+}
+
+/// 32 random bytes in hexadecimal, made once by whichever server comes first, and kept sealed in the database.
+pub(crate) async fn kept_secret(
+    store: &Store,
+    seal: &Arc<Seal>,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+    name: &'static str,
+) -> anyhow::Result<Secret> {
+    let (now, ring) = (clock.now(), seal.clone());
+    let fresh = Secret::new(hex::encode(entropy.bytes::<32>()));
+    let kept = store.write(move |tx| {
+        let scope = Scope::new("server", "");
+        tx.lock(name)?;
+        if let Some(key) = tx.get_secret(&ring, &scope, name)? {
+            Ok(key)
+        } else {
+            tx.put_secret(&ring, &scope, name, &fresh, now.0)?;
+            Ok::<_, ryokan_store::StoreError>(fresh)
+        }
+    });
+    Ok(kept.await?)
 }
 
 /// Leaves the first operator's access for the CLI on this machine, for nobody else to read.

@@ -10,6 +10,10 @@ use ryokan_model::Secret;
 use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
+use crate::build::BuildSection;
+use crate::identity::IdentitySection;
+use crate::money::{BillingSection, MailSection, MeteringSection};
+use crate::payments::PaymentsSection;
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -21,7 +25,14 @@ pub struct Config {
     pub secrets: Secrets,
     pub engine: Engine,
     pub limits: LimitsSection,
+    pub identity: IdentitySection,
+    pub payments: PaymentsSection,
+    pub build: BuildSection,
     pub retention: RetentionSection,
+    pub metering: MeteringSection,
+    pub billing: BillingSection,
+    pub mail: MailSection,
+    pub dns: DnsSection,
     pub log: Log,
 }
 
@@ -98,6 +109,13 @@ pub struct LimitsSection {
     pub requests_per_second: u32,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSection {
+    /// Name servers for the records of custom domains, as in `["9.9.9.9:53"]`; the system's when empty.
+    pub servers: Vec<SocketAddr>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -154,7 +172,7 @@ pub struct ConfigError(pub String);
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-/// Environment variables, their key in the file, and the variable of Crabshack that is read when ours is unset.
+/// Environment variables, their key in the file, and the variable of Crabshack or `MandalaNode` that is read when ours is unset.
 const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_LISTEN", "server.listen", None),
     ("RYOKAN_ZONE", "server.zone", Some("CRABSHACK_UI_ZONE")),
@@ -174,9 +192,44 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
     ("RYOKAN_REQUESTS_PER_SECOND", "limits.requests_per_second", None),
+    ("RYOKAN_OPEN_REGISTRATION", "identity.open_registration", None),
+    ("RYOKAN_MAINNET_KEY", "identity.mainnet_key", Some("MAINNET_PRIVATE_KEY")),
+    ("RYOKAN_TESTNET_KEY", "identity.testnet_key", Some("TESTNET_PRIVATE_KEY")),
+    ("RYOKAN_CERTIFIERS", "identity.certifiers", None),
+    ("RYOKAN_PAYMENTS", "payments.enabled", None),
+    ("RYOKAN_ARC_URL", "payments.arc_url", None),
+    ("RYOKAN_ARC_KEY", "payments.arc_key", Some("TAAL_API_KEY_MAIN")),
+    ("RYOKAN_TESTNET_ARC_URL", "payments.testnet_arc_url", None),
+    ("RYOKAN_TESTNET_ARC_KEY", "payments.testnet_arc_key", Some("TAAL_API_KEY_TEST")),
+    ("RYOKAN_HEADERS", "payments.headers", None),
+    ("RYOKAN_HEADERS_URL", "payments.headers_url", None),
+    ("RYOKAN_HEADERS_KEY", "payments.headers_key", None),
+    ("RYOKAN_TESTNET_HEADERS_URL", "payments.testnet_headers_url", None),
+    ("RYOKAN_TESTNET_HEADERS_KEY", "payments.testnet_headers_key", None),
+    ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
+    ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
+    ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
+    ("RYOKAN_BUILD_NETWORK", "build.network", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
+    ("RYOKAN_METERING_EVERY", "metering.every", None),
+    ("RYOKAN_BILLING", "billing.enabled", None),
+    ("RYOKAN_BILLING_GRACE", "billing.grace", None),
+    ("RYOKAN_RATE_CORE", "billing.core", Some("CPU_RATE_PER_CORE_5MIN")),
+    ("RYOKAN_RATE_MEMORY_GB", "billing.memory_gb", Some("MEM_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_DISK_GB", "billing.disk_gb", Some("DISK_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_NETWORK_GB", "billing.network_gb", Some("NET_RATE_PER_GB_5MIN")),
+    ("RYOKAN_RATE_GPU", "billing.gpu", None),
+    ("RYOKAN_WEBHOOKS_TO_PRIVATE", "billing.webhooks_to_private", None),
+    ("RYOKAN_MAIL_HOST", "mail.host", None),
+    ("RYOKAN_MAIL_PORT", "mail.port", None),
+    ("RYOKAN_MAIL_ENCRYPTION", "mail.encryption", None),
+    ("RYOKAN_MAIL_USERNAME", "mail.username", None),
+    ("RYOKAN_MAIL_PASSWORD", "mail.password", None),
+    ("RYOKAN_MAIL_FROM", "mail.from", Some("SYSTEM_FROM_EMAIL")),
+    ("RYOKAN_SENDGRID_API_KEY", "mail.sendgrid_api_key", Some("SENDGRID_API_KEY")),
+    ("RYOKAN_DNS_SERVERS", "dns.servers", None),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -219,6 +272,7 @@ impl Config {
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError(format!("configuration: {}", e.message())))?;
         config.engine.runtime_dir = given("XDG_RUNTIME_DIR").map(PathBuf::from);
+        config.build.check().map_err(ConfigError)?;
         config.check()?;
         Ok(config)
     }
@@ -292,9 +346,19 @@ impl Config {
         if self.limits.requests_per_second == 0 {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
+        self.identity.check()?;
+        self.payments.check()?;
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
+        if let Some(problem) = self.metering.problem() {
+            return Err(ConfigError(problem.into()));
+        }
+        self.mail.options().map_err(|problem| ConfigError(problem.into()))?;
+        self.billing
+            .rates()
+            .validate("billing")
+            .map_err(|e| ConfigError(format!("{}: {}", e.field, e.problem)))?;
         Ok(())
     }
 
@@ -316,7 +380,14 @@ impl Config {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
                 "cpus_per_instance": self.limits.cpus_per_instance, "requests_per_second": self.limits.requests_per_second,
             },
+            "identity": self.identity.redacted(),
+            "payments": self.payments.redacted(),
+            "build": self.build,
             "retention": self.retention,
+            "metering": self.metering,
+            "billing": self.billing,
+            "mail": self.mail.redacted(),
+            "dns": { "servers": self.dns.servers },
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
     }
@@ -347,15 +418,27 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value, source: &str) -> 
 /// A variable's text as the kind of value that its key has.
 fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
     Ok(match key {
-        "server.allow_public_http" | "engine.allow_unlimited" => match value {
+        "server.allow_public_http"
+        | "engine.allow_unlimited"
+        | "identity.open_registration"
+        | "payments.enabled"
+        | "billing.enabled"
+        | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
         },
-        "server.trusted_proxies" => {
+        "server.trusted_proxies" | "identity.certifiers" | "dns.servers" => {
             toml::Value::Array(value.split(',').map(|v| toml::Value::String(v.trim().to_owned())).collect())
         }
-        "limits.instances_per_project" | "limits.requests_per_second" => toml::Value::Integer(
+        "limits.instances_per_project"
+        | "limits.requests_per_second"
+        | "billing.core"
+        | "billing.memory_gb"
+        | "billing.disk_gb"
+        | "billing.network_gb"
+        | "billing.gpu"
+        | "mail.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
         _ => toml::Value::String(value.to_owned()),
@@ -400,6 +483,11 @@ mod tests {
             ("[server]\npublic_url = \"http://x/y\"", &[], "server.public_url"),
             ("", &[("RYOKAN_TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], "nonsense"),
             ("", &[("RYOKAN_ADMIN_SECRET", "short")], "admin_secret"),
+            ("", &[("MAINNET_PRIVATE_KEY", "short")], "identity.mainnet_key"),
+            ("", &[("RYOKAN_CERTIFIERS", "02aa")], "identity.certifiers"),
+            ("[identity]\ncertificate_type = \"x\"", &[], "identity.certificate_type"),
+            ("[identity]\nhandshakes_per_minute = 0", &[], "identity.handshakes_per_minute"),
+            ("[identity]\nmax_body = \"1Gi\"", &[], "identity.max_body"),
             ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
             ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
             ("[retention]\nevents = \"5m\"", &[], "retention.events"),
@@ -432,10 +520,12 @@ mod tests {
             &[
                 ("RYOKAN_ADMIN_SECRET", "hunter2hunter2hunter2"),
                 ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d"),
+                ("TESTNET_PRIVATE_KEY", &"1f".repeat(32)),
             ],
         )
         .unwrap();
-        assert!(!format!("{config:?}{}", config.redacted()).contains("hunter2"));
+        let shown = format!("{config:?}{}", config.redacted());
+        assert!(!shown.contains("hunter2") && !shown.contains("1f1f"), "{shown}");
     }
 
     #[test]

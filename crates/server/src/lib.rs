@@ -3,12 +3,16 @@
 //! `config` is parsed (pure), `compose` builds everything (nothing runs), `lifecycle` runs and drains it. Handlers
 //! parse, call one use case, and map the answer.
 
+pub mod build;
 pub mod cli;
 pub mod compose;
 pub mod config;
 mod engine;
 mod http;
+mod identity;
 pub mod lifecycle;
+pub mod money;
+pub mod payments;
 mod ports;
 pub mod retention;
 mod telemetry;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{housekeeping, instances, jobs};
+use ryokan_app::{domains, housekeeping, instances, jobs, metering};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +35,9 @@ impl Server {
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
-        background.spawn(jobs::run::run(self.app.clone(), leave.clone()));
+        for pool in jobs::run::POOLS {
+            background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));
+        }
 
         let serving = background.spawn(serve_on_all_cores(self.gateway, self.listeners, shutdown.clone()));
         shutdown.soft.cancelled().await;
@@ -121,6 +123,9 @@ async fn lead(app: Arc<ryokan_app::App>, leave: CancellationToken) {
         let loops = TaskTracker::new();
         loops.spawn(instances::reconcile::run(app.clone(), term.clone()));
         loops.spawn(housekeeping::reconciler().run(app.clone(), term.clone()));
+        loops.spawn(domains::reconciler().run(app.clone(), term.clone()));
+        loops.spawn(metering::sample::reconciler(&app).run(app.clone(), term.clone()));
+        loops.spawn(metering::close::reconciler().run(app.clone(), term.clone()));
         loops.close();
         tokio::select! {
             () = leave.cancelled() => {}

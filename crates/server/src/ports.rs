@@ -11,6 +11,7 @@ use ::http::{HeaderName, HeaderValue, Request};
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use ryokan_app::background::{Report, Simple};
+use ryokan_app::domains::ServedDomain;
 use ryokan_app::instances::routes::{RouteChanges, RouteSource, RouteSources};
 use ryokan_app::{App, Error};
 use ryokan_gateway as gateway;
@@ -18,6 +19,7 @@ use ryokan_gateway::{
     Authenticator, Body, ControlPlane, Meter, Peer, ResponseFuture, Route, RouteState, Snapshot, Usage,
     Verdict,
 };
+use ryokan_model::billing::Suspension;
 use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::spec::{Access, OriginPolicy, UpstreamAuth};
@@ -194,7 +196,8 @@ impl gateway::Clock for WallClock {
 pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(10);
     let mut sources = RouteSources::new(&app);
-    let mut names = BTreeMap::new();
+    let mut domain_changes = app.store.subscribe();
+    let (mut names, mut domains, mut domains_due) = (BTreeMap::new(), Vec::new(), true);
     let report = Report::new("routes");
     let mut compare = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
     compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -206,14 +209,30 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
                 break Ok(i64::try_from(sources.left_out()).unwrap_or(i64::MAX));
             }
             match sources.look(&app).await {
-                Ok(some) => changes.add(some),
+                Ok(some) => changes.add(some, &app.settings.public_url),
                 Err(error) => {
                     tracing::warn!(error = %error, "routes cannot be refreshed; the last ones are served");
                     break Err(error);
                 }
             }
         };
-        changes.apply(&app, &table, &mut names);
+        let outcome = if domains_due {
+            match app.served_domains().await {
+                Ok(now) => {
+                    changes.other_domains = domains != now;
+                    (domains, domains_due) = (now, false);
+                    outcome
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "custom domains cannot be refreshed; the last ones are served");
+                    outcome.and(Err(error))
+                }
+            }
+        } else {
+            outcome
+        };
+        changes.apply(&app, &table, &mut names, &domains);
+        note_served(&app, &names, &mut domains).await;
         // A database that hangs must not hold up the stop.
         tokio::select! {
             () = stop.cancelled() => return,
@@ -222,7 +241,11 @@ pub(crate) async fn keep_routes(app: Arc<App>, table: Arc<gateway::RouteTable>, 
         tokio::select! {
             () = stop.cancelled() => return,
             more = sources.changed() => if !more { return },
-            _ = compare.tick() => sources.compare(),
+            more = domain_changes.wait_for("domains") => if more { domains_due = true } else { return },
+            _ = compare.tick() => {
+                sources.compare();
+                domains_due = true;
+            }
         }
     }
 }
@@ -233,14 +256,16 @@ struct RoutesDue {
     /// With the version of the row.
     changed: BTreeMap<InstanceId, (i64, Route)>,
     gone: BTreeSet<InstanceId>,
+    /// Whether custom domains are other ones than in the last snapshot.
+    other_domains: bool,
 }
 
 impl RoutesDue {
     /// What is said later holds.
-    fn add(&mut self, changes: RouteChanges) {
+    fn add(&mut self, changes: RouteChanges, public_url: &str) {
         for source in changes.changed {
             self.gone.remove(&source.row.id);
-            self.changed.insert(source.row.id, (source.row.version, route(source)));
+            self.changed.insert(source.row.id, (source.row.version, route(source, public_url)));
         }
         for id in changes.gone {
             self.changed.remove(&id);
@@ -249,8 +274,14 @@ impl RoutesDue {
     }
 
     /// Makes the next snapshot and tells who waits for it. `names` are those of the instances that are served.
-    fn apply(self, app: &App, table: &gateway::RouteTable, names: &mut BTreeMap<InstanceId, String>) {
-        if self.changed.is_empty() && self.gone.is_empty() {
+    fn apply(
+        self,
+        app: &App,
+        table: &gateway::RouteTable,
+        names: &mut BTreeMap<InstanceId, String>,
+        domains: &[ServedDomain],
+    ) {
+        if self.changed.is_empty() && self.gone.is_empty() && !self.other_domains {
             return;
         }
         let last = table.load();
@@ -269,6 +300,10 @@ impl RoutesDue {
             next.insert(route);
             versions.push((id, version));
         }
+        // By id, so that a domain never leads to a later instance of the same name.
+        let served =
+            domains.iter().filter_map(|d| Some((d.domain.as_str(), names.get(&d.instance)?.as_str())));
+        next.set_domains(served);
         table.store(next);
         app.served.send_modify(|served| {
             for id in &self.gone {
@@ -276,6 +311,22 @@ impl RoutesDue {
             }
             served.extend(versions);
         });
+    }
+}
+
+/// Marks domains that this gateway has just begun to serve. What fails is tried again at the next look.
+async fn note_served(app: &App, names: &BTreeMap<InstanceId, String>, domains: &mut [ServedDomain]) {
+    let is_fresh = |d: &ServedDomain| !d.active && names.contains_key(&d.instance);
+    let fresh: Vec<_> =
+        domains.iter().filter(|d| is_fresh(d)).map(|d| (d.domain.clone(), d.instance)).collect();
+    if fresh.is_empty() {
+        return;
+    }
+    match app.domains_are_served(fresh).await {
+        Ok(()) => domains.iter_mut().filter(|d| is_fresh(d)).for_each(|d| d.active = true),
+        Err(error) => {
+            tracing::warn!(error = %error, "that custom domains are served cannot be written down; trying again");
+        }
     }
 }
 
@@ -291,11 +342,18 @@ pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
     reconciler.run(app, stop).await;
 }
 
-fn route(source: RouteSource) -> Route {
+fn route(source: RouteSource, public_url: &str) -> Route {
     let RouteSource { row, upstream_secret } = source;
     let endpoint: Option<SocketAddr> =
         row.spec.gateway_port().and_then(|port| row.endpoints.get(&port.name)).copied();
     let state = match (row.state, endpoint) {
+        (state, _) if row.suspended.is_some() && state != State::Deleting => {
+            RouteState::Suspended(gateway::Suspended {
+                reason: row.suspended.map_or("", Suspension::as_str),
+                project: row.project.to_string(),
+                pay: format!("{public_url}/projects/{}/billing", row.project),
+            })
+        }
         (State::Ready, Some(endpoint)) => RouteState::Ready { endpoint },
         (State::Unhealthy, Some(endpoint)) => RouteState::Unhealthy { endpoint },
         (State::Ready | State::Unhealthy, None) => {

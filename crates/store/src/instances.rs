@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
+use ryokan_model::billing::Suspension;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Millis, Name, ProjectId};
@@ -67,6 +68,8 @@ pub struct Instance {
     pub endpoints: BTreeMap<String, SocketAddr>,
     pub reach: Option<String>,
     pub keep_volumes: bool,
+    /// Why the server keeps it from running, whatever its user wants.
+    pub suspended: Option<Suspension>,
     pub version: i64,
     pub created_at: Millis,
     pub updated_at: Millis,
@@ -74,6 +77,14 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// What is to be: what the user wants, unless it is suspended.
+    pub fn goal(&self) -> Desired {
+        match (self.desired, self.suspended) {
+            (Desired::Running, Some(_)) => Desired::Stopped,
+            (desired, _) => desired,
+        }
+    }
+
     /// One that was asked for just now, and of which nothing exists yet.
     pub fn new(id: InstanceId, project: ProjectId, name: Name, spec: InstanceSpec, now: Millis) -> Self {
         Self {
@@ -101,6 +112,7 @@ impl Instance {
             endpoints: BTreeMap::new(),
             reach: None,
             keep_volumes: false,
+            suspended: None,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -168,6 +180,7 @@ fn instance(row: &Row) -> Result<Instance> {
         endpoints: row.json("endpoints")?,
         reach: row.opt_text("reach")?,
         keep_volumes: row.bool("keep_volumes")?,
+        suspended: row.opt_parse("suspended")?,
         version: row.int("version")?,
         created_at: Millis(row.int("created_at")?),
         updated_at: Millis(row.int("updated_at")?),
@@ -176,7 +189,7 @@ fn instance(row: &Row) -> Result<Instance> {
 }
 
 /// What may change in a row, in the order of [`changeable`].
-const CHANGEABLE: [&str; 21] = [
+const CHANGEABLE: [&str; 22] = [
     "spec",
     "desired",
     "state",
@@ -196,6 +209,7 @@ const CHANGEABLE: [&str; 21] = [
     "endpoints",
     "reach",
     "keep_volumes",
+    "suspended",
     "updated_at",
     "deleted_at",
 ];
@@ -221,6 +235,7 @@ fn changeable(i: &Instance) -> Result<Vec<Value>> {
         json(&i.endpoints)?.into(),
         (&i.reach).into(),
         i.keep_volumes.into(),
+        i.suspended.map(Suspension::as_str).into(),
         i.updated_at.0.into(),
         i.deleted_at.map(|t| t.0).into(),
     ])
@@ -438,6 +453,7 @@ mod tests {
             operator: false,
             password_hash: None,
             disabled: false,
+            email: None,
             created_at: now,
         })?;
         for project in 0..40 {

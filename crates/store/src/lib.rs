@@ -8,20 +8,27 @@
 //! caller that goes away nor a closure that panics can leave it half-done. The crate knows no domain rules beyond the
 //! shape of rows, reads no clock and makes no ids: callers pass both in.
 
+pub mod billing;
 mod change;
 pub mod credentials;
+pub mod deployments;
 mod dialect;
+pub mod domains;
 mod error;
 mod events;
 mod idempotency;
+pub mod identity_keys;
 mod images;
 pub mod instances;
 mod jobs;
 mod key_file;
+pub mod ledger;
 mod migrate;
 mod options;
+pub mod prices;
 pub mod projects;
 mod reconcilers;
+pub mod revisions;
 mod row;
 mod seal;
 mod secrets;
@@ -31,6 +38,7 @@ pub mod templates;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tx;
+pub mod usage;
 pub mod users;
 mod value;
 mod work;

@@ -37,6 +37,11 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0005_pages"),
     migration!("0006_versions"),
     migration!("0007_projects"),
+    migration!("0008_identity"),
+    migration!("0009_ledger"),
+    migration!("0010_deployments"),
+    migration!("0011_payments"),
+    migration!("0012_domains"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

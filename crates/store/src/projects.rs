@@ -108,13 +108,20 @@ impl Tx<'_> {
             "DELETE FROM registries WHERE project_id = $1",
             "DELETE FROM project_env WHERE project_id = $1",
             "DELETE FROM quotas WHERE project_id = $1",
+            "DELETE FROM domains WHERE project_id = $1",
         ] {
             self.execute(sql, params![&text])?;
         }
         self.execute("UPDATE projects SET deleted_at = $2 WHERE id = $1", params![&text, now.0])?;
         self.notify("projects");
         self.notify("tokens");
+        self.notify("domains");
         Ok(())
+    }
+
+    /// Also one that is deleted: its money is still its.
+    pub fn any_project(&mut self, id: ProjectId) -> Result<Option<Project>> {
+        self.query_opt(select!("p.id = $1"), params![id.to_string()])?.as_ref().map(project).transpose()
     }
 
     /// A live one.

@@ -13,6 +13,8 @@ pub struct User {
     pub operator: bool,
     pub password_hash: Option<String>,
     pub disabled: bool,
+    /// As a certifier has shown it.
+    pub email: Option<String>,
     pub created_at: Millis,
 }
 
@@ -24,6 +26,7 @@ fn user(row: &Row) -> Result<User> {
         operator: row.bool("operator")?,
         password_hash: row.opt_text("password_hash")?,
         disabled: row.bool("disabled")?,
+        email: row.opt_text("email")?,
         created_at: Millis(row.int("created_at")?),
     })
 }
@@ -64,6 +67,14 @@ impl Tx<'_> {
             .transpose()
     }
 
+    /// Live accounts to which certifiers have shown this address; addresses are not unique.
+    pub fn users_by_email(&mut self, email: &str) -> Result<Vec<User>> {
+        self.query("SELECT * FROM users WHERE email = $1 AND disabled = $2 LIMIT 2", params![email, false])?
+            .iter()
+            .map(user)
+            .collect()
+    }
+
     pub fn user_by_login(&mut self, login: &str) -> Result<Option<User>> {
         self.query_opt("SELECT * FROM users WHERE login = $1", params![login])?.as_ref().map(user).transpose()
     }
@@ -96,6 +107,7 @@ impl Tx<'_> {
     pub fn delete_user(&mut self, id: UserId, now: Millis) -> Result<()> {
         let id = id.to_string();
         self.execute("DELETE FROM tokens WHERE user_id = $1", params![&id])?;
+        self.execute("DELETE FROM identity_keys WHERE user_id = $1", params![&id])?;
         self.execute("DELETE FROM sessions WHERE user_id = $1", params![&id])?;
         self.execute("DELETE FROM login_links WHERE user_id = $1", params![&id])?;
         // What has another owner lives on with that one.
@@ -117,7 +129,7 @@ impl Tx<'_> {
             params![&id, now.0],
         )?;
         self.execute(
-            "UPDATE users SET login = $2, name = '', operator = $3, password_hash = NULL, disabled = $4, updated_at = $5 WHERE id = $1",
+            "UPDATE users SET login = $2, name = '', email = NULL, operator = $3, password_hash = NULL, disabled = $4, updated_at = $5 WHERE id = $1",
             params![&id, format!("deleted:{id}"), false, true, now.0],
         )?;
         for topic in ["users", "tokens", "sessions", "projects"] {

@@ -16,6 +16,15 @@ export function percent(value: number): string {
   return `${value >= 10 ? Math.round(value) : value.toFixed(1)} %`;
 }
 
+const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
+
+/** An amount of satoshis, with its thousands apart. */
+export const sats = (amount: number) => `${whole.format(amount).replace('-', '−')} sat`;
+
+/** A figure of any size, with three digits that matter. */
+export const figure = (value: number) =>
+  value >= 100 ? whole.format(value) : String(Number(value.toPrecision(3)));
+
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],
   ['hour', 3600],

@@ -8,6 +8,7 @@
 
 mod apart;
 mod archive;
+mod build;
 mod config_file;
 mod connect;
 mod container;
@@ -29,6 +30,7 @@ mod probe;
 mod start;
 mod stats;
 mod transfer;
+mod usage;
 mod volume;
 
 use std::collections::HashMap;
@@ -109,6 +111,7 @@ struct Inner {
     starts: Semaphore,
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
     listings: Semaphore,
+    sizes: usage::Sizes,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -128,6 +131,7 @@ impl Docker {
             locks: Locks::default(),
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),
+            sizes: usage::Sizes::default(),
             tasks,
             ending,
             options,

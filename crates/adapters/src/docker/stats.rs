@@ -99,6 +99,28 @@ fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> 
     })
 }
 
+/// What is metered of a sample.
+pub(super) struct Counters {
+    pub(super) cpu_nanos: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) network_bytes: u64,
+}
+
+/// `None` when the container has ended.
+pub(super) fn counters(sample: &ContainerStatsResponse) -> Option<Counters> {
+    let cpu_nanos =
+        sample.cpu_stats.as_ref().and_then(|c| c.cpu_usage.as_ref()).and_then(|u| u.total_usage).unwrap_or(0);
+    let memory_bytes = sample.memory_stats.as_ref().map_or(0, memory);
+    if cpu_nanos == 0 && memory_bytes == 0 {
+        return None;
+    }
+    let networks = sample.networks.iter().flat_map(|n| n.values());
+    let network_bytes = networks
+        .map(|n| n.rx_bytes.unwrap_or(0).saturating_add(n.tx_bytes.unwrap_or(0)))
+        .fold(0, u64::saturating_add);
+    Some(Counters { cpu_nanos, memory_bytes, network_bytes })
+}
+
 /// Usage less what the kernel would give up first: `total_inactive_file` in cgroup v1, `inactive_file` in v2.
 fn memory(memory: &ContainerMemoryStats) -> u64 {
     let usage = memory.usage.unwrap_or(0);

@@ -6,6 +6,7 @@ use ryokan_model::Secret;
 
 use super::connection::{Client, Credential};
 use super::error::ClientError;
+use crate::key::{CreateKey, Key};
 use crate::session::{CreateSession, Session};
 use crate::token::{CreateToken, CreatedToken, Token};
 use crate::user::{CreateUser, LoginLink, UpdateUser, User};
@@ -64,6 +65,19 @@ impl Client {
 
     pub async fn create_login_link(&self, user: &str) -> Result<LoginLink, ClientError> {
         self.create(&["v1", "users", user, "login-link"], &serde_json::json!({})).await
+    }
+
+    pub async fn keys(&self, user: &str) -> Result<Vec<Key>, ClientError> {
+        self.all(&["v1", "users", user, "keys"], &()).await
+    }
+
+    pub async fn create_key(&self, user: &str, request: &CreateKey) -> Result<Key, ClientError> {
+        self.create(&["v1", "users", user, "keys"], request).await
+    }
+
+    /// `key` is an id or the key itself.
+    pub async fn delete_key(&self, user: &str, key: &str) -> Result<(), ClientError> {
+        self.act(Method::DELETE, &["v1", "users", user, "keys", key]).await
     }
 
     pub async fn tokens(&self) -> Result<Vec<Token>, ClientError> {

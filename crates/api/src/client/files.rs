@@ -59,8 +59,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let query = WriteFileQuery { path: path.to_owned(), mode };
         let url = self.url(&["v1", "instances", name, "files"], &query)?;
-        let source = Source { file: file.take(length), left: length, done: 0, progress };
-        let body = Body::wrap_stream(futures_util::stream::try_unfold(source, Source::next));
+        let body = Source::body(file, length, progress);
         let request = self
             .request(Method::PUT, url)
             .header(CONTENT_LENGTH, length)
@@ -70,14 +69,20 @@ impl Client {
     }
 }
 
-struct Source<P> {
+pub(super) struct Source<P> {
     file: Take<File>,
     left: u64,
     done: u64,
     progress: P,
 }
 
-impl<P: FnMut(u64)> Source<P> {
+impl<P: FnMut(u64) + Send + 'static> Source<P> {
+    /// Exactly `length` bytes.
+    pub(super) fn body(file: File, length: u64, progress: P) -> Body {
+        let source = Self { file: file.take(length), left: length, done: 0, progress };
+        Body::wrap_stream(futures_util::stream::try_unfold(source, Self::next))
+    }
+
     async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
         if self.left == 0 {
             return Ok(None);

@@ -6,11 +6,14 @@
 
 mod accounts;
 mod connection;
+mod deployments;
+mod domains;
 mod error;
 mod events;
 mod exec;
 mod files;
 mod instances;
+mod ledger;
 mod logs;
 mod ndjson;
 mod progress;

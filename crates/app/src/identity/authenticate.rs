@@ -10,9 +10,11 @@ use std::time::Duration;
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
 use ryokan_store::credentials::{Session, Token};
+use ryokan_store::identity_keys::IdentityKey;
 use ryokan_store::users::User;
 use subtle::ConstantTimeEq;
 
+use super::keys::BRC;
 use super::{TOKEN_PREFIX, fingerprint};
 use crate::{App, Error, Result};
 
@@ -25,6 +27,8 @@ fn guesses(token: &str, address: &str) -> String {
 
 /// How [`Caller::credential`] names the configured admin secret.
 const ADMIN_SECRET: &str = "admin-secret";
+/// How it begins for an identity key.
+pub(crate) const IDENTITY: &str = "identity";
 
 /// Everything that a request's credential is checked against.
 #[derive(Default)]
@@ -35,6 +39,8 @@ pub struct Snapshot {
     token_hashes: HashMap<TokenId, String>,
     sessions: HashMap<String, Session>,
     session_hashes: HashMap<SessionId, String>,
+    /// By their text.
+    keys: HashMap<String, IdentityKey>,
 }
 
 impl Snapshot {
@@ -46,6 +52,13 @@ impl Snapshot {
             members.filter_map(|(user, _)| Some(self.users.get(user)?.login.as_str())).collect();
         logins.sort_unstable();
         logins
+    }
+
+    /// Whether an account that was let in once still has its way with a project.
+    pub(crate) fn still_has(&self, user: UserId, project: ProjectId) -> bool {
+        let acts = |projects: &BTreeMap<ProjectId, Role>| projects.get(&project) >= Some(&Role::Developer);
+        let member = self.projects.get(&user).is_some_and(acts);
+        self.users.get(&user).is_some_and(|u| !u.disabled && (member || u.operator))
     }
 
     pub fn load(tx: &mut ryokan_store::Tx<'_>, now: Millis) -> Result<Self> {
@@ -67,6 +80,14 @@ impl Snapshot {
             after = last.id.to_string();
             snapshot.token_hashes.extend(page.iter().map(|t| (t.id, t.hash.clone())));
             snapshot.tokens.extend(page.into_iter().map(|t| (t.hash.clone(), t)));
+        }
+        let mut after = String::new();
+        loop {
+            let page = tx.identity_keys(&after, 500)?;
+            let Some(last) = page.last() else { break };
+            after = last.id.to_string();
+            let brc = page.into_iter().filter(|k| k.kind == BRC);
+            snapshot.keys.extend(brc.map(|k| (k.public_key.clone(), k)));
         }
         for session in tx.live_sessions(now)? {
             snapshot.session_hashes.insert(session.id, session.hash.clone());
@@ -104,6 +125,10 @@ impl Snapshot {
             return None;
         }
         self.caller(session.user, Scope::Admin, format!("session:{}", session.id), address)
+    }
+
+    fn by_key(&self, key: &IdentityKey, address: &str) -> Option<Caller> {
+        self.caller(key.user, Scope::Admin, format!("{IDENTITY}:{}", key.public_key), address)
     }
 
     /// The configured admin secret acts for the first operator.
@@ -189,6 +214,42 @@ impl App {
         Some((snapshot.by_session(session, address, self.clock.now())?, session.id))
     }
 
+    /// The caller behind an identity key that has proved itself, if it is an account's that is not locked.
+    pub fn identity_caller(&self, key: &str, address: &str) -> Option<Caller> {
+        let snapshot = self.identity.load();
+        let known = snapshot.keys.get(key)?;
+        let caller = snapshot.by_key(known, address)?;
+        self.used_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(known.id, self.clock.now());
+        Some(caller)
+    }
+
+    /// The same for a request; a key that the snapshot does not know is looked up once.
+    pub async fn authenticate_identity(&self, key: &str, address: &str) -> Result<Option<Caller>> {
+        if let Some(caller) = self.identity_caller(key, address) {
+            return Ok(Some(caller));
+        }
+        // Known, but its account is locked: looking again would change nothing.
+        if self.identity.load().keys.contains_key(key) {
+            return Ok(None);
+        }
+        // Another server may have added it a moment ago.
+        let wanted = key.to_owned();
+        if self.store.read(move |tx| tx.identity_key(BRC, &wanted)).await?.is_none() {
+            return Ok(None);
+        }
+        self.refresh_identity().await?;
+        Ok(self.identity_caller(key, address))
+    }
+
+    /// Counts a wrong signature against its address, for each costs us some work; an error while that is locked.
+    pub fn refuse_signature(&self, address: &str) -> Result<()> {
+        self.throttle.begin(&[&format!("signature:{address}")], self.clock.as_ref())
+    }
+
+    pub fn signatures_locked(&self, address: &str) -> bool {
+        self.throttle.is_locked(&format!("signature:{address}"), self.clock.as_ref())
+    }
+
     /// Whoever a credential stands for now, by its name in [`Caller::credential`].
     pub fn renewed(&self, credential: &str) -> Option<Caller> {
         let (snapshot, now) = (self.identity.load(), self.clock.now());
@@ -201,6 +262,7 @@ impl App {
                 let hash = snapshot.session_hashes.get(&id.parse().ok()?)?;
                 snapshot.by_session(snapshot.sessions.get(hash)?, "", now)
             }
+            Some((IDENTITY, key)) => snapshot.by_key(snapshot.keys.get(key)?, ""),
             _ if credential == ADMIN_SECRET => snapshot.by_admin_secret(""),
             _ => None,
         }

@@ -43,6 +43,7 @@ impl App {
                     operator: true,
                     password_hash: None,
                     disabled: false,
+                    email: None,
                     created_at: now,
                 })?;
                 let name = OPERATOR.parse().map_err(crate::Error::from)?;

@@ -2,7 +2,9 @@
 
 pub mod authenticate;
 pub mod bootstrap;
+pub mod keys;
 pub mod password;
+pub mod register;
 pub mod sessions;
 pub mod throttle;
 pub mod tokens;

@@ -6,6 +6,7 @@ use ryokan_model::{Secret, TokenId};
 use ryokan_store::credentials::Token;
 use serde_json::json;
 
+use super::keys::BRC;
 use super::{TOKEN_PREFIX, fingerprint};
 use crate::idempotency::{self, IdempotencyKey};
 use crate::page::one_more;
@@ -78,6 +79,9 @@ impl App {
                 // Revoked since the request was let in: then it makes nothing that would outlive it.
                 if let Some(id) = caller.credential.strip_prefix("token:").and_then(|id| id.parse().ok()) {
                     tx.token(id)?.ok_or(Error::Unauthenticated)?;
+                }
+                if let Some(key) = caller.credential.strip_prefix("identity:") {
+                    tx.identity_key(BRC, key)?.ok_or(Error::Unauthenticated)?;
                 }
                 if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
                     let made = made.parse().ok().map(|id| tx.token(id)).transpose()?.flatten();

@@ -48,7 +48,7 @@ fn validate_login(login: &str) -> Result<()> {
 }
 
 /// A project name made from a login; a suffix keeps it free.
-fn personal_name(login: &str, suffix: Option<[u8; 2]>) -> Name {
+pub(super) fn personal_name(login: &str, suffix: Option<[u8; 2]>) -> Name {
     let mut text: String = login.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     while text.contains("--") {
         text = text.replace("--", "-");
@@ -89,6 +89,7 @@ impl App {
             operator: new.operator,
             password_hash,
             disabled: false,
+            email: None,
             created_at: now,
         };
         let project = ProjectId::from_parts(now, self.entropy.bytes());

@@ -20,6 +20,14 @@ use crate::{App, Error, Result, events};
 /// Lines of the log that a crash loop's message carries.
 const LAST_LINES: u64 = 15;
 
+/// After so many crashes before it was ever ready, what ran before an update is brought back.
+const TRIAL_CRASHES: u32 = 3;
+
+/// Whether this is the first start of an update that was never ready, with something to go back to.
+fn is_on_trial(row: &Instance) -> bool {
+    row.state == State::Starting && row.image_generation == row.generation && row.previous.is_some()
+}
+
 /// How a probe went, for the reconciler's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probed {
@@ -52,6 +60,7 @@ impl App {
         spec.env = spec.effective_env();
         spec.secret_env = secret_env.keys().cloned().collect();
         spec.inherited = Inherited::default();
+        spec.artifact_env.clear();
         let workload = Workload {
             instance: row.id,
             project: row.project,
@@ -93,7 +102,7 @@ impl App {
         let (reason, seal) = (reason.to_owned(), self.seal.clone());
         let row = self
             .change_instance(id, move |tx, row, now| {
-                if row.generation != generation || row.desired != Desired::Running {
+                if row.generation != generation || row.goal() != Desired::Running {
                     return Ok(());
                 }
                 let Some(previous) = row.previous.take() else { return Ok(()) };
@@ -105,6 +114,7 @@ impl App {
                     }
                     tx.delete_secrets(&previous_secrets_of(id))?;
                 }
+                tx.revision_has_failed(id, generation, &reason)?;
                 row.taken_back = Some(TakenBack { generation, reason: reason.clone() });
                 row.generation = if asked { generation + 1 } else { previous.generation };
                 row.image_generation = row.generation;
@@ -135,7 +145,7 @@ impl App {
     pub(crate) async fn restart_container(&self, row: &Instance) -> Result<Option<Observed>> {
         // While it is away, the gateway says so instead of sending requests to nowhere.
         self.change_instance(row.id, |_, row, now| {
-            if row.desired == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {
+            if row.goal() == Desired::Running && matches!(row.state, State::Ready | State::Unhealthy) {
                 enter(row, State::Starting, Some("restarting".into()), now)?;
             }
             Ok(())
@@ -161,7 +171,7 @@ impl App {
             // Every start carries out the restarts that were asked for before it.
             row.restart_done = row.restart_done.max(wanted);
             row.retry_at = None;
-            if row.desired == Desired::Running {
+            if row.goal() == Desired::Running {
                 match row.state {
                     State::Stopping | State::Stopped | State::Failed => {
                         enter(row, State::Pending, None, now)?;
@@ -188,9 +198,20 @@ impl App {
         let logs = self.last_lines(row.id).await;
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
+        if is_on_trial(row) && row.crashes + 1 >= TRIAL_CRASHES && !lost {
+            let last = if logs.is_empty() {
+                String::new()
+            } else {
+                format!(". Its last lines:\n{}", logs.join("\n"))
+            };
+            let why = format!("it exited with code {code} {TRIAL_CRASHES} times before it was ready{last}");
+            if self.give_up_update(row.id, generation, true, &why).await? {
+                return Ok(());
+            }
+        }
         self.change_instance(row.id, move |_, row, now| {
             if row.generation != generation
-                || row.desired != Desired::Running
+                || row.goal() != Desired::Running
                 || !matches!(row.state, State::Starting | State::Ready | State::Unhealthy)
             {
                 return Ok(());
@@ -259,9 +280,10 @@ impl App {
         if self.give_up_update(row.id, generation, true, &reason).await? {
             return Ok(());
         }
-        self.change_instance(row.id, move |_, row, now| {
-            if row.generation == generation && row.desired == Desired::Running && row.state != State::Deleting
+        self.change_instance(row.id, move |tx, row, now| {
+            if row.generation == generation && row.goal() == Desired::Running && row.state != State::Deleting
             {
+                tx.revision_has_failed(row.id, generation, &reason)?;
                 row.endpoints.clear();
                 enter(row, State::Failed, Some(reason.clone()), now)?;
             }
@@ -273,7 +295,7 @@ impl App {
 
     pub(crate) async fn stop_container(&self, row: &Instance) -> Result<()> {
         self.change_instance(row.id, |_, row, now| {
-            if row.desired == Desired::Stopped && row.state != State::Stopping {
+            if row.goal() == Desired::Stopped && row.state != State::Stopping {
                 enter(row, State::Stopping, None, now)?;
             }
             Ok(())
@@ -287,7 +309,7 @@ impl App {
 
     pub(crate) async fn record_stopped(&self, id: InstanceId) -> Result<()> {
         self.change_instance(id, |_, row, now| {
-            if row.desired == Desired::Stopped && row.state != State::Stopped {
+            if row.goal() == Desired::Stopped && row.state != State::Stopped {
                 if !row.state.may_become(State::Stopped) {
                     enter(row, State::Stopping, None, now)?;
                 }
@@ -309,7 +331,7 @@ impl App {
         self.runtime.remove(row.id, volumes).await?;
         crate::crash::point("delete.removed");
         self.change_instance(row.id, |tx, row, now| {
-            if row.desired == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }
+            if row.goal() == Desired::Deleted { delete::bury(tx, row, now) } else { Ok(()) }
         })
         .await?;
         crate::crash::point("delete.buried");
@@ -325,11 +347,23 @@ impl App {
                     _ => row.since,
                 });
                 let logs = self.last_lines(row.id).await;
+                if is_on_trial(row) {
+                    let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
+                    let last = if logs.is_empty() {
+                        String::new()
+                    } else {
+                        format!(". Its last lines:\n{}", logs.join("\n"))
+                    };
+                    let why = format!("it did not become ready in time: {why}{last}");
+                    if self.give_up_update(row.id, row.generation, true, &why).await? {
+                        return Ok(());
+                    }
+                }
                 self.runtime.stop(row.id, row.spec.stop_grace.duration()).await?;
                 let [jitter] = self.entropy.bytes();
                 let state = row.state;
                 self.change_instance(row.id, move |_, row, now| {
-                    if row.state != state || row.desired != Desired::Running {
+                    if row.state != state || row.goal() != Desired::Running {
                         return Ok(());
                     }
                     let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
@@ -405,7 +439,7 @@ impl App {
         why: Option<String>,
     ) -> Result<()> {
         self.change_instance(id, move |tx, row, now| {
-            if row.generation != generation || row.desired != Desired::Running {
+            if row.generation != generation || row.goal() != Desired::Running {
                 return Ok(());
             }
             match (row.state, healthy) {
@@ -413,6 +447,10 @@ impl App {
                     // It works, so there is nothing to go back to any more.
                     if row.image_generation == row.generation && row.previous.take().is_some() {
                         tx.delete_secrets(&previous_secrets_of(id))?;
+                    }
+                    if row.image_generation == row.generation {
+                        let (image, digest) = (row.image_id.as_deref(), row.image_digest.as_deref());
+                        tx.revision_is_live(id, row.generation, image, digest)?;
                     }
                     enter(row, State::Ready, None, now)
                 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::InstanceSpec;
-use ryokan_model::{InstanceId, Name, Secret};
-use ryokan_store::StoreError;
+use ryokan_model::{DeploymentId, InstanceId, Millis, Name, Secret};
 use ryokan_store::instances::Instance;
+use ryokan_store::{NewJob, Seal, StoreError, Tx};
 use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
 use crate::instances::secrets_of;
+use crate::instances::update::new_revision;
 use crate::projects::{inheritance, inherited_name, quotas};
 use crate::{App, Error, Result, events};
 
@@ -48,7 +49,11 @@ impl App {
             other => other,
         })?;
         let wanted_name = request.name.take();
+        if wanted_name.as_ref().is_some_and(Name::is_frontend) {
+            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        }
         let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        check_image(&spec, project.id)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
 
@@ -77,7 +82,7 @@ impl App {
     async fn insert(
         &self,
         caller: &Caller,
-        mut row: Instance,
+        row: Instance,
         secrets: &BTreeMap<String, Secret>,
         once: Once,
     ) -> Result<Instance> {
@@ -88,26 +93,15 @@ impl App {
             self.seal.clone(),
             self.limits().instances_per_project,
         );
-        let job = self.image_job(&row);
+        let job_for = self.image_job_maker();
         self.store
             .write(move |tx| {
                 if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
                     let made = made.parse().ok().map(|id| tx.instance(id)).transpose()?.flatten();
                     return made.ok_or_else(idempotency::gone);
                 }
-                tx.lock(&format!("project:{}", row.project))?;
-                if tx.project(row.project)?.is_none() {
-                    return Err(Error::not_found("project", &row.project_name));
-                }
-                quotas::check(tx, &row, limit)?;
-                let given = inheritance(tx, &seal, row.project)?;
-                row.spec.inherited = given.inherited;
-                tx.insert_instance(&row)?;
-                let theirs = given.secrets.iter().map(|(name, value)| (inherited_name(name), value));
-                for (name, value) in secrets.iter().map(|(name, value)| (name.clone(), value)).chain(theirs) {
-                    tx.put_secret(&seal, &secrets_of(row.id), &name, value, now.0)?;
-                }
-                tx.enqueue_job(&job, now.0)?;
+                let origin = Origin { secrets, manifest: None, deployment: None, by: by.login.clone() };
+                let row = insert_new(tx, &seal, row, origin, limit, &job_for, now)?;
                 let data = json!({"template": row.template, "image": row.spec.image});
                 events::by_caller(
                     tx,
@@ -172,4 +166,50 @@ impl App {
             ),
         })
     }
+}
+
+/// Where a new instance comes from.
+pub(crate) struct Origin {
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    pub(crate) manifest: Option<String>,
+    pub(crate) deployment: Option<DeploymentId>,
+    pub(crate) by: String,
+}
+
+/// A new instance with its secrets, what it has of its project, its first revision and its image's job, if the project
+/// may have one more.
+pub(crate) fn insert_new(
+    tx: &mut Tx<'_>,
+    seal: &Seal,
+    mut row: Instance,
+    origin: Origin,
+    limit: usize,
+    job_for: &impl Fn(&Instance) -> NewJob,
+    now: Millis,
+) -> Result<Instance> {
+    tx.lock(&format!("project:{}", row.project))?;
+    if tx.project(row.project)?.is_none() {
+        return Err(Error::not_found("project", &row.project_name));
+    }
+    quotas::check(tx, &row, limit)?;
+    crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+    let given = inheritance(tx, seal, row.project)?;
+    row.spec.inherited = given.inherited;
+    tx.insert_instance(&row)?;
+    let theirs = given.secrets.into_iter().map(|(name, value)| (inherited_name(&name), value));
+    for (name, value) in origin.secrets.into_iter().chain(theirs) {
+        tx.put_secret(seal, &secrets_of(row.id), &name, &value, now.0)?;
+    }
+    tx.enqueue_job(&job_for(&row), now.0)?;
+    let revision = new_revision(&row, &row.spec, origin.manifest, origin.deployment, origin.by, now);
+    tx.insert_revision(&revision)?;
+    Ok(row)
+}
+
+/// What was built for one project is no other's to run: the engine would give it to whoever knows its name.
+pub(crate) fn check_image(spec: &InstanceSpec, project: ryokan_model::ProjectId) -> Result<()> {
+    if crate::deployments::is_foreign(&spec.image, project) {
+        return Err(Error::invalid("image", format!("there is no image `{}`", spec.image)));
+    }
+    Ok(())
 }

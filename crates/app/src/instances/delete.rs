@@ -68,6 +68,8 @@ pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<(
     row.endpoints.clear();
     tx.delete_secrets(&secrets_of(row.id))?;
     tx.delete_secrets(&previous_secrets_of(row.id))?;
+    tx.delete_revisions(row.id)?;
+    tx.delete_domains_of(row.id)?;
     events::system(
         tx,
         now,

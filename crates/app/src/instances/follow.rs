@@ -117,7 +117,10 @@ impl Follow {
             let why = format!("the update failed and was taken back: {}", taken_back.reason);
             return Ok(Some(Step::Failed(why)));
         }
-        let step = match (self.goal, row.desired, row.state) {
+        let step = match (self.goal, row.goal(), row.state) {
+            (Goal::Ready, Desired::Stopped, State::Stopped) if row.suspended.is_some() => Some(Step::Failed(
+                "the instance is suspended: its project owes money, or a cap is reached".into(),
+            )),
             (Goal::Ready, Desired::Running, State::Ready) if settled => {
                 Some(Step::Reached(Some(Box::new(row.clone()))))
             }

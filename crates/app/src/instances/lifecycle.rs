@@ -53,6 +53,12 @@ impl App {
                         "instance.stop_requested"
                     }
                     Verb::Start | Verb::Restart => {
+                        if row.suspended.is_some() {
+                            crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                            return Err(Error::PaymentRequired(
+                                "the instance is suspended because it reached its cap; raise the cap, or wait for its period to turn".into(),
+                            ));
+                        }
                         let resting = row.desired != Desired::Running
                             || matches!(row.state, State::Failed | State::Stopped);
                         row.desired = Desired::Running;

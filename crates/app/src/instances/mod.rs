@@ -14,6 +14,7 @@ mod obtain;
 pub mod orphans;
 pub mod plan;
 pub mod reconcile;
+pub mod rollback;
 pub mod routes;
 mod rows;
 pub mod update;

@@ -65,7 +65,7 @@ pub fn plan(
     let since = if row.since > now { watched_since } else { row.since.max(watched_since) };
     let overdue_at = row.state.bound(&row.spec).map(|bound| since.plus(bound));
     let running = seen.is_some_and(|o| matches!(o.phase, Phase::Running { .. } | Phase::Paused { .. }));
-    match row.desired {
+    match row.goal() {
         Desired::Deleted => return Action::Delete,
         Desired::Stopped => {
             return match row.state {

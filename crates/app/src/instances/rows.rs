@@ -153,6 +153,7 @@ mod tests {
             operator: true,
             password_hash: None,
             disabled: false,
+            email: None,
             created_at: NOW,
         };
         store

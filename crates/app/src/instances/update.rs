@@ -1,13 +1,13 @@
 //! `update`: a new image, other resources, other variables, in place. The container is replaced, volumes stay.
 
-use std::collections::BTreeMap;
-
+use ryokan_model::Millis;
+use ryokan_model::deployment::RevisionState;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::{InstanceSpec, PullPolicy};
-use ryokan_model::{Millis, Secret};
 use ryokan_store::instances::{Instance, Previous};
+use ryokan_store::revisions::Revision;
 use ryokan_store::{NewJob, Seal, Tx};
 use serde_json::json;
 
@@ -49,6 +49,7 @@ impl App {
         let pull_again = request.pull == Some(PullPolicy::Always);
         let mut spec = row.spec.clone();
         let secrets = request.apply(&mut spec)?;
+        super::create::check_image(&spec, row.project)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
         let (by, id, seal) = (caller.clone(), row.id, self.seal.clone());
@@ -62,8 +63,15 @@ impl App {
                 if row.spec == spec && secrets.is_empty() && !pull_again {
                     return Ok(());
                 }
-                let renewal = Renewal { spec: spec.clone(), secrets: secrets.clone(), again: pull_again };
-                let new_container = renew(tx, &seal, row, &renewal, &job_for, now)?;
+                let change = SpecChange {
+                    spec: spec.clone(),
+                    secrets: secrets.clone(),
+                    new_container: pull_again,
+                    manifest: None,
+                    deployment: None,
+                    by: by.login.clone(),
+                };
+                let new_container = change_spec(tx, &seal, row, change, &job_for, now)?;
                 quotas::check(tx, row, usize::MAX)?;
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
@@ -74,39 +82,43 @@ impl App {
     }
 }
 
-/// What an instance is to be from now on.
-pub(crate) struct Renewal {
+/// What becomes of an instance's spec.
+pub(crate) struct SpecChange {
     pub(crate) spec: InstanceSpec,
-    /// By their names in the instance's scope: new values, and `None` for what is to be forgotten.
-    pub(crate) secrets: BTreeMap<String, Option<Secret>>,
-    /// A new container even if nothing is different.
-    pub(crate) again: bool,
+    pub(crate) secrets: ryokan_model::request::SecretChanges,
+    /// Whether there is to be a new container in any case.
+    pub(crate) new_container: bool,
+    pub(crate) manifest: Option<String>,
+    pub(crate) deployment: Option<ryokan_model::DeploymentId>,
+    pub(crate) by: String,
 }
 
-/// Puts a new spec and new secrets into a row. Whether it gets a new container; what runs now then goes on until the
-/// new image is there, and again if it never comes.
-pub(crate) fn renew(
+/// Writes the new spec into the row, with what it goes back to should it fail, its revision, and its image's job.
+/// Whether there will be a new container; without one there is no revision either.
+pub(crate) fn change_spec(
     tx: &mut Tx<'_>,
     seal: &Seal,
     row: &mut Instance,
-    renewal: &Renewal,
+    change: SpecChange,
     job_for: &impl Fn(&Instance) -> NewJob,
     now: Millis,
 ) -> Result<bool> {
-    let Renewal { spec, secrets, again } = renewal;
-    let new_container = needs_new_container(&row.spec, spec) || !secrets.is_empty() || *again;
+    let id = row.id;
+    let SpecChange { spec, secrets, new_container, manifest, deployment, by } = change;
+    let new_container = new_container || needs_new_container(&row.spec, &spec) || !secrets.is_empty();
+    // What runs now goes on until the new image is there, and again if it never comes.
     let goes_on = new_container
         && row.image_generation == row.generation
         && matches!(row.state, State::Ready | State::Unhealthy);
     if goes_on && !secrets.is_empty() {
-        for (name, value) in tx.get_secrets(seal, &secrets_of(row.id))? {
-            tx.put_secret(seal, &previous_secrets_of(row.id), &name, &value, now.0)?;
+        for (name, value) in tx.get_secrets(seal, &secrets_of(id))? {
+            tx.put_secret(seal, &previous_secrets_of(id), &name, &value, now.0)?;
         }
     }
-    for (name, value) in secrets {
+    for (name, value) in &secrets {
         match value {
-            Some(value) => tx.put_secret(seal, &secrets_of(row.id), name, value, now.0)?,
-            None => drop(tx.delete_secret(&secrets_of(row.id), name)?),
+            Some(value) => tx.put_secret(seal, &secrets_of(id), name, value, now.0)?,
+            None => drop(tx.delete_secret(&secrets_of(id), name)?),
         }
     }
     if new_container {
@@ -126,13 +138,38 @@ pub(crate) fn renew(
             enter(row, State::Pending, Some("updating".into()), now)?;
         }
         tx.enqueue_job(&job_for(row), now.0)?;
+        tx.insert_revision(&new_revision(row, &spec, manifest, deployment, by, now))?;
     }
-    row.spec.clone_from(spec);
+    row.spec = spec;
     // Nobody asks it any more, so nothing would find it well again.
     if row.state == State::Unhealthy && row.spec.readiness.is_none() {
         enter(row, State::Ready, None, now)?;
     }
     Ok(new_container)
+}
+
+/// What is asked of the instance from its present generation on.
+pub(crate) fn new_revision(
+    row: &Instance,
+    spec: &InstanceSpec,
+    manifest: Option<String>,
+    deployment: Option<ryokan_model::DeploymentId>,
+    created_by: String,
+    now: Millis,
+) -> Revision {
+    Revision {
+        instance: row.id,
+        number: row.generation,
+        spec: spec.clone(),
+        manifest,
+        deployment,
+        image_id: None,
+        image_digest: None,
+        state: RevisionState::Rolling,
+        reason: None,
+        created_by,
+        created_at: now,
+    }
 }
 
 /// The gateway's policy, probes, restart policy and stop grace are read by us, not by the engine.

@@ -11,24 +11,44 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::JobError;
+use crate::billing::notify;
+use crate::deployments;
 use crate::instances::images;
+use crate::ledger::settle;
 use crate::{App, Result};
 
+/// Which jobs are run together, and how many at a time. What waits for other jobs has a pool of its own, or it would
+/// hold the place of what it waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool {
+    name: &'static str,
+    kinds: &'static [&'static str],
+    at_a_time: usize,
+}
+
 /// All kinds that this binary knows.
-const KINDS: &[&str] = &[images::KIND];
-const AT_A_TIME: usize = 8;
+pub const POOLS: [Pool; 2] = [
+    Pool { name: "", kinds: &[images::KIND, notify::MAIL, notify::WEBHOOK, settle::KIND], at_a_time: 8 },
+    Pool { name: "/deployments", kinds: &[deployments::run::KIND], at_a_time: 2 },
+];
 const LEASE: Duration = Duration::from_secs(30);
 /// The most that a patient job waits between two tries.
 const PATIENT_RETRY: Duration = Duration::from_secs(5);
 
+impl Pool {
+    fn worker(self, app: &App) -> String {
+        format!("{}{}", app.settings.worker, self.name)
+    }
+}
+
 /// Runs until `stop`; then running jobs are given up and released, so that another worker (or the next start) takes
 /// them at once instead of after their lease.
-pub async fn run(app: Arc<App>, stop: CancellationToken) {
+pub async fn run(app: Arc<App>, pool: Pool, stop: CancellationToken) {
     let tracker = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(AT_A_TIME));
+    let slots = Arc::new(Semaphore::new(pool.at_a_time));
     let mut changes = app.store.subscribe();
     loop {
-        let wait = match claim(&app, &slots).await {
+        let wait = match claim(&app, pool, &slots).await {
             Ok(jobs) if jobs.is_empty() => next_due(&app).await,
             Ok(jobs) => {
                 for job in jobs {
@@ -59,20 +79,20 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
     tracker.close();
     tracker.wait().await;
-    let (worker, now) = (app.settings.worker.clone(), app.clock.now());
+    let (worker, now) = (pool.worker(&app), app.clock.now());
     if let Err(error) = app.store.write(move |tx| tx.release_jobs(&worker, now.0)).await {
         tracing::warn!(error = %error, "jobs could not be released; their leases will expire");
     }
 }
 
-async fn claim(app: &App, slots: &Semaphore) -> Result<Vec<Job>> {
+async fn claim(app: &App, pool: Pool, slots: &Semaphore) -> Result<Vec<Job>> {
     let free = u32::try_from(slots.available_permits()).unwrap_or(0);
     if free == 0 {
         return Ok(Vec::new());
     }
-    let (worker, now) = (app.settings.worker.clone(), app.clock.now());
+    let (worker, now) = (pool.worker(app), app.clock.now());
     let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-    Ok(app.store.write(move |tx| tx.claim_jobs(KINDS, &worker, free, now.0, lease)).await?)
+    Ok(app.store.write(move |tx| tx.claim_jobs(pool.kinds, &worker, free, now.0, lease)).await?)
 }
 
 /// Until the next job is due, at most some seconds: leases of dead workers expire without a signal.
@@ -124,6 +144,10 @@ async fn work(app: &Arc<App>, job: Job) {
 async fn dispatch(app: &Arc<App>, job: &Job, last_try: bool) -> Result<(), JobError> {
     match job.kind.as_str() {
         images::KIND => app.run_image_job(job.payload.clone(), last_try).await,
+        notify::MAIL => app.run_mail_job(job.payload.clone()).await,
+        settle::KIND => app.run_settlement_job(job.payload.clone()).await,
+        notify::WEBHOOK => app.run_webhook_job(&job.id, job.payload.clone()).await,
+        deployments::run::KIND => app.run_deployment_job(job.payload.clone(), last_try).await,
         other => Err(JobError::fatal(format!("no job of kind {other} is known"))),
     }
 }

@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ryokan_model::instance::State;
 use ryokan_model::permission::{Caller, Role};
 use ryokan_model::project::Inherited;
 use ryokan_model::spec::env_name;
-use ryokan_model::{ProjectId, Secret};
+use ryokan_model::{Millis, ProjectId, Secret};
 use ryokan_store::Tx;
+use ryokan_store::instances::Instance;
 use ryokan_store::projects::{Project, Variable};
-use ryokan_store::{Seal, StoreError};
+use ryokan_store::{NewJob, Seal, StoreError};
 use serde_json::json;
 
-use super::{record, secrets_of};
-use crate::instances::keep;
-use crate::instances::update::{Renewal, renew};
+use super::{agent_key, record, secrets_of};
+use crate::instances::update::{SpecChange, change_spec};
+use crate::instances::{Raced, keep};
 use crate::{App, Error, Result};
 
 const MOST: usize = 128;
@@ -126,16 +128,7 @@ impl App {
                         Error::invalid(field, format!("a project has at most {MOST} variables")).into()
                     );
                 }
-                let inheritance = inheritance(tx, &seal, project.id)?;
-                for mut row in tx.instances_page(Some(project.id), None, "", u32::MAX)? {
-                    if row.state == ryokan_model::instance::State::Deleting {
-                        continue;
-                    }
-                    let before = row.clone();
-                    let renewal = inheritance.renewal(&row.spec, &secrets);
-                    renew(tx, &seal, &mut row, &renewal, &job_for, now)?;
-                    keep(tx, &before, &mut row, now)?;
-                }
+                renew_all(tx, &seal, project.id, &secrets, &by.login, &job_for, now)?;
                 record(tx, now, &by, &project, "project.env_changed", json!({"names": names}))?;
                 Ok(shown(tx, project.id)?)
             })
@@ -158,7 +151,7 @@ fn write(
     project: &Project,
     changes: &BTreeMap<String, Change>,
     replace: bool,
-    now: ryokan_model::Millis,
+    now: Millis,
 ) -> Result<Changed> {
     let (scope, id) = (secrets_of(project.id), project.id);
     let before: BTreeMap<String, Option<String>> =
@@ -191,9 +184,37 @@ fn write(
     Ok(changed)
 }
 
+/// Gives all instances what the project gives now. `changed` names secrets whose value is another one.
+pub(super) fn renew_all(
+    tx: &mut Tx<'_>,
+    seal: &Seal,
+    project: ProjectId,
+    changed: &BTreeSet<String>,
+    by: &str,
+    job_for: &impl Fn(&Instance) -> NewJob,
+    now: Millis,
+) -> Result<(), Raced> {
+    let inheritance = inheritance(tx, seal, project)?;
+    for mut row in tx.instances_page(Some(project), None, "", u32::MAX)? {
+        if row.state == State::Deleting {
+            continue;
+        }
+        let before = row.clone();
+        let change = inheritance.change(&row.spec, changed, by);
+        change_spec(tx, seal, &mut row, change, job_for, now)?;
+        keep(tx, &before, &mut row, now)?;
+    }
+    Ok(())
+}
+
 /// What the project gives now.
 pub(crate) fn inheritance(tx: &mut Tx<'_>, seal: &Seal, project: ProjectId) -> Result<Inheritance> {
     let mut found = Inheritance { inherited: Inherited::default(), secrets: BTreeMap::new() };
+    if let Some((network, key)) = agent_key::given(tx, seal, project)? {
+        found.inherited.env.insert(agent_key::NETWORK.to_owned(), network.to_string());
+        found.inherited.secret_env.insert(agent_key::PRIVATE_KEY.to_owned());
+        found.secrets.insert(agent_key::PRIVATE_KEY.to_owned(), key);
+    }
     for variable in tx.project_env(project)? {
         if let Some(value) = variable.value {
             found.inherited.env.insert(variable.name, value);
@@ -211,10 +232,22 @@ pub(crate) fn inheritance(tx: &mut Tx<'_>, seal: &Seal, project: ProjectId) -> R
 
 impl Inheritance {
     /// What becomes of an instance with this spec, when the values of the named secrets are other ones now.
-    fn renewal(&self, spec: &ryokan_model::spec::InstanceSpec, changed: &BTreeSet<String>) -> Renewal {
+    fn change(
+        &self,
+        spec: &ryokan_model::spec::InstanceSpec,
+        changed: &BTreeSet<String>,
+        by: &str,
+    ) -> SpecChange {
         let secrets = changed.iter().map(|name| (inherited_name(name), self.secrets.get(name).cloned()));
         let spec = ryokan_model::spec::InstanceSpec { inherited: self.inherited.clone(), ..spec.clone() };
-        Renewal { spec, secrets: secrets.collect(), again: false }
+        SpecChange {
+            spec,
+            secrets: secrets.collect(),
+            new_container: false,
+            manifest: None,
+            deployment: None,
+            by: by.to_owned(),
+        }
     }
 }
 

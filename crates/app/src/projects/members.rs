@@ -14,6 +14,49 @@ impl App {
         Ok(self.store.read(move |tx| tx.members(project.id)).await?)
     }
 
+    /// Members with what wallets know them by: identity key and address, where they have one.
+    pub async fn list_identities(
+        &self,
+        caller: &Caller,
+        project: &str,
+    ) -> Result<Vec<(Member, Option<String>, Option<String>)>> {
+        let project = self.find_project_as(caller, Role::Viewer, project).await?;
+        let found = self.store.read(move |tx| {
+            let mut all = Vec::new();
+            for member in tx.members(project.id)? {
+                let keys = tx.identity_keys_of(member.user)?;
+                let email = tx.user(member.user)?.and_then(|user| user.email);
+                all.push((member, keys.into_iter().map(|key| key.public_key).next(), email));
+            }
+            Ok::<_, ryokan_store::StoreError>(all)
+        });
+        Ok(found.await?)
+    }
+
+    /// The login of whoever has this identity key or, if only one account has it, this address.
+    pub async fn login_by_identity(&self, key_or_email: &str) -> Result<String> {
+        let wanted = key_or_email.trim().to_owned();
+        let users = self
+            .store
+            .read(move |tx| {
+                match tx.identity_key(crate::identity::keys::BRC, &wanted.to_ascii_lowercase())? {
+                    Some(key) => Ok(tx.user(key.user)?.into_iter().collect()),
+                    None => tx.users_by_email(&wanted),
+                }
+            })
+            .await?;
+        match users.as_slice() {
+            [user] => Ok(user.login.clone()),
+            [] => Err(Error::invalid(
+                "identityKeyOrEmail",
+                "nobody with this key or address has registered here",
+            )),
+            _ => {
+                Err(Error::invalid("identityKeyOrEmail", "several accounts have this address; give the key"))
+            }
+        }
+    }
+
     /// Adds a member, or gives it another role. The same again changes nothing.
     pub async fn put_member(&self, caller: &Caller, project: &str, user: &str, role: Role) -> Result<Member> {
         let project = self.find_project_as(caller, Role::Admin, project).await?;

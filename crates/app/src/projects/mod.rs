@@ -1,5 +1,6 @@
 //! Projects: what owns instances, and has members with roles, variables, quotas and a bill.
 
+mod agent_key;
 mod create;
 mod delete;
 mod env;

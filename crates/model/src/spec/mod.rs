@@ -47,6 +47,9 @@ pub struct InstanceSpec {
     /// Names of variables whose values are sealed in the store.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secret_env: BTreeSet<String>,
+    /// What the artifact that it was deployed from brings. Everything else wins over these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub artifact_env: BTreeMap<String, String>,
     /// What it is given of its project; kept up to date with it.
     #[serde(default, skip_serializing_if = "Inherited::is_empty")]
     pub inherited: Inherited,
@@ -111,6 +114,7 @@ impl InstanceSpec {
             args: None,
             env: BTreeMap::new(),
             secret_env: BTreeSet::new(),
+            artifact_env: BTreeMap::new(),
             inherited: Inherited::default(),
             resources: Resources::default(),
             ports: Vec::new(),
@@ -186,9 +190,12 @@ impl InstanceSpec {
         Ok(())
     }
 
-    /// All plain variables that its process is given: its own, and the project's where it has none of that name.
+    /// All plain variables that its process is given: its own, the project's where it has none of that name, and its
+    /// artifact's where neither has.
     pub fn effective_env(&self) -> BTreeMap<String, String> {
-        let theirs = self.inherited.env.iter().filter(|(name, _)| !self.secret_env.contains(*name));
+        let artifact =
+            self.artifact_env.iter().filter(|(name, _)| !self.inherited.secret_env.contains(*name));
+        let theirs = artifact.chain(&self.inherited.env).filter(|(name, _)| !self.secret_env.contains(*name));
         theirs.chain(&self.env).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
@@ -307,6 +314,12 @@ mod tests {
         spec.inherited.secret_env = ["S1".to_owned(), "S2".to_owned(), "B".to_owned()].into();
         assert_eq!(spec.effective_env(), pairs(&[("A", "own"), ("C", "project"), ("S1", "own")]));
         assert_eq!(spec.inherited_secrets().collect::<Vec<_>>(), ["S2"]);
+        spec.artifact_env =
+            pairs(&[("A", "art"), ("B", "art"), ("C", "art"), ("D", "art"), ("S1", "art"), ("S2", "art")]);
+        assert_eq!(
+            spec.effective_env(),
+            pairs(&[("A", "own"), ("C", "project"), ("D", "art"), ("S1", "own")])
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! and `serve` answers `/cgi-bin/slow` never.
 #![expect(clippy::unwrap_used, reason = "these are tests; they live here so that every adapter can run them")]
 
+mod build;
 mod config;
 mod ensure;
 mod exec;
@@ -46,6 +47,7 @@ use crate::runtime::{
     ExecSpec, LogLine, LogOptions, Observed, Output, Phase, RuntimeError, Volumes, Workload,
 };
 
+pub use build::*;
 pub use config::*;
 pub use ensure::*;
 pub use exec::*;

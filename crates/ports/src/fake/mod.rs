@@ -8,7 +8,9 @@
 //! millisecond a look, unless a clock is given.
 
 mod agent;
+mod build;
 mod container;
+mod dns;
 mod exec;
 mod fault;
 mod files;
@@ -18,6 +20,7 @@ mod look;
 mod runtime;
 mod state;
 mod stream;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,9 +30,11 @@ use tokio::sync::watch;
 
 use crate::runtime::Change;
 
+pub use dns::FakeDns;
 pub use exec::Outcome;
 pub use fault::Call;
 pub use image::FakeImage;
+pub use usage::FakeUsage;
 
 use state::State;
 

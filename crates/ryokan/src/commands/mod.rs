@@ -2,16 +2,24 @@
 
 pub(crate) mod completion;
 pub(crate) mod cp;
+pub(crate) mod deploy;
+pub(crate) mod deployments;
+pub(crate) mod domains;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod init;
 pub(crate) mod inspect;
+mod keys;
+pub(crate) mod ledger;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
+mod pack;
 pub(crate) mod projects;
 pub(crate) mod ps;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod stats;
@@ -32,6 +40,11 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Login(command) => Box::pin(command.run(cx)).await,
         Command::Logout(command) => Box::pin(command.run(cx)).await,
         Command::Run(command) => Box::pin(command.run(cx)).await,
+        Command::Init(command) => command.run(cx),
+        Command::Deploy(command) => Box::pin(command.run(cx)).await,
+        Command::Deployments(command) => Box::pin(command.run(cx)).await,
+        Command::Rollback(command) => Box::pin(command.run(cx)).await,
+        Command::Domains(command) => Box::pin(command.run(cx)).await,
         Command::Ps(command) => Box::pin(command.run(cx)).await,
         Command::Inspect(command) => Box::pin(command.run(cx)).await,
         Command::Logs(command) => Box::pin(command.run(cx)).await,
@@ -48,6 +61,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Users(command) => Box::pin(command.run(cx)).await,
         Command::Tokens(command) => Box::pin(command.run(cx)).await,
         Command::Projects(command) => Box::pin(command.run(cx)).await,
+        Command::Ledger(command) => Box::pin(command.run(cx)).await,
+        Command::Usage(command) => Box::pin(command.run(cx)).await,
         Command::Events(command) => Box::pin(command.run(cx)).await,
         Command::System(command) => Box::pin(command.run(cx)).await,
         Command::Completion(command) => command.run(),

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use ryokan_api::user::{CreateUser, UpdateUser, User};
 
+use super::keys::Keys;
 use crate::Context;
 use crate::environment::now;
 use crate::failure::{Failure, Outcome};
@@ -49,6 +50,8 @@ enum Action {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Public keys that an account proves itself with
+    Keys(Keys),
     /// Make a link that signs in once
     LoginLink {
         /// Account
@@ -145,6 +148,7 @@ impl Users {
                 cx.out.note(format!("{user} is deleted."));
                 Ok(())
             }
+            Action::Keys(keys) => keys.run(cx).await,
             Action::LoginLink { user } => {
                 let link = client.create_login_link(&user).await.map_err(not_found)?;
                 if cx.out.json {

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "all of this is a test, also what is outside of its functions")]
 
 mod cp;
+mod deploy;
+mod domains;
 mod errors;
 mod exec;
 mod help;
 mod interrupt;
+mod ledger;
 mod login;
 mod operate;
 mod run;

@@ -7,6 +7,7 @@
     reason = "tests; they poll with a deadline"
 )]
 
+mod deployments;
 mod engine;
 mod faults;
 mod points;

@@ -43,7 +43,7 @@ impl FromRequestParts<Context> for Auth {
                 )
                 .into());
             }
-            Identity::Nobody => return Err(Error::Unauthenticated.into()),
+            Identity::Nobody | Identity::Stranger => return Err(Error::Unauthenticated.into()),
         };
         caller.request_id = REQUEST_ID.try_with(Clone::clone).ok();
         Ok(Self(caller))
@@ -60,6 +60,8 @@ pub(crate) enum Identity {
     /// A session's cookie, sent by a page that may not use it.
     ForeignPage,
     Nobody,
+    /// An identity key signed the request, and is no account's that may act.
+    Stranger,
 }
 
 impl Identity {

@@ -32,6 +32,7 @@ pub(crate) fn classify(error: &Error) -> (StatusCode, &'static str) {
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
         Error::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
         Error::QuotaExceeded(_) => (StatusCode::FORBIDDEN, "quota_exceeded"),
+        Error::PaymentRequired(_) => (StatusCode::PAYMENT_REQUIRED, "payment_required"),
         Error::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
         Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Error::NotImplemented(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),

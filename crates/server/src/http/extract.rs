@@ -73,6 +73,17 @@ fn expected(text: &str) -> String {
         .map_or_else(String::new, |(_, list)| format!("; known are {}", list.trim_start_matches("one of ")))
 }
 
+/// The client's address as the audit shows it.
+pub(crate) struct PeerAddress(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PeerAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(super::auth::address(parts)))
+    }
+}
+
 /// A query string; unknown and repeated parameters are refused by name.
 pub(crate) struct Query<T>(pub(crate) T);
 

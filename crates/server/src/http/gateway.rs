@@ -13,7 +13,6 @@ use super::Context;
 use super::auth;
 use super::error::ApiResult;
 use super::extract::Query;
-use super::instances::host_url;
 use super::ui;
 
 #[derive(Debug, Serialize, Deserialize, utoipa::IntoParams)]
@@ -41,28 +40,31 @@ pub(crate) async fn authorize(
         return Ok(ui::to_login(here).into_response());
     };
     let row = context.app.find_instance(&caller, Scope::Read, &query.instance).await?;
-    // The ticket goes only to a host of this instance: its name, `frontend-NAME`, or `PORT--NAME`, under the zone.
+    // The ticket goes only to a host of this instance: its name, `frontend-NAME`, or `PORT--NAME`, under the zone, or a
+    // domain of its own.
     let name = row.name.as_str();
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase();
     let label = host.strip_suffix(&format!(".{}", context.app.settings.zone)).unwrap_or_default().to_owned();
     let port_host = label
         .strip_suffix(&format!("--{name}"))
         .is_some_and(|port| row.spec.ports.iter().any(|p| p.name == port));
-    if label != name && label != format!("frontend-{name}") && !port_host {
+    let under_zone = label == name || label == format!("frontend-{name}") || port_host;
+    if !under_zone && !context.app.may_sign_in_at(row.id, &host).await? {
         return Err(Error::invalid("return", "is not a URL of the instance").into());
     }
     let ticket = Ticket {
         instance_id: row.id.to_string(),
         user: caller.user.to_string(),
         session: session.to_string(),
-        host,
+        host: host.clone(),
     };
     let now = std::time::SystemTime::UNIX_EPOCH
         + std::time::Duration::from_millis(u64::try_from(context.app.clock.now().0).unwrap_or(0));
     let nonce = context.app.issue_ticket(&caller, TICKET_LIFETIME).await?;
     let ticket = mint_ticket(&context.key, &ticket, nonce, now);
     let back: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
-    let target = format!("{}.ryokan/session?ticket={ticket}&return={back}", host_url(&context, &label));
+    let origin = context.app.settings.origin_of(&host);
+    let target = format!("{origin}/.ryokan/session?ticket={ticket}&return={back}");
     Ok(Redirect::to(&target).into_response())
 }
 

@@ -2,13 +2,19 @@
 //! Crabshack are a thin router over the same use cases.
 
 mod auth;
+mod brc;
 mod crabshack;
+mod deployments;
+mod domains;
 mod error;
 mod events;
 mod extract;
 mod gateway;
 mod health;
 mod instances;
+mod keys;
+mod ledger;
+mod mandala;
 pub mod openapi;
 mod projects;
 mod revocable;
@@ -29,6 +35,7 @@ use ryokan_gateway::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use brc::Wallets;
 use health::LastLook;
 pub(crate) use router::{RateLimiter, router};
 
@@ -46,5 +53,6 @@ pub(crate) struct Context {
     /// Owns handlers that write, which run on when their client hangs up.
     pub(crate) writes: TaskTracker,
     pub(crate) rate: Arc<RateLimiter>,
+    pub(crate) wallets: Arc<Wallets>,
     pub(crate) readiness: LastLook,
 }

@@ -25,3 +25,37 @@ impl Modify for Credentials {
 pub fn description() -> utoipa::openapi::OpenApi {
     super::router::routes().into_openapi()
 }
+
+#[derive(OpenApi)]
+#[openapi(components(schemas(ryokan_model::manifest::Manifest)))]
+struct ManifestDescription;
+
+/// The JSON Schema of `agent-manifest.json`, made from the types that parse it.
+pub fn manifest_schema() -> serde_json::Value {
+    let components = serde_json::to_value(ManifestDescription::openapi().components).unwrap_or_default();
+    let mut schemas = components["schemas"].clone();
+    point_to_definitions(&mut schemas);
+    let mut schema = schemas["AgentManifest"].take();
+    if let Some(all) = schemas.as_object_mut() {
+        all.remove("AgentManifest");
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "agent-manifest.json".into();
+    schema["$defs"] = schemas;
+    schema
+}
+
+fn point_to_definitions(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str().and_then(|s| s.strip_prefix("#/components/schemas/")) {
+                    Some(name) if key == "$ref" => *value = format!("#/$defs/{name}").into(),
+                    _ => point_to_definitions(value),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(point_to_definitions),
+        _ => {}
+    }
+}

@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, crabshack, events, gateway, health, instances, openapi, projects, revocable, sessions,
-    system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger,
+    mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -85,6 +85,8 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::get, users::update, users::delete))
         .routes(routes!(users::login_link))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::delete))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke))
         .routes(routes!(projects::create, projects::list))
@@ -97,6 +99,16 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(projects::env::list_secrets))
         .routes(routes!(projects::env::put_secret, projects::env::delete_secret))
         .routes(routes!(projects::quotas::get, projects::quotas::put))
+        .routes(routes!(ledger::balance))
+        .routes(routes!(ledger::list))
+        .routes(routes!(ledger::credit))
+        .routes(routes!(ledger::refund))
+        .routes(routes!(ledger::usage))
+        .routes(routes!(ledger::invoice))
+        .routes(routes!(ledger::prices, ledger::set_prices))
+        .routes(routes!(ledger::caps, ledger::set_cap))
+        .routes(routes!(ledger::settings, ledger::set_settings))
+        .routes(routes!(ledger::verify))
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))
@@ -113,8 +125,19 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(instances::files::read, instances::files::write))
+                .routes(routes!(deployments::upload))
                 .layer(DefaultBodyLimit::disable()),
         )
+        .routes(routes!(domains::add, domains::list))
+        .routes(routes!(domains::get, domains::remove))
+        .routes(routes!(domains::check))
+        .routes(routes!(deployments::revisions))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(deployments::create, deployments::list))
+        .routes(routes!(deployments::get))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::logs))
+        .routes(routes!(deployments::schema))
         .routes(routes!(events::list))
         .routes(routes!(system::get))
         .routes(routes!(system::config))
@@ -129,15 +152,17 @@ pub(crate) fn router(context: Context) -> Router {
     let description: Arc<str> = openapi::description().to_pretty_json().unwrap_or_default().into();
     let serve_description =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], description.to_string()) });
-    router
+    let router = router
         .route("/v1/openapi.json", serve_description)
         .merge(crabshack::router())
+        .merge(brc::router())
+        .merge(mandala::router())
         .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })
         .layer(DefaultBodyLimit::max(1024 * 1024))
-        .layer(from_fn_with_state(context.clone(), around))
-        .with_state(context)
+        .layer(from_fn_with_state(context.clone(), answer));
+    brc::around(router, &context).layer(from_fn_with_state(context.clone(), around)).with_state(context)
 }
 
 fn method_not_allowed() -> Response {
@@ -148,13 +173,12 @@ fn method_not_allowed() -> Response {
     response
 }
 
-/// What every request passes.
+/// What every request passes, whatever comes of it.
 async fn around(State(context): State<Context>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", u64::from_be_bytes(context.app.nonce()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id = %id, %method, path = %path);
-    let mut response =
-        REQUEST_ID.scope(id.clone(), answer(context, request, next, method, path)).instrument(span).await;
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span).await;
     let headers = response.headers_mut();
     headers.insert("x-request-id", HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")));
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -162,17 +186,15 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     response
 }
 
-async fn answer(
-    context: Context,
-    mut request: Request,
-    next: Next,
-    method: Method,
-    path: String,
-) -> Response {
+/// Who asks, how often, and a life of its own for what writes. A wallet's request has been verified by then.
+async fn answer(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A credential that counts has a budget of its own; everything else shares its address's.
-    let identity = auth::identify(request.headers(), &method, &address, secure, &context);
+    let signed = request.extensions().get::<auth::Identity>().cloned();
+    let identity =
+        signed.unwrap_or_else(|| auth::identify(request.headers(), &method, &address, secure, &context));
     let mut caller = identity.caller().cloned();
     request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));

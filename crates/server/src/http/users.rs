@@ -24,6 +24,7 @@ pub(crate) async fn view(context: &Context, user: ryokan_store::users::User) -> 
         operator: user.operator,
         has_password: user.password_hash.is_some(),
         disabled: user.disabled,
+        email: user.email,
         created_at: user.created_at.0,
     })
 }

@@ -49,6 +49,9 @@ const NATIVE: &[Entry] = &[
     ("PATCH", "/v1/users/{user}", Refused, Hidden, r#"{"name":"Mallory"}"#),
     ("DELETE", "/v1/users/{user}", Refused, Operators, ""),
     ("POST", "/v1/users/{user}/login-link", Refused, Operators, ""),
+    ("POST", "/v1/users/{user}/keys", Refused, Hidden, r#"{"key":"02"}"#),
+    ("GET", "/v1/users/{user}/keys", Refused, Hidden, ""),
+    ("DELETE", "/v1/users/{user}/keys/{key}", Refused, Hidden, ""),
     ("POST", "/v1/tokens", Refused, Hidden, r#"{"label":"x","user":"operator"}"#),
     ("GET", "/v1/tokens", Refused, Own(200), ""),
     ("DELETE", "/v1/tokens/{id}", Refused, Hidden, ""),
@@ -77,6 +80,25 @@ const NATIVE: &[Entry] = &[
     ("DELETE", "/v1/projects/{project}/secrets/{name}", Refused, Hidden, ""),
     ("GET", "/v1/projects/{project}/quotas", Refused, Hidden, ""),
     ("PUT", "/v1/projects/{project}/quotas", Refused, Operators, "{}"),
+    ("GET", "/v1/projects/{project}/balance", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/ledger", Refused, Hidden, ""),
+    ("POST", "/v1/projects/{project}/credits", Refused, Hidden, r#"{"amount":1,"reason":"x"}"#),
+    ("POST", "/v1/projects/{project}/refunds", Refused, Hidden, r#"{"amount":1,"reason":"x"}"#),
+    ("GET", "/v1/projects/{project}/usage", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/invoices", Refused, Hidden, ""),
+    ("GET", "/v1/projects/{project}/prices", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/prices", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/caps", Refused, Hidden, ""),
+    (
+        "PUT",
+        "/v1/projects/{project}/caps",
+        Refused,
+        Hidden,
+        r#"{"kind":"compute","period":"day","amount":1}"#,
+    ),
+    ("GET", "/v1/projects/{project}/billing", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/billing", Refused, Hidden, "{}"),
+    ("POST", "/v1/ledger/verify", Refused, Operators, ""),
     ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
     ("GET", "/v1/templates", Refused, Shared(200), ""),
     ("GET", "/v1/template-checks", Refused, Shared(200), ""),
@@ -99,6 +121,21 @@ const NATIVE: &[Entry] = &[
     ("GET", "/v1/instances/{instance}/stats", Refused, Hidden, ""),
     ("GET", "/v1/instances/{instance}/files", Refused, Hidden, ""),
     ("PUT", "/v1/instances/{instance}/files", Refused, Hidden, "content"),
+    ("POST", "/v1/instances/{instance}/domains", Refused, Hidden, r#"{"domain":"a.example.com"}"#),
+    ("GET", "/v1/instances/{instance}/domains", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/domains/{domain}", Refused, Hidden, ""),
+    ("DELETE", "/v1/instances/{instance}/domains/{domain}", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/domains/{domain}/check", Refused, Hidden, ""),
+    ("GET", "/v1/instances/{instance}/revisions", Refused, Hidden, ""),
+    ("POST", "/v1/instances/{instance}/rollback", Refused, Hidden, "{}"),
+    ("POST", "/v1/projects/{project}/deployments", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/deployments", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}", Refused, Hidden, ""),
+    ("POST", "/v1/deployments/{deployment}/cancel", Refused, Hidden, ""),
+    ("GET", "/v1/deployments/{deployment}/logs", Refused, Hidden, ""),
+    // The address itself is the credential; it has tests of its own.
+    ("POST", "/api/v1/upload/{deployment}/{signature}", Open, Shared(404), ""),
+    ("GET", "/v1/schemas/agent-manifest.json", Open, Shared(200), ""),
     ("GET", "/v1/events", Refused, Own(200), ""),
     ("GET", "/v1/system", Refused, Shared(200), ""),
     ("GET", "/v1/system/config", Refused, Operators, ""),
@@ -134,6 +171,29 @@ const CRABSHACK: &[Entry] = &[
     ("GET", "/nodes", Refused, Operators, ""),
     ("GET", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
     ("POST", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
+];
+
+/// `MandalaNode`'s, which are not in our description either. Signed requests are the wallets' tests.
+const MANDALA: &[Entry] = &[
+    ("GET", "/api/v1/public", Open, Shared(200), ""),
+    ("POST", "/api/v1/project/create", Refused, Own(200), r#"{"name":"bobs third"}"#),
+    ("POST", "/api/v1/project/list", Refused, Own(200), "{}"),
+    ("POST", "/api/v1/project/{project}/info", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/delete", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/agent/config", Refused, Hidden, r#"{"config":{}}"#),
+    ("POST", "/api/v1/project/{project}/webui/config", Refused, Hidden, r#"{"config":{}}"#),
+    ("POST", "/api/v1/project/{project}/settings/update", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/admin/restart", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/admin/status", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/addAdmin", Refused, Hidden, r#"{"identityKeyOrEmail":"x"}"#),
+    ("POST", "/api/v1/project/{project}/removeAdmin", Refused, Hidden, r#"{"identityKeyOrEmail":"x"}"#),
+    ("POST", "/api/v1/project/{project}/admins/list", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/deploy", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/deploys/list", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/billing/stats", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/logs/project", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/logs/resource/agent", Refused, Hidden, "{}"),
+    ("POST", "/api/v1/project/{project}/domains/agent", Refused, Hidden, r#"{"domain":"a.example"}"#),
 ];
 
 #[test]
@@ -178,10 +238,23 @@ fn the_description_is_the_one_that_is_checked_in() {
     );
 }
 
+#[test]
+fn the_manifests_schema_is_the_one_that_is_checked_in() {
+    let made = serde_json::to_string_pretty(&ryokan_server::openapi::manifest_schema()).unwrap();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/agent-manifest.schema.json");
+    let kept = std::fs::read_to_string(kept).unwrap();
+    assert!(
+        made.trim() == kept.trim(),
+        "docs/agent-manifest.schema.json is old: scripts/generate makes it anew"
+    );
+    assert_eq!(ryokan_server::openapi::manifest_schema()["additionalProperties"], json!(false));
+}
+
 /// What the table's parameters stand for: things of the operator's.
 struct Things {
     token: String,
     job: String,
+    deployment: String,
 }
 
 async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
@@ -190,12 +263,19 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
     let mut path = path
         .replace("{user}", "operator")
         .replace("{id}", id)
+        .replace("{deployment}", &things.deployment)
+        .replace("{signature}", "00")
         .replace("{project}", "operator")
+        .replace("{key}", "none")
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
+        .replace("{domain}", "claw.example.com")
         .replace("{instance}", "claw");
     if path.ends_with("/files") {
         path.push_str("?path=/etc/passwd");
+    }
+    if path.ends_with("/invoices") {
+        path.push_str("?month=2026-11");
     }
     if path.ends_with("/authorize") {
         path.push_str("?instance=claw&return=http://claw.localhost/");
@@ -221,7 +301,17 @@ async fn things(site: &Site) -> Things {
     operator.ready("claw", wanted).await;
     let token = operator.get("/v1/tokens").await.items()[0]["id"].as_str().unwrap().to_owned();
     let job = operator.get("/v1/system/jobs").await.items()[0]["id"].as_str().unwrap().to_owned();
-    Things { token, job }
+    let made = operator.post("/v1/projects/operator/deployments", json!({})).await.expect(201);
+    let deployment = made["id"].as_str().unwrap().to_owned();
+    let domain = json!({"domain": "claw.example.com"});
+    operator.post("/v1/instances/claw/domains", domain).await.expect(200);
+    Things { token, job, deployment }
+}
+
+/// Which domains there are, and whether they are served.
+async fn domains(operator: &Client) -> Vec<Value> {
+    let all = operator.get("/v1/instances/claw/domains").await.items();
+    all.into_iter().map(|domain| json!([domain["domain"], domain["state"]])).collect()
 }
 
 /// Everything that the operator owns, without what changes by itself.
@@ -240,8 +330,12 @@ async fn owned(site: &Site) -> Value {
         "tokens": tokens,
         "user": operator.get("/v1/users/operator").await.expect(200),
         "users": operator.get("/v1/users").await.items().len(),
+        "domains": domains(&operator).await,
         "templates": operator.get("/v1/templates").await.items(),
         "registries": operator.get("/v1/projects/operator/registries").await.items(),
+        "ledger": operator.get("/v1/projects/operator/ledger").await.items(),
+        "caps": operator.get("/v1/projects/operator/caps").await.items(),
+        "prices": operator.get("/v1/projects/operator/prices").await.expect(200),
     })
 }
 
@@ -250,7 +344,7 @@ async fn strangers_are_refused_everywhere() {
     on_sqlite(async |site| {
         let things = things(site).await;
         let before = owned(site).await;
-        for entry in NATIVE.iter().chain(CRABSHACK) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
             let reply = call(&site.anonymous(), &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             match entry.2 {
@@ -278,7 +372,7 @@ async fn somebody_else_s_things_do_not_exist() {
         let bob = site.user("bob").await;
         let before = owned(site).await;
         let calls_before = site.engine.calls(Call::Exec) + site.engine.calls(Call::Stop);
-        for entry in NATIVE.iter().chain(CRABSHACK) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
             let reply = call(&bob, &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             let what = format!("{} {}: {text}", entry.0, entry.1);

@@ -3,11 +3,14 @@
 
 mod coverage;
 mod crabshack;
+mod deployments;
+mod domains;
 mod events;
 mod idempotency;
 mod identity;
 mod instances;
 mod jobs;
+mod ledger;
 mod pages;
 mod projects;
 mod support;

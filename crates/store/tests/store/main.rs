@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod crash;
+mod deployments;
 mod engine;
 mod events;
 mod idempotency;
+mod identity_keys;
 mod jobs;
+mod ledger;
 mod postgres_server;
 mod schema;
 mod secrets;

@@ -5,6 +5,23 @@
  */
 
 export interface paths {
+    "/api/v1/upload/{deployment}/{signature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes an artifact. The address is the credential; nothing else is asked for. */
+        post: operations["upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -65,6 +82,57 @@ export interface paths {
         };
         /** 200 when every capability works, else 503; each says why not. No credentials, no internals. */
         get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One deployment. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a deployment that is not over. What it has released already stays. */
+        post: operations["cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deployments/{deployment}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What it says, as NDJSON or SSE. A stream ends with the event `end`, which has the deployment. */
+        get: operations["logs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -145,6 +213,59 @@ export interface paths {
         head?: never;
         /** Changes the spec in place; volumes stay. */
         patch: operations["update"];
+        trace?: never;
+    };
+    "/v1/instances/{instance}/domains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists an instance's domains by name; there are never more than a page. */
+        get: operations["list"];
+        put?: never;
+        /** Adds a domain. The answer has the record that shows whose it is; it is looked for at once, and for seven days. */
+        post: operations["add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/domains/{domain}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One domain, with the records to set. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Takes a domain away: not served any more, and free for others. */
+        delete: operations["remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/domains/{domain}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Looks for the record now. What DNS says is in the answer: `state`, and `reason` when it is not what it should be. */
+        post: operations["check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/instances/{instance}/events": {
@@ -251,6 +372,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/instances/{instance}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was asked of an instance, the newest first. */
+        get: operations["revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/instances/{instance}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an earlier revision the present one, as a new revision. Secrets keep the values that they have. */
+        post: operations["rollback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/instances/{instance}/start": {
         parameters: {
             query?: never;
@@ -302,6 +457,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ledger/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Recomputes the whole ledger from samples, prices and entries, and lists every difference. Operators only. */
+        post: operations["verify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -339,6 +511,94 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/projects/{project}/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a project has, and whether it is suspended. */
+        get: operations["balance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/billing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whom the project wants to be told when its balance falls. */
+        get: operations["settings"];
+        /** Sets whom to tell: an address, and a webhook whose messages are signed. */
+        put: operations["set_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/caps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The project's caps, with what counts against each now. */
+        get: operations["caps"];
+        /** Sets a cap, or takes one away. */
+        put: operations["set_cap"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/credits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives a project money that was not paid here. Operators only. */
+        post: operations["credit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/deployments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's deployments, the newest first. */
+        get: operations["list"];
+        put?: never;
+        /** Promises an upload: the answer has the address for the artifact. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/env": {
         parameters: {
             query?: never;
@@ -359,6 +619,40 @@ export interface paths {
         head?: never;
         /** Sets variables, and removes those that are `null`. All instances are updated at once. Needs the role `developer`. */
         patch: operations["patch"];
+        trace?: never;
+    };
+    "/v1/projects/{project}/invoices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One month, as JSON or, when the client accepts `text/csv`, as a table. */
+        get: operations["invoice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The project's statement, the newest line first. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/projects/{project}/members": {
@@ -396,6 +690,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/projects/{project}/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the project pays, and what it paid before. */
+        get: operations["prices"];
+        /** Gives the project rates of its own from now on, or the server's again. Operators only. */
+        put: operations["set_prices"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/quotas": {
         parameters: {
             query?: never;
@@ -408,6 +720,23 @@ export interface paths {
         /** Sets all bounds; what is absent is bounded by the installation only. Operators only. */
         put: operations["put"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/refunds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes money out that was given back to whoever paid it; never more than there is. Operators only. */
+        post: operations["refund"];
         delete?: never;
         options?: never;
         head?: never;
@@ -479,6 +808,40 @@ export interface paths {
         post?: never;
         /** Removes a secret variable of all instances, which are updated at once. Needs the role `developer`. */
         delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the project used, summed up by interval, hour or day; at most 2000 steps. */
+        get: operations["usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/schemas/agent-manifest.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The JSON Schema of `agent-manifest.json`. */
+        get: operations["schema"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -733,6 +1096,41 @@ export interface paths {
         patch: operations["update"];
         trace?: never;
     };
+    "/v1/users/{user}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists an account's keys, oldest first; there are never more than a page. */
+        get: operations["list"];
+        put?: never;
+        /** Gives an account a key to prove itself with. Its owner adds the key's own signature; an operator needs none. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{user}/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a key away: refused from the next request on. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/users/{user}/login-link": {
         parameters: {
             query?: never;
@@ -759,16 +1157,61 @@ export interface components {
          * @enum {string}
          */
         Access: "public" | "token" | "private";
+        /** @description `POST /v1/instances/{instance}/domains`. */
+        AddDomain: {
+            /** @description As in `agent.example.com`; letters beyond ASCII are taken as their IDNA form. */
+            domain: string;
+        };
         /** @description Run before and after a copy of the volumes is taken. */
         BackupHooks: {
             quiesce?: string[] | null;
             resume?: string[] | null;
+        };
+        /** @description Where a project stands. */
+        Balance: {
+            /** @description Negative is owed. */
+            balance: components["schemas"]["Sats"];
+            /**
+             * Format: int64
+             * @description Since when the balance has been below zero.
+             */
+            below_since?: number | null;
+            /** @description Usage is charged here. Where it is not, it is metered all the same. */
+            billing: boolean;
+            project: components["schemas"]["ProjectId"];
+            /** @description Of it, set aside for what is being done. */
+            reserved: components["schemas"]["Sats"];
+            /** Format: int64 */
+            suspended_at?: number | null;
+            suspended_for?: null | components["schemas"]["Suspension"];
+            /**
+             * Format: int64
+             * @description When the cap's period turns.
+             */
+            suspended_until?: number | null;
+        };
+        /** @description Whom to tell when the balance falls. */
+        BillingSettings: {
+            email?: string | null;
+            webhook_url?: string | null;
         };
         /**
          * @description Memory or disk, in bytes.
          * @example 512Mi
          */
         Bytes: string;
+        /** @description The most that may be spent in a period. */
+        Cap: {
+            amount: components["schemas"]["Sats"];
+            /** @description Id of the instance; of the whole project when absent. */
+            instance?: string | null;
+            kind: components["schemas"]["Spend"];
+            period: components["schemas"]["Period"];
+            reached: boolean;
+            reserved: components["schemas"]["Sats"];
+            /** @description In the current period, rounded down. */
+            spent: components["schemas"]["Sats"];
+        };
         Capability: {
             /** @description `store`, `runtime`, `gateway`. */
             name: string;
@@ -813,6 +1256,31 @@ export interface components {
          * @example 500m
          */
         Cpus: string;
+        /** @description `POST /v1/projects/{p}/deployments`. */
+        CreateDeployment: {
+            name?: null | components["schemas"]["Name"];
+            /** @description SHA-256 of the artifact in hexadecimal; another artifact is then refused. */
+            sha256?: string | null;
+            /**
+             * Format: int64
+             * @description Size of the artifact in bytes; a larger one is then refused.
+             */
+            size?: number | null;
+        };
+        /** @description `POST /v1/users/{user}/keys`. */
+        CreateKey: {
+            /** @description 66 hexadecimal digits. */
+            key: string;
+            /** @description `brc`, also when absent. */
+            kind?: string;
+            label?: string | null;
+            /**
+             * @description The key's signature in hexadecimal DER, which shows that the account's owner holds it: over the login, with the
+             *     protocol `[2, "ryokan identity key"]`, the login as key id, and the server's identity key as counterparty.
+             *     Operators need none.
+             */
+            proof?: string | null;
+        };
         CreateProject: {
             name: components["schemas"]["Name"];
             /** @description `mainnet` when absent; it can never be changed. */
@@ -846,11 +1314,93 @@ export interface components {
         CreatedToken: components["schemas"]["Token"] & {
             secret: string;
         };
+        Deployment: {
+            /** @description Where the agent answers once it is released. */
+            agent_url?: string | null;
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["DeploymentId"];
+            /** @description Why it failed. */
+            message?: string | null;
+            /** @description The instance that it makes or changes. */
+            name?: string | null;
+            /** @description The project's name. */
+            project: string;
+            sha256?: string | null;
+            /**
+             * Format: int64
+             * @description Of the artifact, once it is here.
+             */
+            size?: number | null;
+            state: components["schemas"]["DeploymentState"];
+            /** Format: int64 */
+            updated_at: number;
+            upload?: null | components["schemas"]["Upload"];
+        };
+        /**
+         * Format: uuid
+         * @description One artifact on its way to being released.
+         */
+        DeploymentId: string;
+        /** @description One line of a deployment's log. */
+        DeploymentLine: {
+            /** Format: int64 */
+            at: number;
+            /**
+             * Format: int64
+             * @description From 1, without gaps; pass it as `after` to go on.
+             */
+            number: number;
+            text: string;
+        };
+        /**
+         * @description How far a deployment is.
+         * @enum {string}
+         */
+        DeploymentState: "waiting" | "queued" | "building" | "releasing" | "succeeded" | "failed" | "cancelled";
         /**
          * @description What the user wants.
          * @enum {string}
          */
         Desired: "running" | "stopped" | "deleted";
+        DnsRecord: {
+            /** @description Absolute, without the dot at the end. */
+            name: string;
+            /** @description `TXT` or `CNAME`. */
+            type: string;
+            value: string;
+        };
+        Domain: {
+            /** Format: int64 */
+            created_at: number;
+            /** @description In ASCII, lower case. */
+            domain: string;
+            /** @description Name of the instance that it leads to. */
+            instance: string;
+            /** Format: int64 */
+            last_check?: number | null;
+            /**
+             * Format: int64
+             * @description Absent when nothing is checked any more unless somebody asks.
+             */
+            next_check?: number | null;
+            /** @description Why it is not served, or will not be for long. */
+            reason?: string | null;
+            state: components["schemas"]["DomainState"];
+            /**
+             * @description Leads visitors here. Where a CNAME cannot be (the top of a zone), set A and AAAA records with the addresses of
+             *     its value instead.
+             */
+            target: components["schemas"]["DnsRecord"];
+            url: string;
+            /** @description Any one of them shows that the domain is yours. */
+            verification: components["schemas"]["DnsRecord"][];
+        };
+        /**
+         * @description How far a domain has come.
+         * @enum {string}
+         */
+        DomainState: "pending" | "verified" | "active" | "failed";
         /**
          * @description What the instance may reach. Enforced from the step that brings the egress proxy.
          * @enum {string}
@@ -965,6 +1515,11 @@ export interface components {
             upstream_auth?: components["schemas"]["UpstreamAuth"];
             websocket?: boolean;
         };
+        /**
+         * Format: uuid
+         * @description A public key that an account proves itself with.
+         */
+        IdentityKeyId: string;
         /** @description When an idle instance may be put to sleep, and what wakes it besides a request. */
         IdlePolicy: {
             sleep_after?: null | components["schemas"]["Span"];
@@ -1020,6 +1575,7 @@ export interface components {
             since: number;
             spec: components["schemas"]["InstanceSpec"];
             state: components["schemas"]["State"];
+            suspended?: null | components["schemas"]["Suspension"];
             /** @description Name of the template that it was made from. */
             template: string;
             /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -1092,6 +1648,10 @@ export interface components {
         InstanceSpec: {
             /** @description Replaces the image's default arguments. */
             args?: string[] | null;
+            /** @description What the artifact that it was deployed from brings. Everything else wins over these. */
+            artifact_env?: {
+                [key: string]: string;
+            };
             /** @description Replaces the image's entrypoint. */
             command?: string[] | null;
             env?: {
@@ -1119,6 +1679,26 @@ export interface components {
             stop_grace?: components["schemas"]["Span"];
             volumes?: components["schemas"]["VolumeMount"][];
         };
+        /** @description A month. The current one is what it comes to so far. */
+        Invoice: {
+            closing_balance: components["schemas"]["Sats"];
+            lines: components["schemas"]["InvoiceLine"][];
+            /** @description `2026-11`, UTC. */
+            month: string;
+            opening_balance: components["schemas"]["Sats"];
+            project: components["schemas"]["ProjectId"];
+            usage?: null | components["schemas"]["UsageSum"];
+        };
+        InvoiceLine: {
+            /** @description The account at the other end: `revenue:cpu`, `payments`, ... */
+            account: string;
+            /** @description As it changed the project's balance: charges are negative. */
+            amount: components["schemas"]["Sats"];
+            /** Format: int64 */
+            entries: number;
+            /** @description `usage`, `payment`, ... */
+            kind: string;
+        };
         /** @description `GET /v1/system/jobs`. */
         Job: {
             /** Format: int64 */
@@ -1142,6 +1722,42 @@ export interface components {
          * @description A durable job.
          */
         JobId: string;
+        Key: {
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["IdentityKeyId"];
+            /** @description 66 hexadecimal digits. */
+            key: string;
+            /** @description `brc`: signs requests by BRC-104. */
+            kind: string;
+            label: string;
+            /** Format: int64 */
+            last_used_at?: number | null;
+        };
+        /** @description One line of a statement. */
+        LedgerLine: {
+            actor: string;
+            amount: components["schemas"]["Sats"];
+            /** Format: int64 */
+            at: number;
+            balance_after: components["schemas"]["Sats"];
+            /**
+             * Format: int64
+             * @description Of usage: when its five minutes began.
+             */
+            interval?: number | null;
+            /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
+            kind: string;
+            /** Format: int64 */
+            price_version?: number | null;
+            reason: string;
+            /**
+             * Format: int64
+             * @description Counts the project's lines, without gaps.
+             */
+            seq: number;
+            transaction: components["schemas"]["TransactionId"];
+        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -1167,6 +1783,12 @@ export interface components {
             role: components["schemas"]["Role"];
             user: components["schemas"]["UserId"];
         };
+        /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
+        MoveMoney: {
+            /** @description At least 1. */
+            amount: components["schemas"]["Sats"];
+            reason: string;
+        };
         /** @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label. */
         Name: string;
         /**
@@ -1183,6 +1805,81 @@ export interface components {
          * @enum {string}
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
+        /** @description A page of a list. */
+        Page_Cap: {
+            items: {
+                amount: components["schemas"]["Sats"];
+                /** @description Id of the instance; of the whole project when absent. */
+                instance?: string | null;
+                kind: components["schemas"]["Spend"];
+                period: components["schemas"]["Period"];
+                reached: boolean;
+                reserved: components["schemas"]["Sats"];
+                /** @description In the current period, rounded down. */
+                spent: components["schemas"]["Sats"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Deployment: {
+            items: {
+                /** @description Where the agent answers once it is released. */
+                agent_url?: string | null;
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["DeploymentId"];
+                /** @description Why it failed. */
+                message?: string | null;
+                /** @description The instance that it makes or changes. */
+                name?: string | null;
+                /** @description The project's name. */
+                project: string;
+                sha256?: string | null;
+                /**
+                 * Format: int64
+                 * @description Of the artifact, once it is here.
+                 */
+                size?: number | null;
+                state: components["schemas"]["DeploymentState"];
+                /** Format: int64 */
+                updated_at: number;
+                upload?: null | components["schemas"]["Upload"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Domain: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                /** @description In ASCII, lower case. */
+                domain: string;
+                /** @description Name of the instance that it leads to. */
+                instance: string;
+                /** Format: int64 */
+                last_check?: number | null;
+                /**
+                 * Format: int64
+                 * @description Absent when nothing is checked any more unless somebody asks.
+                 */
+                next_check?: number | null;
+                /** @description Why it is not served, or will not be for long. */
+                reason?: string | null;
+                state: components["schemas"]["DomainState"];
+                /**
+                 * @description Leads visitors here. Where a CNAME cannot be (the top of a zone), set A and AAAA records with the addresses of
+                 *     its value instead.
+                 */
+                target: components["schemas"]["DnsRecord"];
+                url: string;
+                /** @description Any one of them shows that the domain is yours. */
+                verification: components["schemas"]["DnsRecord"][];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
         /** @description A page of a list. */
         Page_Event: {
             items: {
@@ -1263,6 +1960,7 @@ export interface components {
                 since: number;
                 spec: components["schemas"]["InstanceSpec"];
                 state: components["schemas"]["State"];
+                suspended?: null | components["schemas"]["Suspension"];
                 /** @description Name of the template that it was made from. */
                 template: string;
                 /** @description Why the last update could not be carried out; what ran before it runs on. */
@@ -1293,6 +1991,51 @@ export interface components {
                 /** @description `ready`, `running`, `done`, `dead`. */
                 state: string;
                 worker?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Key: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["IdentityKeyId"];
+                /** @description 66 hexadecimal digits. */
+                key: string;
+                /** @description `brc`: signs requests by BRC-104. */
+                kind: string;
+                label: string;
+                /** Format: int64 */
+                last_used_at?: number | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_LedgerLine: {
+            items: {
+                actor: string;
+                amount: components["schemas"]["Sats"];
+                /** Format: int64 */
+                at: number;
+                balance_after: components["schemas"]["Sats"];
+                /**
+                 * Format: int64
+                 * @description Of usage: when its five minutes began.
+                 */
+                interval?: number | null;
+                /** @description `usage`, `payment`, `credit`, `refund`, `models`, `tools`, `funding`. */
+                kind: string;
+                /** Format: int64 */
+                price_version?: number | null;
+                reason: string;
+                /**
+                 * Format: int64
+                 * @description Counts the project's lines, without gaps.
+                 */
+                seq: number;
+                transaction: components["schemas"]["TransactionId"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1377,6 +2120,26 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_Revision: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                deployment?: null | components["schemas"]["DeploymentId"];
+                image: components["schemas"]["ImageRef"];
+                image_digest?: string | null;
+                image_id?: string | null;
+                /** @description The manifest, as it was in the artifact. */
+                manifest?: string | null;
+                /** Format: int64 */
+                number: number;
+                /** @description Why it failed. */
+                reason?: string | null;
+                state: components["schemas"]["RevisionState"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_Template: {
             items: {
                 /** @description Speaks A2A on its gateway port. */
@@ -1435,6 +2198,42 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_UsageSum: {
+            items: {
+                /**
+                 * Format: int64
+                 * @description Seconds of one core, in thousandths.
+                 */
+                cpu_millis: number;
+                /**
+                 * Format: int64
+                 * @description Megabytes (10^6) times seconds.
+                 */
+                disk_mb_seconds: number;
+                /** Format: int64 */
+                gpu_millis: number;
+                /**
+                 * Format: int64
+                 * @description Megabytes (10^6) times seconds.
+                 */
+                memory_mb_seconds: number;
+                /**
+                 * Format: int64
+                 * @description What it came to, in millionths of a satoshi; zero where it was not charged.
+                 */
+                microsats: number;
+                /**
+                 * Format: int64
+                 * @description In and out.
+                 */
+                network_bytes: number;
+                /** Format: int64 */
+                start: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_User: {
             items: {
                 /** Format: int64 */
@@ -1442,6 +2241,8 @@ export interface components {
                 /** @description The personal project that instances go to when none is named. */
                 default_project: string;
                 disabled: boolean;
+                /** @description As a certifier has shown it. */
+                email?: string | null;
                 has_password: boolean;
                 id: components["schemas"]["UserId"];
                 /** @description Lower-case name to sign in with; unique. */
@@ -1459,6 +2260,11 @@ export interface components {
                 [key: string]: string | null;
             };
         };
+        /**
+         * @description The time that a cap is for, UTC.
+         * @enum {string}
+         */
+        Period: "day" | "month" | "total";
         Port: {
             name: string;
             /** Format: int32 */
@@ -1472,6 +2278,27 @@ export interface components {
             port: number;
             /** @description Where the gateway serves it. */
             url: string;
+        };
+        /** @description A version of a price. */
+        Price: {
+            /** @description The project went back to the server's price; then `rates` mean nothing. */
+            cleared: boolean;
+            /**
+             * Format: int64
+             * @description From when on.
+             */
+            from: number;
+            /** @description The project's own; else the server's. */
+            own: boolean;
+            rates: components["schemas"]["Rates"];
+            reason: string;
+            /** Format: int64 */
+            version: number;
+        };
+        Prices: {
+            current?: null | components["schemas"]["Price"];
+            /** @description The newest first. */
+            versions: components["schemas"]["Price"][];
         };
         /** @description What is asked, how often, and when the answer counts. */
         Probe: {
@@ -1618,6 +2445,22 @@ export interface components {
              */
             tasks?: number | null;
         };
+        /**
+         * @description Satoshis for five minutes of one core, of 10^9 bytes of memory, of 10^9 bytes of disk, for 10^9 bytes over the
+         *     network, and for five minutes of one GPU.
+         */
+        Rates: {
+            /** Format: int64 */
+            core: number;
+            /** Format: int64 */
+            disk_gb: number;
+            /** Format: int64 */
+            gpu: number;
+            /** Format: int64 */
+            memory_gb: number;
+            /** Format: int64 */
+            network_gb: number;
+        };
         /** @description `GET /readyz`. */
         Readiness: {
             capabilities: components["schemas"]["Capability"][];
@@ -1681,11 +2524,45 @@ export interface components {
             /** @description A run of this length forgives earlier crashes. */
             stable_after?: components["schemas"]["Span"];
         };
+        /** @description What was once asked of an instance. */
+        Revision: {
+            /** Format: int64 */
+            created_at: number;
+            deployment?: null | components["schemas"]["DeploymentId"];
+            image: components["schemas"]["ImageRef"];
+            image_digest?: string | null;
+            image_id?: string | null;
+            /** @description The manifest, as it was in the artifact. */
+            manifest?: string | null;
+            /** Format: int64 */
+            number: number;
+            /** @description Why it failed. */
+            reason?: string | null;
+            state: components["schemas"]["RevisionState"];
+        };
+        /**
+         * @description What became of a revision.
+         * @enum {string}
+         */
+        RevisionState: "rolling" | "live" | "superseded" | "failed";
         /**
          * @description What a member may do in a project. Each may do what the ones before it may.
          * @enum {string}
          */
         Role: "viewer" | "developer" | "admin" | "owner";
+        /** @description `POST /v1/instances/{i}/rollback`. */
+        Rollback: {
+            /**
+             * Format: int64
+             * @description The revision to go back to; the last that was ready before the present one, when absent.
+             */
+            revision?: number | null;
+        };
+        /**
+         * Format: int64
+         * @description An amount in satoshis. Negative is owed.
+         */
+        Sats: number;
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -1708,11 +2585,36 @@ export interface components {
             expires_at: number;
             user: components["schemas"]["User"];
         };
+        /** @description `PUT /v1/projects/{p}/billing`. What is not given is taken away. */
+        SetBillingSettings: {
+            email?: string | null;
+            /** @description 16 to 512 characters; needed when a webhook is first set, and shown never again. */
+            webhook_secret?: string | null;
+            webhook_url?: string | null;
+        };
+        /** @description `PUT /v1/projects/{p}/caps`. */
+        SetCap: {
+            amount?: null | components["schemas"]["Sats"];
+            /** @description Id or name; the whole project when absent. */
+            instance?: string | null;
+            kind: components["schemas"]["Spend"];
+            period: components["schemas"]["Period"];
+        };
+        /** @description `PUT /v1/projects/{p}/prices`. */
+        SetPrices: {
+            rates?: null | components["schemas"]["Rates"];
+            reason?: string;
+        };
         /**
          * @description A span of time, in milliseconds.
          * @example 30s
          */
         Span: string;
+        /**
+         * @description What money is spent on.
+         * @enum {string}
+         */
+        Spend: "compute" | "models" | "tools";
         /**
          * @description What is.
          * @enum {string}
@@ -1744,6 +2646,11 @@ export interface components {
             /** Format: int64 */
             pids: number;
         };
+        /**
+         * @description Why instances do not run although their user wants it.
+         * @enum {string}
+         */
+        Suspension: "balance" | "cap";
         /** @description `GET /v1/system`. */
         System: {
             engine?: null | components["schemas"]["Engine"];
@@ -1805,6 +2712,11 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
+        /**
+         * Format: uuid
+         * @description A transaction of the ledger.
+         */
+        TransactionId: string;
         /** @description `PATCH /v1/projects/{p}`: what is absent stays. */
         UpdateProject: {
             name?: null | components["schemas"]["Name"];
@@ -1820,6 +2732,29 @@ export interface components {
             /** @description Operators only. */
             operator?: boolean | null;
             password?: string | null;
+        };
+        /** @description `POST` the artifact, a gzipped tar, as `application/octet-stream`. The address is the credential: good once. */
+        Upload: {
+            /**
+             * Format: int64
+             * @description UTC milliseconds.
+             */
+            expires_at: number;
+            /**
+             * Format: int64
+             * @description In bytes.
+             */
+            max_size: number;
+            url: string;
+        };
+        /** @description The answer to an upload, in Mandala's words. */
+        Uploaded: {
+            /** @description A host name, without a scheme. */
+            agentUrl: string;
+            deploymentId: components["schemas"]["DeploymentId"];
+            /** @description Where the frontend will be, if the manifest has one. */
+            frontendUrl?: string | null;
+            message: string;
         };
         /** @description How the gateway shows itself to the agent. `secret` names one of the instance's secret variables. */
         UpstreamAuth: {
@@ -1855,12 +2790,46 @@ export interface components {
             /** @enum {string} */
             mode: "signed_jwt";
         };
+        /** @description What was used in one step. Only what is closed: the last five minutes and a few seconds are missing. */
+        UsageSum: {
+            /**
+             * Format: int64
+             * @description Seconds of one core, in thousandths.
+             */
+            cpu_millis: number;
+            /**
+             * Format: int64
+             * @description Megabytes (10^6) times seconds.
+             */
+            disk_mb_seconds: number;
+            /** Format: int64 */
+            gpu_millis: number;
+            /**
+             * Format: int64
+             * @description Megabytes (10^6) times seconds.
+             */
+            memory_mb_seconds: number;
+            /**
+             * Format: int64
+             * @description What it came to, in millionths of a satoshi; zero where it was not charged.
+             */
+            microsats: number;
+            /**
+             * Format: int64
+             * @description In and out.
+             */
+            network_bytes: number;
+            /** Format: int64 */
+            start: number;
+        };
         User: {
             /** Format: int64 */
             created_at: number;
             /** @description The personal project that instances go to when none is named. */
             default_project: string;
             disabled: boolean;
+            /** @description As a certifier has shown it. */
+            email?: string | null;
             has_password: boolean;
             id: components["schemas"]["UserId"];
             /** @description Lower-case name to sign in with; unique. */
@@ -1883,6 +2852,25 @@ export interface components {
             /** @description Its value is sealed and never shown again. */
             secret?: boolean;
         };
+        /** @description What recomputing the whole ledger found. */
+        Verification: {
+            /** Format: int64 */
+            accounts: number;
+            /**
+             * Format: int64
+             * @description Zero is how it must be.
+             */
+            differences: number;
+            /** @description The first hundred. */
+            examples: string[];
+            /**
+             * Format: int64
+             * @description Of these, summed up again from their samples.
+             */
+            from_samples: number;
+            /** Format: int64 */
+            intervals: number;
+        };
         /** @description A named disk of the instance that outlives its containers. */
         VolumeMount: {
             name: string;
@@ -1898,6 +2886,35 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+                /** @description As the address has it */
+                signature: string;
+            };
+            cookie?: never;
+        };
+        /** @description A gzipped tar */
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Uploaded"];
+                };
+            };
+        };
+    };
     health: {
         parameters: {
             query?: never;
@@ -1977,6 +2994,78 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
+    cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
+    logs: {
+        parameters: {
+            query?: {
+                /** @description Go on until the deployment is over. */
+                follow?: boolean;
+                /** @description Only lines after this number. */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id */
+                deployment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description NDJSON of lines, or SSE */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["DeploymentLine"];
                 };
             };
         };
@@ -2167,6 +3256,126 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Domain"];
+                };
+            };
+        };
+    };
+    add: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddDomain"];
+            };
+        };
+        responses: {
+            /** @description Added, or there already */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
+                };
+            };
+        };
+    };
+    remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+                /** @description The domain */
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Domain"];
                 };
             };
         };
@@ -2398,6 +3607,54 @@ export interface operations {
             };
         };
     };
+    revisions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Revision"];
+                };
+            };
+        };
+    };
+    rollback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rollback"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
     start: {
         parameters: {
             query?: never;
@@ -2460,6 +3717,25 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verification"];
                 };
             };
         };
@@ -2584,6 +3860,215 @@ export interface operations {
             };
         };
     };
+    balance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Balance"];
+                };
+            };
+        };
+    };
+    settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingSettings"];
+                };
+            };
+        };
+    };
+    set_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetBillingSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BillingSettings"];
+                };
+            };
+        };
+    };
+    caps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Cap"];
+                };
+            };
+        };
+    };
+    set_cap: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCap"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Cap"];
+                };
+            };
+        };
+    };
+    credit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveMoney"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerLine"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Deployment"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateDeployment"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deployment"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: never;
@@ -2654,6 +4139,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectEnv"];
+                };
+            };
+        };
+    };
+    invoice: {
+        parameters: {
+            query: {
+                /** @description `2026-11`. */
+                month: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LedgerLine"];
                 };
             };
         };
@@ -2731,6 +4268,54 @@ export interface operations {
             };
         };
     };
+    prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Prices"];
+                };
+            };
+        };
+    };
+    set_prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetPrices"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Price"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: never;
@@ -2775,6 +4360,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectQuotas"];
+                };
+            };
+        };
+    };
+    refund: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveMoney"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerLine"];
                 };
             };
         };
@@ -2916,6 +4533,55 @@ export interface operations {
         responses: {
             /** @description Gone */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    usage: {
+        parameters: {
+            query?: {
+                /** @description Of one instance only: id or name. */
+                instance?: string;
+                /** @description UTC milliseconds; a day before `to` when absent. */
+                from?: number;
+                /** @description UTC milliseconds, itself not included; now when absent. */
+                to?: number;
+                /** @description `interval`, `hour` (if absent) or `day`. */
+                step?: "interval" | "hour" | "day";
+            };
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageSum"];
+                };
+            };
+        };
+    };
+    schema: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description JSON Schema */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3415,6 +5081,83 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["User"];
                 };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Key"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateKey"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Key"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `me`, id or login */
+                user: string;
+                /** @description Id, or the key itself */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -1,6 +1,7 @@
 // One creation, from the request to `ready`, followed over its progress stream. A broken connection is taken up again
 // with the same request and the same key, which the server answers with the same instance.
 import { Refused, words } from '$lib/api/client';
+import { randomKey } from '$lib/api/key';
 import { read } from '$lib/api/stream';
 import type { InstanceRequest, Problem, Progress, State } from '$lib/api/types';
 
@@ -95,10 +96,4 @@ export class Creation {
     const last = this.steps.at(-1);
     if (last?.text !== text) this.steps.push({ text, at: Date.now() });
   }
-}
-
-/** Random without `crypto.randomUUID`, which browsers keep from pages without TLS. */
-function randomKey(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,7 +1,6 @@
 // What the states of an instance mean to who looks at them.
 import type { Instance, State } from '$lib/api/types';
-
-export type Tone = 'good' | 'busy' | 'bad' | 'quiet';
+import type { Tone } from '$lib/ui/tone';
 
 const TONES: Record<State, Tone> = {
   pending: 'busy',

@@ -1,12 +1,17 @@
 // The project whose pages are open, shared by all of them.
 import { getContext, setContext } from 'svelte';
 import { call, Refused, words } from '$lib/api/client';
-import type { Project, Role } from '$lib/api/types';
+import type { Balance, Project, Role } from '$lib/api/types';
+
+/** How often the balance is looked at, and how often while nothing runs for want of money. */
+const CALM = 15_000;
+const SUSPENDED = 3000;
 
 const RANK: Role[] = ['viewer', 'developer', 'admin', 'owner'];
 
 export class Opened {
   project = $state<Project>();
+  balance = $state.raw<Balance>();
   problem = $state<string>();
   gone = $state(false);
 
@@ -25,10 +30,35 @@ export class Opened {
   async load() {
     try {
       this.project = await call<Project>(this.path);
+      await this.stand();
     } catch (error) {
       this.gone = error instanceof Refused && error.status === 404;
       this.problem = words(error);
     }
+  }
+
+  /** Looks at the balance again. */
+  async stand() {
+    this.balance = await call<Balance>(`${this.path}/balance`);
+  }
+
+  /** Keeps the balance right until the returned function is called: what suspends a project may happen at any time. */
+  watch(): () => void {
+    let stopped = false;
+    let timer: ReturnType<typeof setTimeout>;
+    const later = () => {
+      timer = setTimeout(look, this.balance?.suspended_for ? SUSPENDED : CALM);
+    };
+    const look = async () => {
+      // What could not be had now is had the next time.
+      if (!document.hidden && this.project) await this.stand().catch(() => {});
+      if (!stopped) later();
+    };
+    later();
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+    };
   }
 }
 

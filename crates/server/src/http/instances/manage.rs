@@ -131,7 +131,7 @@ pub(crate) async fn restart(
     Ok(accepted(&context, &headers, row, Goal::Ready))
 }
 
-fn accepted(context: &Context, headers: &HeaderMap, row: Row, goal: Goal) -> Response {
+pub(crate) fn accepted(context: &Context, headers: &HeaderMap, row: Row, goal: Goal) -> Response {
     if wants_stream(headers) {
         return progress(context, &row, goal, None, url);
     }

@@ -21,6 +21,7 @@ pub(crate) fn view(context: &Context, row: Row) -> Instance {
         template: row.template,
         desired: row.desired,
         state: row.state,
+        suspended: row.suspended,
         since: row.since.0,
         message: row.message,
         update_error: row.taken_back.map(|taken_back| taken_back.reason),

@@ -43,7 +43,11 @@ pub(crate) async fn create(
 ) -> ApiResult<(StatusCode, Json<Project>)> {
     let project = context
         .app
-        .create_project(&caller, NewProject { name: request.name, network: request.network }, key)
+        .create_project(
+            &caller,
+            NewProject { name: request.name, network: request.network, funding: false, agent_key: None },
+            key,
+        )
         .await?;
     Ok((StatusCode::CREATED, Json(view(&caller, project))))
 }

@@ -4,6 +4,7 @@ mod revocation;
 mod sessions;
 mod tokens;
 mod users;
+mod wallets;
 
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use ryokan_app::App;
 use ryokan_app::entropy::SystemClock;
 use ryokan_model::{Clock, Millis, Secret};
 use ryokan_ports::conformance::test_server;
-use ryokan_ports::fake::FakeRuntime;
+use ryokan_ports::fake::{FakeDns, FakeRuntime, FakeUsage};
 use ryokan_server::compose::{Adjustable, Overrides, Server};
 use ryokan_server::config::Config;
 use ryokan_server::lifecycle::Shutdown;
@@ -84,6 +84,8 @@ impl Drop for Running {
 pub(crate) struct Site {
     pub database: Arc<TestDatabase>,
     pub engine: FakeRuntime,
+    pub usage: FakeUsage,
+    pub dns: FakeDns,
     pub clock: Arc<MovedClock>,
     data: tempfile::TempDir,
     tasks: TaskTracker,
@@ -130,6 +132,8 @@ async fn run<F: AsyncFn(&Site)>(database: Arc<TestDatabase>, configure: fn(&mut 
     let site = Site {
         database,
         engine,
+        usage: FakeUsage::default(),
+        dns: FakeDns::default(),
         clock,
         data: tempfile::TempDir::new().unwrap(),
         tasks,
@@ -166,8 +170,14 @@ impl Site {
     }
 
     async fn launch(&self, config: Config) -> Running {
-        let overrides =
-            Overrides { runtime: Some(Arc::new(self.engine.clone())), clock: Some(self.clock.clone()) };
+        let overrides = Overrides {
+            runtime: Some(Arc::new(self.engine.clone())),
+            usage: Some(Arc::new(self.usage.clone())),
+            builder: Some(Arc::new(self.engine.clone())),
+            dns: Some(Arc::new(self.dns.clone())),
+            clock: Some(self.clock.clone()),
+            ..Overrides::default()
+        };
         let mut server = Server::build(&config, overrides).await.expect("the server is built");
         if let Some(first) = server.take_first_start() {
             *self.first.lock().unwrap() = Some((first.token, first.link));

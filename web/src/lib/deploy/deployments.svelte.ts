@@ -1,0 +1,72 @@
+// A project's deployments, kept up to date by the stream of events, and by a timer in case that stream is broken.
+import { call, words } from '$lib/api/client';
+import { live } from '$lib/api/stream';
+import type { Deployment, Page } from '$lib/api/types';
+import { over } from './state';
+
+const SOON = 150;
+const BUSY = 3000;
+const QUIET = 60_000;
+const PAGE = 50;
+
+export class Deployments {
+  items = $state.raw<Deployment[]>();
+  problem = $state<string>();
+  /** How many are asked for; grows when older ones are wanted. */
+  #wanted = PAGE;
+  more = $state(false);
+
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #stopped = false;
+  #stopStream = () => {};
+
+  constructor(
+    private readonly path: string,
+    private readonly project: string,
+  ) {}
+
+  start() {
+    void this.refresh();
+    this.#stopStream = live({
+      path: () => `/v1/events?kind=deployment.&project=${encodeURIComponent(this.project)}`,
+      again: true,
+      message: () => this.#look(SOON),
+      connection: (now) => now !== 'connecting' && this.#look(SOON),
+    });
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#stopStream();
+  }
+
+  older() {
+    this.#wanted += PAGE;
+    return this.refresh();
+  }
+
+  #look(after: number) {
+    clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.refresh(), after);
+  }
+
+  refresh = async () => {
+    try {
+      const items: Deployment[] = [];
+      let after: string | null | undefined;
+      do {
+        const query = new URLSearchParams({ limit: String(PAGE), ...(after ? { after } : {}) });
+        const page = await call<Page<Deployment>>(`${this.path}/deployments?${query}`);
+        items.push(...page.items);
+        after = page.next;
+      } while (after && items.length < this.#wanted);
+      this.items = items;
+      this.more = Boolean(after);
+      this.problem = undefined;
+    } catch (error) {
+      this.problem = words(error);
+    }
+    this.#look(this.items?.every(over) ? QUIET : BUSY);
+  };
+}

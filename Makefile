@@ -32,7 +32,7 @@ chaos: ## storms under random faults for FOR=10m, with INSTANCES=100, SEED=, STO
 ci: ## exactly what CI runs: all checks, then all tests, none skipped
 	@scripts/ci
 
-bench: ## ratios against bare Docker, nginx, HAProxy and bigger databases, in one run (half an hour)
+bench: ## ratios against bare Docker, nginx, HAProxy and bigger databases, in one run (twenty minutes)
 	@scripts/bench
 
 fmt: ## format the code

@@ -1,5 +1,5 @@
 //! The ledger as use cases: what projects have, owe, get and pay. Every change of a balance is a posting with a reason and
-//! an actor, and goes through [`App::post`], which also tells of the thresholds that it crossed.
+//! an actor, and goes through `App::post`, which also tells of the thresholds that it crossed.
 
 pub mod credit;
 pub mod pay;

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ryokan_app::{App, Error};
-use ryokan_model::permission::Caller;
+use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::instances::Instance;
 use ryokan_store::projects::Project;
@@ -102,10 +102,17 @@ pub(super) struct Workloads {
 }
 
 impl Workloads {
-    pub(super) async fn of(app: &App, caller: &Caller, project: &Project) -> MandalaResult<Self> {
+    /// Those of the project that is named, in which the caller may do `need`.
+    pub(super) async fn find(
+        app: &App,
+        caller: &Caller,
+        need: Scope,
+        id: &str,
+    ) -> MandalaResult<(Project, Self)> {
+        let project = app.find_project(caller, need, id).await?;
         let id = project.id.to_string();
         let rows = app.list_instances(caller, Some(&id), None, None, 500).await?.items;
-        let wanted = agent_name(project);
+        let wanted = agent_name(&project);
         let mut found = Self::default();
         for row in rows {
             if row.name.as_str().starts_with("frontend-") {
@@ -114,7 +121,7 @@ impl Workloads {
                 found.agent = Some(row);
             }
         }
-        Ok(found)
+        Ok((project, found))
     }
 
     /// By the names that clients use. `backend` is what the first of them called the agent.

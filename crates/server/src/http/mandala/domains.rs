@@ -25,8 +25,7 @@ pub(super) async fn add(
     Old(request): Old<Domain>,
 ) -> MandalaResult<Response> {
     let app = &context.app;
-    let project = app.find_project(&caller, Scope::Write, &id).await?;
-    let found = Workloads::of(app, &caller, &project).await?;
+    let (_, found) = Workloads::find(app, &caller, Scope::Write, &id).await?;
     if !["agent", "backend", "frontend"].contains(&workload.as_str()) {
         return Err(Error::not_found("workload", workload).into());
     }

@@ -133,8 +133,7 @@ pub(super) async fn resource(
     if !["frontend", "agent", "backend", "mongo", "mysql", "redis"].contains(&resource.as_str()) {
         return Err(Error::invalid("resource", "must be frontend, agent, mongo, mysql or redis").into());
     }
-    let project = context.app.find_project(&caller, Scope::Read, &id).await?;
-    let found = Workloads::of(&context.app, &caller, &project).await?;
+    let (_, found) = Workloads::find(&context.app, &caller, Scope::Read, &id).await?;
     let row = found.named(&resource).ok_or_else(|| Error::not_found("resource", resource.clone()))?;
     let from = Millis(context.app.clock.now().0 - i64::try_from(minutes * 60_000).unwrap_or(i64::MAX));
     let options = LogOptions { follow: false, tail: Some(tail), since: Some(from), until: None };

@@ -11,7 +11,6 @@ use ryokan_model::permission::Scope;
 use ryokan_model::project::Network;
 use ryokan_model::{Name, Secret};
 use ryokan_store::instances::Instance;
-use ryokan_store::projects::Project;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -112,8 +111,7 @@ pub(super) async fn info(
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
     let app = &context.app;
-    let project = app.find_project(&caller, Scope::Read, &id).await?;
-    let workloads = Workloads::of(app, &caller, &project).await?;
+    let (project, workloads) = Workloads::find(app, &caller, Scope::Read, &id).await?;
     let balance = app.balance(&caller, &id).await?.balance;
     let env = app.get_project_env(&caller, &id).await?;
     let last = app.list_deployments(&caller, &id, None, 1).await?.items.into_iter().next();
@@ -204,22 +202,12 @@ pub(super) async fn settings(
     ))
 }
 
-async fn workloads(
-    context: &Context,
-    caller: &ryokan_model::permission::Caller,
-    id: &str,
-) -> MandalaResult<(Project, Workloads)> {
-    let project = context.app.find_project(caller, Scope::Read, id).await?;
-    let found = Workloads::of(&context.app, caller, &project).await?;
-    Ok((project, found))
-}
-
 pub(super) async fn restart(
     State(context): State<Context>,
     Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
-    let (_, found) = workloads(&context, &caller, &id).await?;
+    let (_, found) = Workloads::find(&context.app, &caller, Scope::Read, &id).await?;
     if found.all().next().is_none() {
         return Err(Error::Conflict("nothing of this project runs yet; deploy first".into()).into());
     }
@@ -234,7 +222,7 @@ pub(super) async fn status(
     Known(caller): Known,
     Path(id): Path<String>,
 ) -> MandalaResult<Json<Value>> {
-    let (_, found) = workloads(&context, &caller, &id).await?;
+    let (_, found) = Workloads::find(&context.app, &caller, Scope::Read, &id).await?;
     let pod = |row: &Instance| {
         let phase = match row.state {
             Life::Ready | Life::Unhealthy => "Running",

@@ -1,5 +1,6 @@
 // A project's deployments, kept up to date by the stream of events, and by a timer in case that stream is broken.
 import { call, words } from '$lib/api/client';
+import { Looks } from '$lib/api/looks';
 import { live } from '$lib/api/stream';
 import type { Deployment, Page } from '$lib/api/types';
 import { over } from './state';
@@ -16,8 +17,7 @@ export class Deployments {
   #wanted = PAGE;
   more = $state(false);
 
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #stopped = false;
+  #looks = new Looks(() => this.#look());
   #stopStream = () => {};
 
   constructor(
@@ -26,18 +26,17 @@ export class Deployments {
   ) {}
 
   start() {
-    void this.refresh();
+    this.#looks.soon(0);
     this.#stopStream = live({
       path: () => `/v1/events?kind=deployment.&project=${encodeURIComponent(this.project)}`,
       again: true,
-      message: () => this.#look(SOON),
-      connection: (now) => now !== 'connecting' && this.#look(SOON),
+      message: () => this.#looks.soon(SOON),
+      connection: (now) => now !== 'connecting' && this.#looks.soon(SOON),
     });
   }
 
   stop() {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#looks.stop();
     this.#stopStream();
   }
 
@@ -46,12 +45,9 @@ export class Deployments {
     return this.refresh();
   }
 
-  #look(after: number) {
-    clearTimeout(this.#timer);
-    if (!this.#stopped) this.#timer = setTimeout(() => void this.refresh(), after);
-  }
+  refresh = () => this.#looks.now();
 
-  refresh = async () => {
+  async #look() {
     try {
       const items: Deployment[] = [];
       let after: string | null | undefined;
@@ -67,6 +63,6 @@ export class Deployments {
     } catch (error) {
       this.problem = words(error);
     }
-    this.#look(this.items?.every(over) ? QUIET : BUSY);
-  };
+    return this.items?.every(over) ? QUIET : BUSY;
+  }
 }

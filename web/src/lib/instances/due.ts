@@ -16,11 +16,6 @@ export class Due {
     return !this.#all && this.#ids.size === 0;
   }
 
-  /** One of those that are due; nothing when it is all. */
-  get any(): string | undefined {
-    return this.#all ? undefined : this.#ids.values().next().value;
-  }
-
   /** Takes what is due. Many single looks cost more than one at the list. */
   take(): 'all' | string[] {
     const due = this.#all || this.#ids.size > MANY ? 'all' : [...this.#ids];

@@ -1,6 +1,7 @@
 // All of the caller's instances, kept up to date by the stream of events. The stream only says what to look at again;
 // what is shown comes from the instance itself. Timers find what a broken stream has missed.
 import { all, call, Refused, words } from '$lib/api/client';
+import { Looks } from '$lib/api/looks';
 import { live } from '$lib/api/stream';
 import type { Event, Instance } from '$lib/api/types';
 import { Due } from './due';
@@ -16,9 +17,8 @@ export class Instances {
   problem = $state<string>();
 
   #due = new Due();
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #looks = new Looks(() => this.#refresh());
   #stopStream = () => {};
-  #stopped = false;
   #whole = 0;
 
   start() {
@@ -28,33 +28,30 @@ export class Instances {
       message: (message) => {
         const event = JSON.parse(message.data) as Event;
         if (event.kind === 'instance.deleted') this.#drop(event.subject_id);
-        else if (event.subject_id) this.#look(event.subject_id);
+        else if (event.subject_id) this.look(event.subject_id);
       },
       connection: (now) => {
         this.connected = now === 'open' || now === 'connecting';
         // Whatever happened before the stream began is in the list; whatever happens later is in the stream.
-        if (now !== 'connecting') this.#look();
+        if (now !== 'connecting') this.look();
       },
     });
   }
 
   stop() {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#looks.stop();
     this.#stopStream();
   }
 
   /** Looks at one instance again soon, or at all. */
-  #look(id?: string) {
+  look(id?: string) {
     this.#due.add(id);
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#refresh(), SOON);
+    this.#looks.soon(SOON);
   }
 
-  look = (id?: string) => this.#look(id);
-
   async #refresh() {
-    const due = this.#due.take();
+    // With nothing due it is the timer's look.
+    const due = this.#due.empty ? 'all' : this.#due.take();
     try {
       if (due === 'all' || !this.loaded) {
         this.items = await all<Instance>('/v1/instances');
@@ -67,14 +64,8 @@ export class Instances {
     } catch (error) {
       this.problem = words(error);
     }
-    if (this.#stopped) return;
-    const age = Date.now() - this.#whole;
-    clearTimeout(this.#timer);
-    if (!this.#due.empty) return this.#look(this.#due.any);
-    this.#timer = setTimeout(
-      () => this.#look(),
-      this.connected && !this.problem ? Math.max(WITH_STREAM - age, 1000) : WITHOUT_STREAM,
-    );
+    const isCurrent = this.connected && !this.problem;
+    return isCurrent ? Math.max(WITH_STREAM - (Date.now() - this.#whole), 1000) : WITHOUT_STREAM;
   }
 
   async #one(id: string) {

@@ -1,10 +1,13 @@
 // One instance, kept up to date: by the stream of its events, and by timers in case that stream is broken.
 import { getContext, setContext } from 'svelte';
 import { call, Refused, words } from '$lib/api/client';
+import { Looks } from '$lib/api/looks';
 import { live } from '$lib/api/stream';
 import type { Event, Instance, Page } from '$lib/api/types';
 import { merge } from '$lib/events/merge';
 import { moving } from './state';
+
+const SOON = 80;
 
 export class Watched {
   instance = $state<Instance>();
@@ -13,7 +16,7 @@ export class Watched {
   problem = $state<string>();
   gone = $state(false);
 
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #looks = new Looks(() => this.#look());
   #stopStream = () => {};
   #stopped = false;
 
@@ -24,7 +27,7 @@ export class Watched {
   }
 
   async start() {
-    this.look(0);
+    this.#looks.soon(0);
     // What happened until now, newest first; the stream goes on from there.
     const page = await call<Page<Event>>(`${this.path}/events?order=desc&limit=200`).catch(() => undefined);
     this.events = page?.items ?? [];
@@ -36,11 +39,11 @@ export class Watched {
         const event = JSON.parse(message.data) as Event;
         this.events = merge(this.events, event);
         if (event.kind === 'instance.deleted' && event.subject_id === this.instance?.id) this.gone = true;
-        else this.look();
+        else this.#looks.soon(SOON);
       },
       connection: (now, error) => {
         this.connected = now === 'open' || now === 'connecting';
-        if (now !== 'connecting') this.look();
+        if (now !== 'connecting') this.#looks.soon(SOON);
         if (error instanceof Refused && error.status === 404) this.gone = true;
       },
     });
@@ -48,16 +51,13 @@ export class Watched {
 
   stop() {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#looks.stop();
     this.#stopStream();
   }
 
-  look(after = 80) {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.refresh(), after);
-  }
+  refresh = () => this.#looks.now();
 
-  async refresh() {
+  async #look() {
     try {
       const found = await call<Instance>(this.path);
       // Deleted, and made anew under the same name: another one's story.
@@ -68,10 +68,10 @@ export class Watched {
       if (error instanceof Refused && error.status === 404) this.gone = true;
       else this.problem = words(error);
     }
-    if (this.#stopped || this.gone) return;
+    if (this.gone) return;
     // A message may change without a change of state, which no event tells.
     const busy = this.instance && moving(this.instance.state);
-    this.look(busy ? 1500 : this.connected ? 30_000 : 4000);
+    return busy ? 1500 : this.connected ? 30_000 : 4000;
   }
 }
 

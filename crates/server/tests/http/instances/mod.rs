@@ -6,5 +6,6 @@ mod engine;
 mod exits;
 mod inside;
 mod lifecycle;
+mod rollout;
 mod servers;
 mod update;

@@ -7,9 +7,11 @@
     reason = "tests; they poll with a deadline"
 )]
 
+mod chain;
 mod deployments;
 mod engine;
 mod faults;
+mod money;
 mod points;
 mod storm;
 #[expect(dead_code, reason = "the chaos runs use the rest")]

@@ -184,14 +184,18 @@ impl PaymentProvider for FakeChain {
     }
 
     async fn sign(&self, inputs: Vec<Spent>, outputs: Vec<Output>) -> Result<Signed, PaymentError> {
-        let mut txid = String::new();
-        for part in 0..4u8 {
+        let part = |part: u8| {
             let mut hasher = DefaultHasher::new();
             part.hash(&mut hasher);
-            inputs.iter().for_each(|i| (&i.txid, i.output, i.satoshis).hash(&mut hasher));
-            outputs.iter().for_each(|o| (&o.script, o.satoshis).hash(&mut hasher));
-            txid.push_str(&format!("{:016x}", hasher.finish()));
-        }
+            for input in &inputs {
+                (&input.txid, input.output, input.satoshis).hash(&mut hasher);
+            }
+            for output in &outputs {
+                (&output.script, output.satoshis).hash(&mut hasher);
+            }
+            format!("{:016x}", hasher.finish())
+        };
+        let txid = (0..4).map(part).collect::<String>();
         let spends = inputs.into_iter().map(|i| ((i.txid, i.output), i.satoshis)).collect();
         self.state().made.insert(txid.clone(), Made { spends, outputs });
         Ok(Signed { extended: txid.clone().into_bytes(), txid })

@@ -7,11 +7,13 @@
     reason = "tests; they poll with a deadline"
 )]
 
+mod books;
 mod chain;
 mod deployments;
 mod engine;
 mod faults;
-mod money;
+mod metering;
+mod payments;
 mod points;
 mod storm;
 #[expect(dead_code, reason = "the chaos runs use the rest")]

@@ -400,7 +400,7 @@ impl Config {
             "funding": self.funding,
             "build": self.build,
             "retention": self.retention,
-            "metering": self.metering,
+            "metering": self.metering.redacted(),
             "billing": self.billing,
             "mail": self.mail.redacted(),
             "dns": { "servers": self.dns.servers },

@@ -25,12 +25,8 @@ pub struct MeteringSection {
     /// A Prometheus that scrapes cAdvisor: its counters instead of the engine's own. As in `http://127.0.0.1:9090`.
     pub prometheus_url: Option<String>,
     /// A bearer token for it.
-    #[serde(serialize_with = "hidden")]
+    #[serde(skip_serializing)]
     pub prometheus_token: Option<Secret>,
-}
-
-fn hidden<S: serde::Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(|_| "(set)").serialize(to)
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -115,6 +111,13 @@ impl MeteringSection {
             );
         }
         None
+    }
+
+    /// For people, without the secret.
+    pub fn redacted(&self) -> serde_json::Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        shown["prometheus_token"] = self.prometheus_token.as_ref().map(|_| "(set)").into();
+        shown
     }
 
     /// Where to read counters, if not from the engine.

@@ -23,6 +23,8 @@ use crate::{App, Result};
 
 /// Projects looked at in one run: each is a question to somebody else's service.
 const AT_A_TIME: u32 = 50;
+/// One run, unless somebody else's service answers.
+const LONGEST: Duration = Duration::from_secs(50);
 /// How often what is under way is looked after.
 const TICK: Duration = Duration::from_secs(15);
 
@@ -63,7 +65,10 @@ pub fn reconciler() -> Simple {
         name: "funding",
         topics: &["funding"],
         every: TICK,
-        once: |app| Box::pin(async move { app.fund_agents().await }),
+        // Cut off anywhere it goes on where it was, so that services which hang hold up neither a stop nor each other.
+        once: |app| {
+            Box::pin(async move { tokio::time::timeout(LONGEST, app.fund_agents()).await.unwrap_or(Ok(1)) })
+        },
     }
 }
 
@@ -83,7 +88,11 @@ impl App {
         let every = i64::try_from(funding.every.as_millis()).unwrap_or(i64::MAX);
         let before = ryokan_model::Millis(self.clock.now().0.saturating_sub(every));
         for project in self.store.read(move |tx| tx.projects_to_fund(before, AT_A_TIME)).await? {
-            if let Some(top_up) = self.look_at_funds(chain.as_ref(), &project).await? {
+            let Some(held) = self.look_at_funds(chain.as_ref(), &project).await? else { break };
+            if held >= funding.minimum {
+                continue;
+            }
+            if let Some(top_up) = self.begin_top_up(project.id, held).await? {
                 crate::crash::point("funding.begun");
                 left += i64::from(!self.send_top_up(chain.as_ref(), top_up).await?);
             }
@@ -91,36 +100,30 @@ impl App {
         Ok(left)
     }
 
-    /// Looks one address up, and begins a top-up if it is low.
-    async fn look_at_funds(
-        self: &Arc<Self>,
-        chain: &dyn PaymentProvider,
-        project: &Project,
-    ) -> Result<Option<ryokan_store::funding::TopUp>> {
-        let Some(key) = project.agent_key.clone() else { return Ok(None) };
-        let held = match chain.funds(project.network, &key).await {
-            Ok(held) => Sats(i64::try_from(held).unwrap_or(i64::MAX)),
-            Err(error) => {
-                if !matches!(error, PaymentError::Unavailable(_)) {
-                    tracing::error!(project = %project.id, error = %error, "its agents' address cannot be looked up");
-                } else {
-                    tracing::warn!(project = %project.id, error = %error, "its agents' address cannot be looked up now");
-                }
-                let (id, now) = (project.id, self.clock.now());
-                let asked = self.store.write(move |tx| {
-                    let before = tx.funding(id)?.unwrap_or_default();
-                    tx.put_funding(id, &Seen { checked_at: now, ..before })
-                });
-                asked.await?;
-                return Ok(None);
+    /// What a project's address holds, which is kept with the project. `None` when nobody tells now: then the others are
+    /// asked for in the next run, and this one in its turn.
+    async fn look_at_funds(&self, chain: &dyn PaymentProvider, project: &Project) -> Result<Option<Sats>> {
+        let (id, network, key) = (project.id, project.network, project.agent_key.clone().unwrap_or_default());
+        let answer = chain.funds(network, &key).await;
+        let now = self.clock.now();
+        let held = answer.as_ref().ok().map(|held| Sats(i64::try_from(*held).unwrap_or(i64::MAX)));
+        let enough = held.is_some_and(|held| held >= self.settings.billing.funding.minimum);
+        self.store
+            .write(move |tx| {
+                let before = tx.funding(id)?.unwrap_or_default();
+                let refused = before.refused.filter(|_| !enough);
+                tx.put_funding(id, &Seen { balance: held.or(before.balance), checked_at: now, refused })
+            })
+            .await?;
+        match answer {
+            Ok(_) => {}
+            Err(PaymentError::Unavailable(why)) => {
+                tracing::warn!(project = %id, why, "its agents' address cannot be looked up now");
             }
-        };
-        if held >= self.settings.billing.funding.minimum {
-            let (id, now) = (project.id, self.clock.now());
-            let seen = Seen { balance: Some(held), checked_at: now, refused: None };
-            self.store.write(move |tx| tx.put_funding(id, &seen)).await?;
-            return Ok(None);
+            Err(error) => {
+                tracing::error!(project = %id, error = %error, "its agents' address cannot be looked up");
+            }
         }
-        self.begin_top_up(project.id, held).await
+        Ok(held)
     }
 }

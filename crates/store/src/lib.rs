@@ -16,6 +16,7 @@ mod dialect;
 pub mod domains;
 mod error;
 mod events;
+pub mod funding;
 mod idempotency;
 pub mod identity_keys;
 mod images;

@@ -30,7 +30,7 @@ mod probe;
 mod start;
 mod stats;
 mod transfer;
-mod usage;
+pub(crate) mod usage;
 mod volume;
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Metering: the counters of every container of ours, and the sizes of its volumes.
+//! Metering: the counters of every container of ours, and the sizes of its volumes. Where somebody else counts, which
+//! containers run and since when.
 //!
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use ryokan_model::{InstanceId, ProjectId};
+use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
 use serde::Deserialize;
@@ -50,7 +51,7 @@ impl Sizes {
 impl UsageSource for Docker {
     async fn read(&self) -> Result<Vec<Reading>> {
         let held = self.0.containers(&[(label::INSTANCE, None)]).await?;
-        self.0.measure_volumes();
+        let mut readings = self.volumes_measured();
         let inner = &self.0;
         let asked = stream::iter(held)
             .map(|held| async move { inner.reading(held).await })
@@ -58,7 +59,6 @@ impl UsageSource for Docker {
             .take_until(tokio::time::sleep(PATIENCE))
             .collect::<Vec<_>>()
             .await;
-        let mut readings = std::mem::take(&mut self.0.sizes.known().fresh);
         for one in asked {
             match one {
                 Ok(one) => readings.extend(one),
@@ -69,30 +69,70 @@ impl UsageSource for Docker {
     }
 }
 
+/// A container of ours that runs: one run of it is one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) container: String,
+    pub(crate) instance: InstanceId,
+    pub(crate) project: ProjectId,
+    pub(crate) started: Millis,
+}
+
+impl Run {
+    /// The same whoever reads the counters, so that a change of the source counts nothing twice.
+    pub(crate) fn epoch(&self) -> String {
+        format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
+    }
+}
+
+impl Docker {
+    /// All of ours that run; those about which the engine is silent are left out.
+    pub(crate) async fn runs(&self) -> Result<Vec<Run>> {
+        let inner = &self.0;
+        let asked = stream::iter(inner.containers(&[(label::INSTANCE, None)]).await?)
+            .map(|held| async move { inner.running_since(held).await })
+            .buffer_unordered(ASKED)
+            .take_until(tokio::time::sleep(PATIENCE))
+            .collect::<Vec<_>>()
+            .await;
+        Ok(asked.into_iter().filter_map(Result::ok).flatten().collect())
+    }
+
+    /// Sizes that were measured since the last call; begins the next measurement when it is time for one.
+    pub(crate) fn volumes_measured(&self) -> Vec<Reading> {
+        self.0.measure_volumes();
+        std::mem::take(&mut self.0.sizes.known().fresh)
+    }
+}
+
 impl Inner {
+    async fn running_since(&self, held: Held) -> Result<Option<Run>> {
+        let phase = self.inspect(&held).await?.map(|o| o.phase);
+        let started = match phase {
+            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => started_at,
+            _ => return Ok(None),
+        };
+        let (instance, project) = (held.tag.instance, held.tag.project);
+        Ok(Some(Run { container: held.id, instance, project, started }))
+    }
+
     /// Nothing when it does not run. Asked before and after, since counters of another run must not be taken for this
     /// one's.
     async fn reading(&self, held: Held) -> Result<Option<Reading>> {
-        let began = |phase: Option<Phase>| match phase {
-            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => Some(started_at),
-            _ => None,
-        };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        let Some(started) = began(phase) else { return Ok(None) };
+        let Some(run) = self.running_since(held.clone()).await? else { return Ok(None) };
         let api = self.link.api().await?;
         let options = StatsOptions { stream: false, one_shot: true };
         let mut samples = Box::pin(api.stats(&held.id, Some(options)));
         let sample = self.link.call("stats", async { samples.next().await.transpose() }).await?;
         let Some(counters) = sample.as_ref().and_then(stats::counters) else { return Ok(None) };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        if began(phase) != Some(started) {
+        if self.running_since(held).await?.as_ref() != Some(&run) {
             return Ok(None);
         }
         Ok(Some(Reading {
-            instance: held.tag.instance,
-            project: held.tag.project,
-            epoch: format!("{}@{}", held.id.get(..12).unwrap_or(&held.id), started.0),
-            began: Some(started),
+            instance: run.instance,
+            project: run.project,
+            epoch: run.epoch(),
+            began: Some(run.started),
             cpu_nanos: counters.cpu_nanos,
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,

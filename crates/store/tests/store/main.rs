@@ -5,6 +5,7 @@ mod crash;
 mod deployments;
 mod engine;
 mod events;
+mod funding;
 mod idempotency;
 mod identity_keys;
 mod jobs;

@@ -390,7 +390,7 @@ test('a project with its members, its variables, its domains and its end', async
     await form.getByRole('button', { name: 'Add' }).click();
     const card = page.getByRole('article', { name: 'kettle.example.com' });
     // It is looked for at once, and what was found is said without a reload.
-    await expect(card.getByRole('status')).toContainText('does not exist');
+    await expect(card.locator('.notice')).toContainText('does not exist');
     await expect(card.locator('[data-state=pending]')).toBeVisible();
     const { items } = await (await request.get(`${E2E_URL}/v1/instances/kettle/domains`, { headers })).json();
     const records = card.getByRole('list', { name: /^Records of which one/ });
@@ -406,7 +406,7 @@ test('a project with its members, its variables, its domains and its end', async
     await look(page, info, 'domains-pending');
     names.records.set(name, 'ryokan-verification=other');
     await card.getByRole('button', { name: /^check/ }).click();
-    await expect(card.getByRole('status')).toContainText('has another value');
+    await expect(card.locator('.notice')).toContainText('has another value');
     // Somebody else asks for a check, and the page follows the events.
     names.records.set(name, value);
     const checked = await request.post(`${E2E_URL}/v1/instances/kettle/domains/kettle.example.com/check`, { headers });

@@ -36,5 +36,6 @@ tests!(
     builds_make_a_named_image_as_often_as_asked,
     builds_that_fail_say_why,
     builds_are_held_to_their_limits,
+    builds_that_fill_the_disk_are_ended,
     builds_send_links_as_links
 );

@@ -19,6 +19,11 @@ pub(super) const FACTS: &str = "ryokan.facts";
 pub(super) const REACH: &str = "ryokan.reach";
 /// `ryokan.port.NAME` holds the port's number.
 pub(super) const PORT: &str = "ryokan.port.";
+/// The server that built an image, and what for. Containers that a build runs its steps in bear these, too, and may bear
+/// whatever else a Dockerfile says; so they must never come by [`SERVER`], which makes a container an instance's.
+pub(super) const BUILT_BY: &str = "ryokan.build";
+pub(super) const BUILT_FOR: &str = "ryokan.build.project";
+pub(super) const BUILT_IN: &str = "ryokan.build.deployment";
 /// Marks the never started containers that prepare volumes; they live for milliseconds and are no instance's.
 pub(super) const PURPOSE: &str = "ryokan.purpose";
 
@@ -61,6 +66,10 @@ pub(super) fn read_volume_name(server: ServerId, name: &str) -> Option<(&str, &s
 
 pub(super) fn of_project(server: ServerId, project: ProjectId) -> Labels {
     HashMap::from([(SERVER.to_owned(), server.to_string()), (PROJECT.to_owned(), project.to_string())])
+}
+
+pub(super) fn of_build(server: ServerId, project: ProjectId) -> Labels {
+    HashMap::from([(BUILT_BY.to_owned(), server.to_string()), (BUILT_FOR.to_owned(), project.to_string())])
 }
 
 pub(super) fn of_instance(server: ServerId, project: ProjectId, instance: InstanceId) -> Labels {

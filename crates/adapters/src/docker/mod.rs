@@ -9,6 +9,7 @@
 mod apart;
 mod archive;
 mod build;
+mod built;
 mod config_file;
 mod connect;
 mod container;
@@ -23,6 +24,7 @@ mod image;
 mod label;
 mod logs;
 mod look;
+mod measure;
 mod network;
 mod owner;
 mod podman;
@@ -50,6 +52,7 @@ use ryokan_ports::runtime::{
     Observed, OnProgress, PullRequest, Reach, Result, Stats, Volumes, Workload,
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -112,6 +115,8 @@ struct Inner {
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
     listings: Semaphore,
     sizes: usage::Sizes,
+    /// Containers of builds that do not run, and since when.
+    idle_builds: Mutex<HashMap<String, Instant>>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -132,6 +137,7 @@ impl Docker {
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),
             sizes: usage::Sizes::default(),
+            idle_builds: Mutex::default(),
             tasks,
             ending,
             options,

@@ -3,7 +3,7 @@
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use ryokan_model::usage::VOLUMES;
 use ryokan_model::{InstanceId, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
@@ -26,7 +27,6 @@ const ASKED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two measurements of volumes.
 const MEASURED: Duration = Duration::from_secs(55);
-const VOLUMES: &str = "volumes";
 
 /// What is known of volumes' sizes.
 #[derive(Default)]
@@ -126,9 +126,19 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
+        Ok(sum(&self.server.to_string(), self.volumes_measured().await?))
+    }
+
+    async fn volumes_measured(&self) -> Result<Vec<Measured>, RuntimeError> {
         let path = self.link.versioned("/system/df?type=volume").await?;
-        let usage: DiskUsage = self.link.get("volumes' sizes", &path).await?;
-        Ok(sum(&self.server.to_string(), usage))
+        Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
+    }
+
+    /// Of volumes that are no instance's, by their names.
+    pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
+        let measured = self.volumes_measured().await?;
+        let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
+        Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
 }
 
@@ -149,6 +159,7 @@ struct Summary {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Measured {
+    name: String,
     labels: Option<label::Labels>,
     usage_data: Option<Size>,
 }
@@ -160,9 +171,14 @@ struct Size {
     size: i64,
 }
 
+impl DiskUsage {
+    fn listed(self) -> Vec<Measured> {
+        self.volumes.or(self.volume_usage.and_then(|summary| summary.items)).unwrap_or_default()
+    }
+}
+
 /// All volumes of an instance together.
-fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
-    let listed = usage.volumes.or(usage.volume_usage.and_then(|summary| summary.items)).unwrap_or_default();
+fn sum(server: &str, listed: Vec<Measured>) -> Vec<Reading> {
     let mut sizes: BTreeMap<(InstanceId, ProjectId), u64> = BTreeMap::new();
     for volume in listed {
         let labels = volume.labels.unwrap_or_default();
@@ -215,10 +231,10 @@ mod tests {
             serde_json::json!({"Volumes": volumes, "BuildCache": null}),
             serde_json::json!({"VolumeUsage": {"Items": volumes, "TotalCount": 5}}),
         ] {
-            let readings = sum("me", serde_json::from_value(answer).unwrap());
+            let readings = sum("me", serde_json::from_value::<DiskUsage>(answer).unwrap().listed());
             assert_eq!(readings.len(), 1);
             assert_eq!((readings[0].disk_bytes, readings[0].epoch.as_str()), (12, VOLUMES));
         }
-        assert!(sum("me", serde_json::from_str("{}").unwrap()).is_empty());
+        assert!(serde_json::from_str::<DiskUsage>("{}").unwrap().listed().is_empty());
     }
 }

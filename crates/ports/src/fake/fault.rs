@@ -32,6 +32,8 @@ pub enum Call {
     ReadFile,
     WriteFile,
     Close,
+    Built,
+    Forget,
 }
 
 impl FakeRuntime {

@@ -60,7 +60,13 @@ impl FakeRuntime {
         let containers = state.containers.iter().map(|c| format!("container {}", c.workload.name));
         let volumes = state.volumes.keys().map(|(_, of, _)| of).chain(state.torn.keys());
         let networks = state.networks.iter().map(|(_, project)| format!("network of {project}"));
-        containers.chain(volumes.map(|of| format!("volume of {of}"))).chain(networks).collect()
+        let built = state.built.iter().filter_map(|(_, built)| built.tag.as_ref());
+        let built = built.filter(|tag| state.images.contains_key(tag.as_str()));
+        containers
+            .chain(volumes.map(|of| format!("volume of {of}")))
+            .chain(networks)
+            .chain(built.map(|tag| format!("image {tag}")))
+            .collect()
     }
 
     /// How long a start takes.

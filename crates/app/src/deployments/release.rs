@@ -19,7 +19,7 @@ use crate::instances::create::{Origin, insert_new};
 use crate::instances::follow::{Goal, Step};
 use crate::instances::update::{SpecChange, change_spec};
 use crate::instances::{enter, keep};
-use crate::projects::quotas;
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 /// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
@@ -121,6 +121,7 @@ impl App {
                     return Err(Error::Conflict(format!("{} is being deleted", instance.name)).into());
                 }
                 crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                disk::must_have_room(tx, row.project, 0, now)?;
                 let before = instance.clone();
                 let mut spec = spec.clone();
                 spec.env.clone_from(&instance.spec.env);

@@ -14,7 +14,7 @@ use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
 use crate::instances::secrets_of;
 use crate::instances::update::new_revision;
-use crate::projects::{inheritance, inherited_name, quotas};
+use crate::projects::{disk, inheritance, inherited_name, quotas};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -192,6 +192,7 @@ pub(crate) fn insert_new(
         return Err(Error::not_found("project", &row.project_name));
     }
     quotas::check(tx, &row, limit)?;
+    disk::must_have_room(tx, row.project, 0, now)?;
     crate::billing::judge::must_not_be_suspended(tx, row.project)?;
     let given = inheritance(tx, seal, row.project)?;
     row.spec.inherited = given.inherited;

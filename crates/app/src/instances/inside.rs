@@ -95,6 +95,8 @@ impl App {
         if size > MAX_FILE {
             return Err(Error::invalid("content-length", "at most 1 GiB"));
         }
+        let (project, now) = (row.project, self.clock.now());
+        self.store.read(move |tx| disk::must_have_room(tx, project, size, now)).await?;
         self.record_inside(caller, &row, "instance.file_written", json!({"path": path, "size": size}))
             .await?;
         Ok(self.runtime.write_file(row.id, &path, mode, size, content).await?)

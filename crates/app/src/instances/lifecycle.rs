@@ -6,7 +6,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::instances::enter;
-use crate::projects::quotas;
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 #[derive(Clone, Copy)]
@@ -64,6 +64,7 @@ impl App {
                         row.desired = Desired::Running;
                         if resting {
                             quotas::check(tx, row, usize::MAX)?;
+                            disk::must_have_room(tx, row.project, 0, now)?;
                             row.crashes = 0;
                             row.exit_code = None;
                             row.retry_at = None;

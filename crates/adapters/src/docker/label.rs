@@ -13,6 +13,8 @@ pub(super) const GENERATION: &str = "ryokan.generation";
 pub(super) const NAME: &str = "ryokan.name";
 /// Name of the volume within its instance.
 pub(super) const VOLUME: &str = "ryokan.volume";
+/// How many it holds.
+pub(super) const GPUS: &str = "ryokan.gpus";
 /// What a container was told of its surroundings.
 pub(super) const FACTS: &str = "ryokan.facts";
 /// How a container was made to be reached.
@@ -103,6 +105,7 @@ pub(super) struct Tag {
     pub(super) generation: i64,
     pub(super) reach: Reach,
     pub(super) ports: Vec<(String, u16)>,
+    pub(super) gpus: u32,
     pub(super) facts: String,
 }
 
@@ -120,6 +123,7 @@ impl Tag {
                 Some("loopback") => Reach::Loopback,
                 _ => Reach::Bridge,
             },
+            gpus: labels.get(GPUS).and_then(|n| n.parse().ok()).unwrap_or(0),
             facts: labels.get(FACTS).cloned().unwrap_or_default(),
             ports: labels
                 .iter()

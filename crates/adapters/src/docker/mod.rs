@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod exec;
 mod files;
+mod gpus;
 mod image;
 mod label;
 mod logs;
@@ -69,6 +70,8 @@ pub struct Options {
     pub reach: Option<Reach>,
     /// Run containers on an engine that does not enforce their limits. Such an engine is refused otherwise.
     pub allow_unlimited: bool,
+    /// How many GPUs there are, if whoever runs the server says so; else the engine is asked whether it can give any.
+    pub gpus: Option<u32>,
     /// Containers that are being started at a time; twice the engine's cores when absent. More only adds latency.
     pub start_limit: Option<usize>,
     /// How long the engine may take to answer a plain call.
@@ -88,6 +91,7 @@ impl Options {
             server,
             reach: None,
             allow_unlimited: false,
+            gpus: None,
             start_limit: None,
             patience: Duration::from_secs(15),
             pull_stall: Duration::from_mins(2),

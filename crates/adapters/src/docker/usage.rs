@@ -12,7 +12,7 @@ use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use ryokan_model::usage::VOLUMES;
-use ryokan_model::{InstanceId, ProjectId};
+use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
 use serde::Deserialize;
@@ -97,7 +97,7 @@ impl Inner {
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: 0,
+            gpu_millis: gpu_millis(held.tag.gpus, started, counters.at),
         }))
     }
 
@@ -140,6 +140,12 @@ impl Inner {
         let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
         Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
+}
+
+/// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+fn gpu_millis(gpus: u32, started: Millis, at: Millis) -> u64 {
+    let held = u64::try_from(at.since(started).as_millis()).unwrap_or(u64::MAX);
+    held.saturating_mul(u64::from(gpus))
 }
 
 /// Older engines list volumes at the top, newer ones within a summary.
@@ -209,6 +215,13 @@ fn sum(server: &str, listed: Vec<Measured>) -> Vec<Reading> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gpus_count_for_as_long_as_they_are_held() {
+        assert_eq!(gpu_millis(2, Millis(1_000), Millis(16_000)), 30_000);
+        assert_eq!(gpu_millis(0, Millis(1_000), Millis(16_000)), 0);
+        assert_eq!(gpu_millis(2, Millis(16_000), Millis(1_000)), 0, "a clock that went back proves nothing");
+    }
 
     /// Fault 7 of the seed: of several volumes only the first was counted.
     #[test]

@@ -196,9 +196,10 @@ impl App {
         crate::crash::point("deployment.unpacked");
         let (manifest, text) = read_manifest(&folder).await?;
         let plan = manifest.plan().map_err(|e| Stop::Failed(format!("{}: {e}", manifest::FILE)))?;
-        if plan.gpus > 0 {
-            let why = "resources.gpu: this server hands no GPUs to agents yet; leave it out, or deploy to one that has them";
-            return Err(Stop::Failed(why.into()));
+        // Before anything is built for nothing.
+        if plan.agent.spec.resources.gpus > 0 {
+            self.check_limits(&plan.agent.spec).map_err(in_manifest)?;
+            self.check_engine(&plan.agent.spec).await.map_err(in_manifest)?;
         }
         if !plan.addons.is_empty() {
             let why = "databases: this server runs none beside agents yet; run one as an instance of its own, and name it in `env`";
@@ -324,6 +325,16 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+/// A manifest has its own word for it.
+fn in_manifest(refused: Error) -> Stop {
+    match refused {
+        Error::Invalid(refused) if refused.field == "gpus" => {
+            Stop::Failed(format!("{}: resources.gpu: {}", manifest::FILE, refused.problem))
+        }
+        other => other.into(),
     }
 }
 

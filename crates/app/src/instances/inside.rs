@@ -9,6 +9,7 @@ use ryokan_ports::runtime::{
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 /// The largest file that goes in or out.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::deployments::is_built_here;
 use crate::instances::fit::PATIENCE;
+use crate::instances::gpus;
 use crate::instances::update::{SpecChange, change_spec};
 use crate::{App, Error, Result, events};
 
@@ -53,7 +54,7 @@ impl App {
         self.check_engine(&spec).await?;
         let (by, seal, job_for, number) =
             (caller.clone(), self.seal.clone(), self.image_job_maker(), target.number);
-        let base = row.generation;
+        let (base, most_gpus) = (row.generation, self.settings.gpus);
         let changed = self
             .change_instance(id, move |tx, row, now| {
                 if row.generation != base || row.state == ryokan_model::instance::State::Deleting {
@@ -71,6 +72,7 @@ impl App {
                 };
                 change_spec(tx, &seal, row, change, &job_for, now)?;
                 crate::projects::quotas::check(tx, row, usize::MAX)?;
+                gpus::check(tx, row, most_gpus)?;
                 let data = json!({"generation": row.generation, "rolled_back_to": number});
                 events::by_caller(
                     tx,

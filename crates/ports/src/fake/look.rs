@@ -69,6 +69,11 @@ impl FakeRuntime {
             .collect()
     }
 
+    /// As if there were GPUs, as many as anybody asks for.
+    pub fn give_gpus(&self) {
+        self.state().has_gpus = true;
+    }
+
     /// How long a start takes.
     pub fn set_start_delay(&self, delay: Duration) {
         self.state().start_delay = delay;

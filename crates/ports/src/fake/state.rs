@@ -38,6 +38,7 @@ pub(super) struct State {
     pub(super) torn: BTreeMap<InstanceId, Millis>,
     pub(super) networks: BTreeSet<(ServerId, ProjectId)>,
     pub(super) images: HashMap<String, Orders>,
+    pub(super) has_gpus: bool,
     pub(super) built: Vec<(ServerId, Built)>,
     pub(super) watchers: Vec<(ServerId, mpsc::UnboundedSender<Result<Change>>)>,
     pub(super) programs: HashMap<String, Outcome>,

@@ -1,4 +1,4 @@
-//! What projects have on disks, and which images they need.
+//! What projects have on disks, which images they need, and which GPUs they hold.
 
 use std::collections::BTreeSet;
 
@@ -115,6 +115,37 @@ async fn artifacts_count_until_they_are_released() {
                 let from = DeploymentState::Queued;
                 tx.move_deployment(deployment(1).id, from, DeploymentState::Failed, None, Millis(5))?;
                 assert_eq!(tx.artifact_bytes(project())?, 20);
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn gpus_are_held_by_what_is_wanted_running() {
+    for_each_engine(|database| async move {
+        let store = database.open().await;
+        with_project(&store).await;
+        store
+            .write(|tx| {
+                for n in 1..=4 {
+                    let mut row = instance(n, "img");
+                    row.spec.resources.gpus = u32::from(n) - 1;
+                    row.spec.env.insert("X".into(), "\"gpus\":9".into());
+                    tx.insert_instance(&row)?;
+                    if n == 3 {
+                        row.desired = ryokan_model::instance::Desired::Stopped;
+                        tx.update_instance(&mut row, Millis(2))?;
+                    }
+                }
+                assert_eq!(tx.gpus_held(id(9))?, 1 + 3);
+                assert_eq!(tx.gpus_held(id(4))?, 1);
+                let mut gone = tx.instance(id(4))?.unwrap();
+                gone.deleted_at = Some(Millis(3));
+                tx.update_instance(&mut gone, Millis(3))?;
+                assert_eq!(tx.gpus_held(id(9))?, 1);
                 Ok::<_, StoreError>(())
             })
             .await

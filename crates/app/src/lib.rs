@@ -61,6 +61,8 @@ pub struct Settings {
     pub identity: identity::keys::IdentitySettings,
     pub billing: metering::Billing,
     pub deploy: deployments::Settings,
+    /// How many GPUs the machine has, where that is to be counted.
+    pub gpus: Option<u32>,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }

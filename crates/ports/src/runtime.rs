@@ -161,6 +161,8 @@ pub struct EngineInfo {
     pub reach: Reach,
     pub cpus: u32,
     pub memory: u64,
+    /// Why it gives containers no GPUs, with the remedy; `None` when it does.
+    pub no_gpus: Option<String>,
     /// Of `memory`, `cpus` and `pids`, what this engine cannot hold containers to; it refuses them unless told not to.
     pub unlimited: Vec<String>,
     /// What whoever runs the engine must know and mend: sentences, each with its remedy.

@@ -143,6 +143,7 @@ impl Server {
             identity,
             billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
+            gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts {
@@ -250,6 +251,7 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
     let docker = Docker::connect(docker::Options {
         socket: Some(Box::pin(engine::choose(config)).await?),
         allow_unlimited: config.engine.allow_unlimited,
+        gpus: config.engine.gpus,
         reach: config
             .engine
             .reach

@@ -9,6 +9,7 @@
 mod apart;
 mod archive;
 mod build;
+mod built;
 mod config_file;
 mod connect;
 mod container;
@@ -19,10 +20,12 @@ mod error;
 mod events;
 mod exec;
 mod files;
+mod gpus;
 mod image;
 mod label;
 mod logs;
 mod look;
+mod measure;
 mod network;
 mod owner;
 mod podman;
@@ -50,6 +53,7 @@ use ryokan_ports::runtime::{
     Observed, OnProgress, PullRequest, Reach, Result, Stats, Target, Volumes, Workload,
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -66,6 +70,8 @@ pub struct Options {
     pub reach: Option<Reach>,
     /// Run containers on an engine that does not enforce their limits. Such an engine is refused otherwise.
     pub allow_unlimited: bool,
+    /// How many GPUs there are, if whoever runs the server says so; else the engine is asked whether it can give any.
+    pub gpus: Option<u32>,
     /// Containers that are being started at a time; twice the engine's cores when absent. More only adds latency.
     pub start_limit: Option<usize>,
     /// How long the engine may take to answer a plain call.
@@ -85,6 +91,7 @@ impl Options {
             server,
             reach: None,
             allow_unlimited: false,
+            gpus: None,
             start_limit: None,
             patience: Duration::from_secs(15),
             pull_stall: Duration::from_mins(2),
@@ -112,6 +119,8 @@ struct Inner {
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
     listings: Semaphore,
     sizes: usage::Sizes,
+    /// Containers of builds that do not run, and since when.
+    idle_builds: Mutex<HashMap<String, Instant>>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -132,6 +141,7 @@ impl Docker {
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),
             sizes: usage::Sizes::default(),
+            idle_builds: Mutex::default(),
             tasks,
             ending,
             options,

@@ -4,7 +4,7 @@
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use ryokan_model::usage::VOLUMES;
 use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
@@ -27,7 +28,6 @@ const ASKED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two measurements of volumes.
 const MEASURED: Duration = Duration::from_secs(55);
-const VOLUMES: &str = "volumes";
 
 /// What is known of volumes' sizes.
 #[derive(Default)]
@@ -137,7 +137,7 @@ impl Inner {
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: 0,
+            gpu_millis: gpu_millis(held.tag.gpus, started, counters.at),
         }))
     }
 
@@ -166,10 +166,26 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
-        let path = self.link.versioned("/system/df?type=volume").await?;
-        let usage: DiskUsage = self.link.get("volumes' sizes", &path).await?;
-        Ok(sum(&self.server.to_string(), usage))
+        Ok(sum(&self.server.to_string(), self.volumes_measured().await?))
     }
+
+    async fn volumes_measured(&self) -> Result<Vec<Measured>, RuntimeError> {
+        let path = self.link.versioned("/system/df?type=volume").await?;
+        Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
+    }
+
+    /// Of volumes that are no instance's, by their names.
+    pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
+        let measured = self.volumes_measured().await?;
+        let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
+        Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
+    }
+}
+
+/// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+fn gpu_millis(gpus: u32, started: Millis, at: Millis) -> u64 {
+    let held = u64::try_from(at.since(started).as_millis()).unwrap_or(u64::MAX);
+    held.saturating_mul(u64::from(gpus))
 }
 
 /// Older engines list volumes at the top, newer ones within a summary.
@@ -189,6 +205,7 @@ struct Summary {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Measured {
+    name: String,
     labels: Option<label::Labels>,
     usage_data: Option<Size>,
 }
@@ -200,9 +217,14 @@ struct Size {
     size: i64,
 }
 
+impl DiskUsage {
+    fn listed(self) -> Vec<Measured> {
+        self.volumes.or(self.volume_usage.and_then(|summary| summary.items)).unwrap_or_default()
+    }
+}
+
 /// All volumes of an instance together.
-fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
-    let listed = usage.volumes.or(usage.volume_usage.and_then(|summary| summary.items)).unwrap_or_default();
+fn sum(server: &str, listed: Vec<Measured>) -> Vec<Reading> {
     let mut sizes: BTreeMap<(InstanceId, ProjectId), u64> = BTreeMap::new();
     for volume in listed {
         let labels = volume.labels.unwrap_or_default();
@@ -234,6 +256,13 @@ fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn gpus_count_for_as_long_as_they_are_held() {
+        assert_eq!(gpu_millis(2, Millis(1_000), Millis(16_000)), 30_000);
+        assert_eq!(gpu_millis(0, Millis(1_000), Millis(16_000)), 0);
+        assert_eq!(gpu_millis(2, Millis(16_000), Millis(1_000)), 0, "a clock that went back proves nothing");
+    }
+
     /// Fault 7 of the seed: of several volumes only the first was counted.
     #[test]
     fn fault_under_metering_all_volumes_of_an_instance_count() {
@@ -255,10 +284,10 @@ mod tests {
             serde_json::json!({"Volumes": volumes, "BuildCache": null}),
             serde_json::json!({"VolumeUsage": {"Items": volumes, "TotalCount": 5}}),
         ] {
-            let readings = sum("me", serde_json::from_value(answer).unwrap());
+            let readings = sum("me", serde_json::from_value::<DiskUsage>(answer).unwrap().listed());
             assert_eq!(readings.len(), 1);
             assert_eq!((readings[0].disk_bytes, readings[0].epoch.as_str()), (12, VOLUMES));
         }
-        assert!(sum("me", serde_json::from_str("{}").unwrap()).is_empty());
+        assert!(serde_json::from_str::<DiskUsage>("{}").unwrap().listed().is_empty());
     }
 }

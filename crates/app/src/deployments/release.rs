@@ -18,8 +18,8 @@ use super::run::Stop;
 use crate::instances::create::{Origin, insert_new};
 use crate::instances::follow::{Goal, Step};
 use crate::instances::update::{SpecChange, change_spec};
-use crate::instances::{enter, keep};
-use crate::projects::quotas;
+use crate::instances::{enter, gpus, keep};
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 /// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
@@ -80,7 +80,7 @@ impl App {
         let fresh = InstanceId::from_parts(self.clock.now(), self.entropy.bytes());
         let (row, name, manifest) = (row.clone(), name.clone(), manifest.to_owned());
         let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
-        let limit = self.limits().instances_per_project;
+        let (limit, most_gpus) = (self.limits().instances_per_project, self.settings.gpus);
         // What the artifact says of variables; others are the instance's own, and the project's.
         let mut spec = spec;
         spec.artifact_env = std::mem::take(&mut spec.env);
@@ -105,6 +105,7 @@ impl App {
                         deployment: Some(row.id),
                         by,
                     };
+                    gpus::check(tx, &instance, most_gpus)?;
                     let instance = insert_new(tx, &seal, instance, origin, limit, &job_for, now)?;
                     tell(tx, &row, &instance, "instance.created", now)?;
                     return Ok(instance);
@@ -121,6 +122,7 @@ impl App {
                     return Err(Error::Conflict(format!("{} is being deleted", instance.name)).into());
                 }
                 crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                disk::must_have_room(tx, row.project, 0, now)?;
                 let before = instance.clone();
                 let mut spec = spec.clone();
                 spec.env.clone_from(&instance.spec.env);
@@ -142,6 +144,7 @@ impl App {
                 }
                 change_spec(tx, &seal, &mut instance, change, &job_for, now)?;
                 quotas::check(tx, &instance, limit)?;
+                gpus::check(tx, &instance, most_gpus)?;
                 keep(tx, &before, &mut instance, now)?;
                 tell(tx, &row, &instance, "instance.updated", now)?;
                 Ok(instance)

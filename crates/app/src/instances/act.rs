@@ -12,8 +12,10 @@ use ryokan_model::project::Inherited;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
+use ryokan_store::images::IMAGES;
 use ryokan_store::instances::{Instance, TakenBack};
 
+use crate::deployments::is_built_here;
 use crate::instances::{delete, enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
@@ -210,7 +212,9 @@ impl App {
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
         if is_on_trial(row) && row.crashes + 1 >= TRIAL_CRASHES && !lost {
-            let why = format!("it exited with code {code} {TRIAL_CRASHES} times before it was ready{logs}");
+            let why = format!(
+                "it exited {TRIAL_CRASHES} times before it was ready, last with code {code}{logs}"
+            );
             if self.give_up_update(row.id, generation, true, &why).await? {
                 return Ok(());
             }
@@ -446,6 +450,10 @@ impl App {
                     if row.image_generation == row.generation {
                         let (image, digest) = (row.image_id.as_deref(), row.image_digest.as_deref());
                         tx.revision_is_live(id, row.generation, image, digest)?;
+                        if is_built_here(&row.spec.image) {
+                            // The oldest that it could be rolled back to has become one too many.
+                            tx.notify(IMAGES);
+                        }
                     }
                     enter(row, State::Ready, None, now)
                 }

@@ -10,6 +10,7 @@ use ryokan_store::instances::Instance;
 use serde_json::json;
 
 use crate::instances::beside::rolls_beside;
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 /// The largest file that goes in or out.
@@ -105,6 +106,8 @@ impl App {
         if size > MAX_FILE {
             return Err(Error::invalid("content-length", "at most 1 GiB"));
         }
+        let (project, now) = (row.project, self.clock.now());
+        self.store.read(move |tx| disk::must_have_room(tx, project, size, now)).await?;
         self.record_inside(caller, &row, "instance.file_written", json!({"path": path, "size": size}))
             .await?;
         Ok(self.runtime.write_file(serving(&row), &path, mode, size, content).await?)

@@ -5,8 +5,8 @@ use ryokan_model::permission::{Caller, Scope};
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::instances::enter;
-use crate::projects::quotas;
+use crate::instances::{enter, gpus};
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl App {
     async fn steer(&self, caller: &Caller, id_or_name: &str, verb: Verb) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
         let by = caller.clone();
-        let job_for = self.image_job_maker();
+        let (job_for, most_gpus) = (self.image_job_maker(), self.settings.gpus);
         let changed = self
             .change_instance(row.id, move |tx, row, now| {
                 if row.state == State::Deleting {
@@ -64,6 +64,8 @@ impl App {
                         row.desired = Desired::Running;
                         if resting {
                             quotas::check(tx, row, usize::MAX)?;
+                            disk::must_have_room(tx, row.project, 0, now)?;
+                            gpus::check(tx, row, most_gpus)?;
                             row.crashes = 0;
                             row.exit_code = None;
                             row.retry_at = None;

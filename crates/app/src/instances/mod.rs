@@ -7,6 +7,7 @@ pub mod delete;
 pub mod find;
 pub(crate) mod fit;
 pub mod follow;
+pub(crate) mod gpus;
 pub mod images;
 pub mod inside;
 mod jump;

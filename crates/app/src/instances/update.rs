@@ -11,7 +11,7 @@ use ryokan_store::revisions::Revision;
 use ryokan_store::{NewJob, Seal, Tx};
 use serde_json::json;
 
-use crate::instances::{enter, previous_secrets_of, secrets_of};
+use crate::instances::{enter, gpus, previous_secrets_of, secrets_of};
 use crate::projects::quotas;
 use crate::{App, Error, Result, events};
 
@@ -54,7 +54,7 @@ impl App {
         self.check_engine(&spec).await?;
         let (by, id, seal) = (caller.clone(), row.id, self.seal.clone());
         let base = row.clone();
-        let job_for = self.image_job_maker();
+        let (job_for, most_gpus) = (self.image_job_maker(), self.settings.gpus);
         // A row and its spec are large; the future of every caller would hold them several times.
         let changed = Box::pin(self.change_instance(id, move |tx, row, now| {
                 if row.spec != base.spec || row.state == State::Deleting {
@@ -73,6 +73,7 @@ impl App {
                 };
                 let new_container = change_spec(tx, &seal, row, change, &job_for, now)?;
                 quotas::check(tx, row, usize::MAX)?;
+                gpus::check(tx, row, most_gpus)?;
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
             }))

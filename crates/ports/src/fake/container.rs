@@ -7,7 +7,7 @@ use std::time::Duration;
 use ryokan_model::InstanceId;
 
 use super::state::{Container, State};
-use super::{CPUS, FakeRuntime, ISOLATIONS, MEMORY};
+use super::{CPUS, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS};
 use crate::runtime::{LogLine, Observed, Output, Phase, Reach, Result, RuntimeError, Target, Workload};
 
 impl FakeRuntime {
@@ -135,7 +135,7 @@ impl FakeRuntime {
         if container.phase.is_running() { Ok(container) } else { Err(RuntimeError::NotRunning) }
     }
 
-    pub(super) fn refuse_impossible(workload: &Workload) -> Result<()> {
+    pub(super) fn refuse_impossible(&self, workload: &Workload) -> Result<()> {
         let spec = &workload.spec;
         let refuse =
             |field: &str, reason: String| Err(RuntimeError::Refused { field: field.to_owned(), reason });
@@ -152,6 +152,9 @@ impl FakeRuntime {
         }
         if spec.resources.cpus.millis() > CPUS * 1000 {
             return refuse("resources.cpus", format!("{} is more than there is", spec.resources.cpus));
+        }
+        if spec.resources.gpus > 0 && !self.state().has_gpus {
+            return refuse("resources.gpus", NO_GPUS.to_owned());
         }
         Ok(())
     }

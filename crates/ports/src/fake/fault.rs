@@ -33,6 +33,8 @@ pub enum Call {
     ReadFile,
     WriteFile,
     Close,
+    Built,
+    Forget,
 }
 
 impl FakeRuntime {

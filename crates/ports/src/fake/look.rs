@@ -69,7 +69,18 @@ impl FakeRuntime {
         let containers = state.containers.iter().map(|c| format!("container {}", c.workload.name));
         let volumes = state.volumes.keys().map(|(_, of, _)| of).chain(state.torn.keys());
         let networks = state.networks.iter().map(|(_, project)| format!("network of {project}"));
-        containers.chain(volumes.map(|of| format!("volume of {of}"))).chain(networks).collect()
+        let built = state.built.iter().filter_map(|(_, built)| built.tag.as_ref());
+        let built = built.filter(|tag| state.images.contains_key(tag.as_str()));
+        containers
+            .chain(volumes.map(|of| format!("volume of {of}")))
+            .chain(networks)
+            .chain(built.map(|tag| format!("image {tag}")))
+            .collect()
+    }
+
+    /// As if there were GPUs, as many as anybody asks for.
+    pub fn give_gpus(&self) {
+        self.state().has_gpus = true;
     }
 
     /// How long a start takes.

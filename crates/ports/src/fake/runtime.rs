@@ -13,7 +13,7 @@ use ryokan_model::{InstanceId, ProjectId};
 use tokio::sync::mpsc;
 
 use super::agent::{Play, Server};
-use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, exec, files};
+use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS, exec, files};
 use crate::Runtime;
 use crate::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
@@ -33,6 +33,7 @@ impl Runtime for FakeRuntime {
             reach: Reach::Bridge,
             cpus: CPUS,
             memory: MEMORY,
+            no_gpus: (!self.state().has_gpus).then(|| NO_GPUS.to_owned()),
             unlimited: Vec::new(),
             warnings: Vec::new(),
         })
@@ -50,7 +51,7 @@ impl Runtime for FakeRuntime {
 
     async fn ensure(&self, workload: &Workload) -> Result<Observed> {
         self.enter(Call::Ensure, workload.instance).await?;
-        Self::refuse_impossible(workload)?;
+        self.refuse_impossible(workload)?;
         let _lock = self.lock(workload.instance).await;
         {
             let state = self.state();

@@ -4,10 +4,12 @@
 mod coverage;
 mod crabshack;
 mod deployments;
+mod disk;
 mod domains;
 mod events;
 mod idempotency;
 mod identity;
+mod images;
 mod instances;
 mod jobs;
 mod ledger;

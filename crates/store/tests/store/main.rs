@@ -3,6 +3,7 @@
 
 mod crash;
 mod deployments;
+mod disk;
 mod engine;
 mod events;
 mod funding;

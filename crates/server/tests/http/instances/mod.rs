@@ -4,6 +4,7 @@ mod bad_bodies;
 mod create;
 mod engine;
 mod exits;
+mod gpus;
 mod inside;
 mod lifecycle;
 mod rollout;

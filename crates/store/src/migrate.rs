@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0010_deployments"),
     migration!("0011_payments"),
     migration!("0012_domains"),
+    migration!("0013_addons"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

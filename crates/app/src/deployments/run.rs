@@ -195,10 +195,6 @@ impl App {
             let why = "resources.gpu: this server hands no GPUs to agents yet; leave it out, or deploy to one that has them";
             return Err(Stop::Failed(why.into()));
         }
-        if !plan.addons.is_empty() {
-            let why = "databases: this server runs none beside agents yet; run one as an instance of its own, and name it in `env`";
-            return Err(Stop::Failed(why.into()));
-        }
         let mut built = Vec::new();
         for part in plan.parts() {
             let name = instance_name(&name, part.role);
@@ -206,6 +202,7 @@ impl App {
             built.push((name, part, image));
         }
         self.advance(row, DeploymentState::Releasing).await?;
+        self.release_addons(row, &name, &plan, notes).await?;
         for (name, part, image) in built {
             let mut spec = part.spec.clone();
             if let Source::Image(_) = part.source {

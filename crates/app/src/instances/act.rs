@@ -61,6 +61,7 @@ impl App {
         spec.secret_env = secret_env.keys().cloned().collect();
         spec.inherited = Inherited::default();
         spec.artifact_env.clear();
+        spec.addon_env.clear();
         let workload = Workload {
             instance: row.id,
             project: row.project,

@@ -146,6 +146,7 @@ impl Follow {
         };
         if let Some(Step::Reached(Some(ready))) = &step
             && self.goal == Goal::Ready
+            && ready.addon.is_none()
         {
             // The gateway follows within moments; a server without one is not waited for long.
             let mut served = self.app.served.subscribe();

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::act::Probed;
 use super::jump::Watch;
 use super::orphans::Orphans;
-use super::plan::{Action, Probing, is_left_alone, plan};
+use super::plan::{Action, Probing, await_addon, awaiting, is_left_alone, plan};
 use super::rows::Rows;
 use crate::background::Report;
 use crate::{App, EngineHealth, Error, Result};
@@ -445,7 +445,11 @@ impl Reconciler {
                 }
                 entry.1
             };
-            match plan(row, observed.as_ref(), probing, watched_since, now) {
+            let mut action = plan(row, observed.as_ref(), probing, watched_since, now);
+            if action == Action::Start {
+                action = await_addon(row, self.held.values()).unwrap_or(action);
+            }
+            match action {
                 Action::Wait(until) => {
                     if let Some(at) = until {
                         soonest(at);
@@ -533,6 +537,7 @@ async fn perform(
 ) -> Result<Option<Observed>> {
     match action {
         Action::Wait(_) => {}
+        Action::Await(addon) => app.note(row.id, awaiting(&addon)).await?,
         Action::Start | Action::Restart => {
             let _slot = match starts.clone().try_acquire_owned() {
                 Ok(slot) => slot,

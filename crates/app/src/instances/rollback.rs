@@ -42,6 +42,7 @@ impl App {
         spec.secret_env.clone_from(&row.spec.secret_env);
         spec.env.retain(|name, _| !spec.secret_env.contains(name));
         spec.inherited.clone_from(&row.spec.inherited);
+        spec.addon_env.clone_from(&row.spec.addon_env);
         super::create::check_image(&spec, row.project)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;

@@ -4,7 +4,7 @@
 //! What is there already stays as it is, also when the manifest no longer asks for it: data must not go by a forgotten
 //! line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -23,11 +23,9 @@ use super::run::Stop;
 use crate::instances::create::{Origin, insert_new};
 use crate::instances::keep;
 use crate::instances::lifecycle::start_if_resting;
+use crate::instances::plan::CRASHES_AWAITED;
 use crate::projects::quotas;
 use crate::{App, Error, Result};
-
-/// A database that keeps ending before it was ever ready is not waited for any longer than this.
-const CRASHES: u32 = 3;
 
 /// What a database is made from, if it is not there yet.
 #[derive(Clone)]
@@ -95,7 +93,7 @@ impl App {
             let mut changes = self.store.subscribe();
             loop {
                 if let Ok(Some(row)) = self.store.read(move |tx| tx.instance(id)).await
-                    && row.crashes >= CRASHES
+                    && row.crashes >= CRASHES_AWAITED
                     && row.state != State::Ready
                 {
                     break Stop::Failed(row.message.unwrap_or_else(|| "it keeps ending".into()));
@@ -133,7 +131,8 @@ impl App {
         let limit = self.limits().instances_per_project;
         let would_be = InstanceId::from_parts(self.clock.now(), self.entropy.bytes());
         self.write_raced(move |tx, now| {
-            let mut beside = addons_of(tx, &row, &agent)?;
+            let kinds = wanted.iter().map(|new| new.addon).collect();
+            let mut beside = addons_of(tx, &row, &agent, &kinds)?;
             if wanted.is_empty() && beside.is_empty() {
                 return Ok(beside);
             }
@@ -145,7 +144,11 @@ impl App {
             crate::billing::judge::must_not_be_suspended(tx, row.project)?;
             for found in &mut beside {
                 let before = found.clone();
-                start_if_resting(tx, found, &job_for, now)?;
+                if !start_if_resting(tx, found, &job_for, now)? && found.state != State::Ready {
+                    // Somebody may have mended what it keeps ending by.
+                    found.crashes = 0;
+                    found.retry_at = None;
+                }
                 keep(tx, &before, found, now)?;
             }
             for new in &wanted {
@@ -182,13 +185,22 @@ impl App {
     }
 }
 
-/// The databases that are beside the agent of this name, or were made for it by a deployment that did not come to the
-/// agent itself.
-pub(super) fn addons_of(tx: &mut Tx<'_>, row: &Deployment, agent: &Name) -> Result<Vec<Instance>> {
+/// The databases that the agent has, and those of the wanted ones that were made for it by a deployment that did not come
+/// to the agent itself.
+pub(super) fn addons_of(
+    tx: &mut Tx<'_>,
+    row: &Deployment,
+    agent: &Name,
+    wanted: &BTreeSet<Addon>,
+) -> Result<Vec<Instance>> {
+    let owner = tx.instance_by_name(agent.as_str())?.map(|agent| agent.id);
     let mut found = Vec::new();
     for addon in Addon::ALL {
         let there = tx.instance_by_name(agent.addon(addon).as_str())?;
-        found.extend(there.filter(|i| i.project == row.project && i.addon == Some(addon) && !is_going(i)));
+        found.extend(there.filter(|i| {
+            let is_theirs = wanted.contains(&addon) || owner.is_some() && i.addon_of == owner;
+            i.project == row.project && i.addon == Some(addon) && is_theirs && !is_going(i)
+        }));
     }
     Ok(found)
 }

@@ -1,10 +1,12 @@
 //! Releasing one image: the instance is made or changed in one transaction together with its revision, and then has to
 //! become ready. One that does not is taken back by the reconciler, and what ran before goes on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use ryokan_model::addon::Addon;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Name};
@@ -26,19 +28,28 @@ use crate::{App, Error, Result, events};
 /// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
 pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 
+/// What is released of a deployment.
+#[derive(Clone)]
+pub(super) struct Release {
+    pub(super) name: Name,
+    pub(super) spec: InstanceSpec,
+    pub(super) manifest: String,
+    /// What it is told of besides those that it has.
+    pub(super) databases: BTreeSet<Addon>,
+}
+
 impl App {
     pub(super) async fn release_image(
         self: &Arc<Self>,
         row: &Deployment,
-        name: &Name,
-        spec: InstanceSpec,
-        manifest: &str,
+        release: Release,
         notes: &Notes,
     ) -> Result<(), Stop> {
-        self.check_limits(&spec)?;
-        self.check_engine(&spec).await?;
-        let bound = State::Starting.bound(&spec).unwrap_or_default() + PATIENCE;
-        let instance = self.write_release(row, name, spec, manifest).await?;
+        let name = release.name.clone();
+        self.check_limits(&release.spec)?;
+        self.check_engine(&release.spec).await?;
+        let bound = State::Starting.bound(&release.spec).unwrap_or_default() + PATIENCE;
+        let instance = self.write_release(row, release).await?;
         crate::crash::point("deployment.released");
         notes.say(format!("Released {name} as revision {}; waiting until it is ready", instance.generation));
         self.until_ready(&instance, bound, notes).await.map_err(|stop| match stop {
@@ -81,27 +92,20 @@ impl App {
     }
 
     /// The instance as it was released. Released once for a deployment, however often this is called.
-    async fn write_release(
-        &self,
-        row: &Deployment,
-        name: &Name,
-        spec: InstanceSpec,
-        manifest: &str,
-    ) -> Result<Instance> {
+    async fn write_release(&self, row: &Deployment, release: Release) -> Result<Instance> {
         let fresh = InstanceId::from_parts(self.clock.now(), self.entropy.bytes());
-        let (row, name, manifest) = (row.clone(), name.clone(), manifest.to_owned());
+        let row = row.clone();
+        let Release { name, mut spec, manifest, databases } = release;
         let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
         let limit = self.limits().instances_per_project;
         // What the artifact says of variables; others are the instance's own, and the project's.
-        let mut spec = spec;
         spec.artifact_env = std::mem::take(&mut spec.env);
         let written = self
             .write_raced(move |tx, now| {
                 let done = tx.revisions_by(row.id)?;
                 let by = row.user.to_string();
                 let mut spec = spec.clone();
-                // A frontend is for browsers, and knows of no database.
-                let beside = if name.is_frontend() { Vec::new() } else { addons_of(tx, &row, &name)? };
+                let beside = addons_of(tx, &row, &name, &databases)?;
                 let Some(mut instance) = tx.instance_by_name(name.as_str())? else {
                     if !done.is_empty()
                         && done.iter().any(|r| tx.instance(r.instance).is_ok_and(|i| i.is_none()))

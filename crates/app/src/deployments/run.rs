@@ -1,6 +1,7 @@
 //! The job: unpack, read the manifest, build, release, wait. Each run begins from the artifact and may be cut off at any
 //! point; images are named by the deployment and releases are revisions of it, so that doing it again meets itself.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::note::Notes;
+use super::release::Release;
 use super::{dockerfiles, image_name, is_foreign, unpack};
 use crate::jobs::JobError;
 use crate::{App, Error, Result, events};
@@ -211,7 +213,10 @@ impl App {
                 spec.pull = ryokan_model::spec::PullPolicy::Never;
             }
             spec.image = image;
-            self.release_image(row, &name, spec, &text, notes).await?;
+            // A frontend is for browsers, and knows of no database.
+            let databases = if part.role == Role::Agent { plan.addons.clone() } else { BTreeSet::new() };
+            let release = Release { name, spec, manifest: text.clone(), databases };
+            self.release_image(row, release, notes).await?;
         }
         Ok(())
     }

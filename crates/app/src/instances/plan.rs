@@ -128,6 +128,9 @@ pub fn plan(
     }
 }
 
+/// A database that has ended so often in a row is not waited for any more.
+pub(crate) const CRASHES_AWAITED: u32 = 3;
+
 /// What is to be done in place of a start while a database of this agent is on its way: one that will not come by itself
 /// is not waited for. `held` are all rows that are not at rest.
 pub(crate) fn await_addon<'a>(
@@ -140,6 +143,7 @@ pub(crate) fn await_addon<'a>(
     let coming = held.find(|other| {
         other.addon_of == Some(row.id)
             && other.goal() == Desired::Running
+            && other.crashes < CRASHES_AWAITED
             && matches!(other.state, State::Pending | State::Building | State::Starting)
     })?;
     let said = row.message.as_deref() == Some(&awaiting(&coming.name));
@@ -284,6 +288,9 @@ mod tests {
         database.desired = Desired::Stopped;
         assert_eq!(next(&agent, &database), None, "nobody wants it to run");
         database.desired = Desired::Running;
+        database.crashes = CRASHES_AWAITED;
+        assert_eq!(next(&agent, &database), None, "it keeps ending");
+        database.crashes = 0;
         database.addon_of = None;
         assert_eq!(next(&agent, &database), None, "another's");
     }

@@ -151,7 +151,7 @@ async fn what_somebody_set_is_never_overwritten_and_databases_have_nothing_of_th
     on_sqlite(async |site| {
         let operator = site.operator();
         operator.patch("/v1/projects/operator/env", json!({"env": {"PGHOST": "mine"}})).await.expect(200);
-        operator.put("/v1/projects/operator/secrets/SHARED", json!({"value": "s3cr3t"})).await.expect(200);
+        operator.put("/v1/projects/operator/secrets/SHARED", json!({"value": "s3cr3t"})).await.expect(204);
         deployed(site, &["postgres", "redis"], json!({"env": {"REDIS_HOST": "artifact"}})).await;
         let agent = id(&operator, "bot").await;
         let is = |name: &str| variable(site, agent, name);
@@ -286,8 +286,10 @@ async fn one_that_cannot_run_fails_the_deployment_and_costs_no_agent_anything() 
         // Nobody's yet, so it may be deleted as any other.
         let row = operator.show("postgres-bot").await;
         assert_eq!((&row["addon"], &row["addon_of"]), (&json!("postgres"), &Value::Null));
+        // A deployment that does not ask for it lets it be.
         deployed(site, &["redis"], json!({})).await;
         let before = operator.show("bot").await;
+        assert_eq!(before["addons"], json!(["redis-bot"]));
         failed(&["redis", "postgres"]).await;
         let after = operator.show("bot").await;
         assert_eq!((&after["generation"], &after["state"]), (&before["generation"], &json!("ready")));
@@ -420,7 +422,11 @@ async fn a_server_that_stops_while_one_is_fetched_goes_on_afterwards() {
         site.engine.image("redis-img").pull_waits();
         let (deployment, path) = promise(&operator, json!({"name": "bot"})).await;
         send(site, &path, agent(&["redis"], json!({}))).await.expect(202);
-        operator.until("redis-bot", "building").await;
+        eventually("it is fetched", async || {
+            let row = operator.get("/v1/instances/redis-bot").await;
+            if row.text.contains(r#""state":"building""#) { Ok(()) } else { Err(row.text) }
+        })
+        .await;
         let first = id(&operator, "redis-bot").await;
         operator.get("/v1/instances/bot").await.expect(404);
         site.stop().await;

@@ -53,7 +53,7 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line("exit code", instance.exit_code.map(|c| c.to_string()).unwrap_or_default())
         .line("desired", instance.desired.as_str())
         .line("url", instance.url.as_str())
-        .line("path url", instance.path_url.as_str())
+        .line("path url", if instance.addon.is_some() { "" } else { instance.path_url.as_str() })
         .line("ports", lines(ports.iter().map(|p| format!("{} {} {}", p.name, p.port, p.url)).collect()))
         .line("access", word(&spec.gateway.access))
         .line("image", spec.image.as_str())

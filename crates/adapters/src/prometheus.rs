@@ -146,7 +146,7 @@ fn reading(run: &Run, counted: &HashMap<String, Counters>, apart: Duration) -> O
         memory_bytes: counters.memory_bytes,
         disk_bytes: 0,
         network_bytes: counters.network_bytes,
-        gpu_millis: 0,
+        gpu_millis: run.gpu_millis(counters.at),
     })
 }
 
@@ -351,6 +351,7 @@ mod tests {
             instance: InstanceId::from_parts(Millis(1), [1; 10]),
             project: ProjectId::from_parts(Millis(1), [2; 10]),
             started: Millis(started),
+            gpus: 0,
         };
         let counted = read(whole_set("a", 1_000.0, "1.5"), &[ID.to_owned()]);
         let old = reading(&run(900_000), &counted, APART).unwrap();

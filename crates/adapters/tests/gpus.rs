@@ -1,7 +1,6 @@
 //! GPUs on an engine that has none: what is asked of it, and every refusal. Nothing here was run on a real GPU.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[expect(dead_code, reason = "the other suites use the rest")]
 mod support;
 
 use std::path::Path;

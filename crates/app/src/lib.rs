@@ -4,6 +4,7 @@
 //! transaction, with an event for the audit. Effects happen after the commit, through a job or a reconciler, which are
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
+pub mod addons;
 pub mod background;
 pub mod billing;
 pub mod deployments;

@@ -128,7 +128,8 @@ impl Server {
             Some(dns) => dns,
             None => Arc::new(Dns::new(&config.dns.servers).context("name lookups")?),
         };
-        let deploy = config.build.settings(data)?;
+        let mut deploy = config.build.settings(data)?;
+        config.databases.set(&mut deploy.databases);
         // Unpacked artifacts are of use only to the job that unpacks them.
         let _ = std::fs::remove_dir_all(&deploy.work);
         let blobs =

@@ -11,6 +11,7 @@ use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
 use crate::build::BuildSection;
+use crate::databases::DatabasesSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
 use crate::payments::{FundingSection, PaymentsSection};
@@ -29,6 +30,7 @@ pub struct Config {
     pub payments: PaymentsSection,
     pub funding: FundingSection,
     pub build: BuildSection,
+    pub databases: DatabasesSection,
     pub retention: RetentionSection,
     pub metering: MeteringSection,
     pub billing: BillingSection,
@@ -226,6 +228,10 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
     ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
     ("RYOKAN_BUILD_NETWORK", "build.network", None),
+    ("RYOKAN_MYSQL_IMAGE", "databases.mysql_image", None),
+    ("RYOKAN_MONGO_IMAGE", "databases.mongo_image", None),
+    ("RYOKAN_REDIS_IMAGE", "databases.redis_image", None),
+    ("RYOKAN_POSTGRES_IMAGE", "databases.postgres_image", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
@@ -407,6 +413,7 @@ impl Config {
             "payments": self.payments.redacted(),
             "funding": self.funding,
             "build": self.build,
+            "databases": self.databases,
             "retention": self.retention,
             "metering": self.metering.redacted(),
             "billing": self.billing,

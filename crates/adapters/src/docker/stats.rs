@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
 use futures_util::{StreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
+use ryokan_model::Millis;
 use ryokan_ports::runtime::{BoxStream, Result, Stats, Target};
 
 use super::container::millis;

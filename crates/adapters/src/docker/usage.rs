@@ -76,12 +76,19 @@ pub(crate) struct Run {
     pub(crate) instance: InstanceId,
     pub(crate) project: ProjectId,
     pub(crate) started: Millis,
+    pub(crate) gpus: u32,
 }
 
 impl Run {
     /// The same whoever reads the counters, so that a change of the source counts nothing twice.
     pub(crate) fn epoch(&self) -> String {
         format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
+    }
+
+    /// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+    pub(crate) fn gpu_millis(&self, at: Millis) -> u64 {
+        let held = u64::try_from(at.since(self.started).as_millis()).unwrap_or(u64::MAX);
+        held.saturating_mul(u64::from(self.gpus))
     }
 }
 
@@ -112,8 +119,8 @@ impl Inner {
             Some(Phase::Running { started_at } | Phase::Paused { started_at }) => started_at,
             _ => return Ok(None),
         };
-        let (instance, project) = (held.tag.instance, held.tag.project);
-        Ok(Some(Run { container: held.id, instance, project, started }))
+        let (instance, project, gpus) = (held.tag.instance, held.tag.project, held.tag.gpus);
+        Ok(Some(Run { container: held.id, instance, project, started, gpus }))
     }
 
     /// Nothing when it does not run. Asked before and after, since counters of another run must not be taken for this
@@ -137,7 +144,7 @@ impl Inner {
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: gpu_millis(held.tag.gpus, started, counters.at),
+            gpu_millis: run.gpu_millis(counters.at),
         }))
     }
 
@@ -180,12 +187,6 @@ impl Inner {
         let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
         Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
-}
-
-/// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
-fn gpu_millis(gpus: u32, started: Millis, at: Millis) -> u64 {
-    let held = u64::try_from(at.since(started).as_millis()).unwrap_or(u64::MAX);
-    held.saturating_mul(u64::from(gpus))
 }
 
 /// Older engines list volumes at the top, newer ones within a summary.
@@ -258,9 +259,16 @@ mod tests {
 
     #[test]
     fn gpus_count_for_as_long_as_they_are_held() {
-        assert_eq!(gpu_millis(2, Millis(1_000), Millis(16_000)), 30_000);
-        assert_eq!(gpu_millis(0, Millis(1_000), Millis(16_000)), 0);
-        assert_eq!(gpu_millis(2, Millis(16_000), Millis(1_000)), 0, "a clock that went back proves nothing");
+        let run = |gpus, started| Run {
+            container: "0123456789abcdef".into(),
+            instance: InstanceId::from_parts(Millis(1), [1; 10]),
+            project: ProjectId::from_parts(Millis(1), [2; 10]),
+            started: Millis(started),
+            gpus,
+        };
+        assert_eq!(run(2, 1_000).gpu_millis(Millis(16_000)), 30_000);
+        assert_eq!(run(0, 1_000).gpu_millis(Millis(16_000)), 0);
+        assert_eq!(run(2, 16_000).gpu_millis(Millis(1_000)), 0, "a clock that went back proves nothing");
     }
 
     /// Fault 7 of the seed: of several volumes only the first was counted.

@@ -35,8 +35,8 @@ impl App {
         key: Option<IdempotencyKey>,
     ) -> Result<(Deployment, String)> {
         let project = self.find_project(caller, Scope::Write, project).await?;
-        if request.name.as_ref().is_some_and(Name::is_frontend) {
-            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        if let Some(name) = &request.name {
+            name.may_be_asked_for()?;
         }
         let asked = request.clone();
         let sha256 = request.sha256.map(|s| s.to_ascii_lowercase());

@@ -5,6 +5,7 @@
 
 pub mod collect;
 pub mod create;
+mod databases;
 mod dockerfiles;
 pub mod look;
 mod note;
@@ -13,10 +14,12 @@ pub mod run;
 pub mod unpack;
 pub mod upload;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac as _};
+use ryokan_model::addon::Addon;
 use ryokan_model::image::ImageRef;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{DeploymentId, Millis, Name, ProjectId};
@@ -33,6 +36,8 @@ pub struct Settings {
     pub python_base: ImageRef,
     /// Serves `/usr/share/nginx/html` on port 8080; a small server of ours on `node_base` when absent.
     pub frontend_base: Option<ImageRef>,
+    /// What databases beside agents run.
+    pub databases: BTreeMap<Addon, ImageRef>,
     /// Of one build: time, memory, processor, disk, log, network.
     pub limits: ryokan_ports::build::BuildLimits,
     /// The largest artifact.
@@ -53,6 +58,10 @@ impl Settings {
             node_base: image("docker.io/library/node:22-slim")?,
             python_base: image("docker.io/library/python:3.12-slim")?,
             frontend_base: None,
+            databases: Addon::ALL
+                .into_iter()
+                .map(|addon| Ok((addon, image(addon.default_image())?)))
+                .collect::<Result<_>>()?,
             limits: ryokan_ports::build::BuildLimits {
                 time: Duration::from_mins(15),
                 memory: Bytes::mebi(2048),

@@ -1,6 +1,7 @@
 //! The job: unpack, read the manifest, build, release, wait. Each run begins from the artifact and may be cut off at any
 //! point; images are named by the deployment and releases are revisions of it, so that doing it again meets itself.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::note::Notes;
+use super::release::Release;
 use super::{dockerfiles, image_name, is_foreign, unpack};
 use crate::jobs::JobError;
 use crate::projects::disk;
@@ -201,10 +203,6 @@ impl App {
             self.check_limits(&plan.agent.spec).map_err(in_manifest)?;
             self.check_engine(&plan.agent.spec).await.map_err(in_manifest)?;
         }
-        if !plan.addons.is_empty() {
-            let why = "databases: this server runs none beside agents yet; run one as an instance of its own, and name it in `env`";
-            return Err(Stop::Failed(why.into()));
-        }
         let mut built = Vec::new();
         for part in plan.parts() {
             let name = instance_name(&name, part.role);
@@ -212,6 +210,7 @@ impl App {
             built.push((name, part, image));
         }
         self.advance(row, DeploymentState::Releasing).await?;
+        self.release_addons(row, &name, &plan, notes).await?;
         for (name, part, image) in built {
             let mut spec = part.spec.clone();
             if let Source::Image(_) = part.source {
@@ -220,7 +219,10 @@ impl App {
                 spec.pull = ryokan_model::spec::PullPolicy::Never;
             }
             spec.image = image;
-            self.release_image(row, &name, spec, &text, notes).await?;
+            // A frontend is for browsers, and knows of no database.
+            let databases = if part.role == Role::Agent { plan.addons.clone() } else { BTreeSet::new() };
+            let release = Release { name, spec, manifest: text.clone(), databases };
+            self.release_image(row, release, notes).await?;
         }
         Ok(())
     }

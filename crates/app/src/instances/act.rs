@@ -70,6 +70,7 @@ impl App {
         spec.secret_env = secret_env.keys().cloned().collect();
         spec.inherited = Inherited::default();
         spec.artifact_env.clear();
+        spec.addon_env.clear();
         Ok(Workload {
             instance: row.id,
             project: row.project,
@@ -212,9 +213,8 @@ impl App {
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
         if is_on_trial(row) && row.crashes + 1 >= TRIAL_CRASHES && !lost {
-            let why = format!(
-                "it exited {TRIAL_CRASHES} times before it was ready, last with code {code}{logs}"
-            );
+            let why =
+                format!("it exited {TRIAL_CRASHES} times before it was ready, last with code {code}{logs}");
             if self.give_up_update(row.id, generation, true, &why).await? {
                 return Ok(());
             }

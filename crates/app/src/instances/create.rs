@@ -50,10 +50,12 @@ impl App {
             other => other,
         })?;
         let wanted_name = request.name.take();
-        if wanted_name.as_ref().is_some_and(Name::is_frontend) {
-            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        if let Some(name) = &wanted_name {
+            name.may_be_asked_for()?;
         }
-        let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        let (mut spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        // A template has no databases, whatever it says.
+        spec.addon_env.clear();
         check_image(&spec, project.id)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
@@ -183,7 +185,7 @@ pub(crate) struct Origin {
 }
 
 /// A new instance with its secrets, what it has of its project, its first revision and its image's job, if the project
-/// may have one more.
+/// may have one more. A database runs somebody else's program for the agent alone, and has nothing of the project.
 pub(crate) fn insert_new(
     tx: &mut Tx<'_>,
     seal: &Seal,
@@ -200,11 +202,14 @@ pub(crate) fn insert_new(
     quotas::check(tx, &row, limit)?;
     disk::must_have_room(tx, row.project, 0, now)?;
     crate::billing::judge::must_not_be_suspended(tx, row.project)?;
-    let given = inheritance(tx, seal, row.project)?;
-    row.spec.inherited = given.inherited;
+    let mut secrets = origin.secrets;
+    if row.addon.is_none() {
+        let given = inheritance(tx, seal, row.project)?;
+        row.spec.inherited = given.inherited;
+        secrets.extend(given.secrets.into_iter().map(|(name, value)| (inherited_name(&name), value)));
+    }
     tx.insert_instance(&row)?;
-    let theirs = given.secrets.into_iter().map(|(name, value)| (inherited_name(&name), value));
-    for (name, value) in origin.secrets.into_iter().chain(theirs) {
+    for (name, value) in secrets {
         tx.put_secret(seal, &secrets_of(row.id), &name, &value, now.0)?;
     }
     tx.enqueue_job(&job_for(&row), now.0)?;

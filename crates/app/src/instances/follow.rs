@@ -146,6 +146,7 @@ impl Follow {
         };
         if let Some(Step::Reached(Some(ready))) = &step
             && self.goal == Goal::Ready
+            && ready.addon.is_none()
         {
             self.app.wait_for_routes(id, ready.version).await;
         }

@@ -12,7 +12,7 @@ use ryokan_store::instances::Instance;
 use tokio::sync::Semaphore;
 
 use super::act::Probed;
-use super::plan::{Action, Probing};
+use super::plan::{Action, Probing, awaiting};
 use super::reconcile::{MAX_PROBE_AGAIN, Memory, PROBE_AGAIN, run_key};
 use crate::{App, Error, Result};
 
@@ -28,6 +28,7 @@ pub(super) async fn perform(
 ) -> Result<Option<Observed>> {
     match action {
         Action::Wait(_) => {}
+        Action::Await(addon) => app.note(row.id, awaiting(&addon)).await?,
         Action::Start | Action::Restart => {
             let _slot = match starts.clone().try_acquire_owned() {
                 Ok(slot) => slot,

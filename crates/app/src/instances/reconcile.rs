@@ -21,7 +21,7 @@ use super::beside::{is_tried_beside, rolls_beside};
 use super::jump::Watch;
 use super::orphans::Orphans;
 use super::perform::perform;
-use super::plan::{Action, Probing, is_left_alone, plan};
+use super::plan::{Action, Probing, await_addon, is_left_alone, plan};
 use super::rows::Rows;
 use crate::background::Report;
 use crate::{App, EngineHealth, Error};
@@ -447,7 +447,11 @@ impl Reconciler {
                 }
                 entry.1
             };
-            match plan(row, observed.as_ref(), probing, watched_since, now) {
+            let mut action = plan(row, observed.as_ref(), probing, watched_since, now);
+            if action == Action::Start {
+                action = await_addon(row, self.held.values()).unwrap_or(action);
+            }
+            match action {
                 Action::Wait(until) => {
                     if let Some(at) = until {
                         soonest(at);

@@ -48,6 +48,7 @@ impl App {
         spec.secret_env.clone_from(&row.spec.secret_env);
         spec.env.retain(|name, _| !spec.secret_env.contains(name));
         spec.inherited.clone_from(&row.spec.inherited);
+        spec.addon_env.clone_from(&row.spec.addon_env);
         super::create::check_image(&spec, row.project)?;
         self.check_image_is_kept(&spec.image, target.number).await?;
         self.check_limits(&spec)?;

@@ -37,6 +37,7 @@ impl App {
         if row.state == State::Deleting {
             return Err(Error::Conflict("the instance is being deleted".into()));
         }
+        crate::addons::check_update(&row, &request)?;
         let template = self.get_template(&row.template).await.ok();
         if request.image.is_some()
             && template.is_some_and(|t| t.image == ryokan_model::template::ImageChoice::Fixed)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::parse::check_spec;
 use super::{AgentKind, Manifest, RelativePath, Runtime};
 use crate::Invalid;
+use crate::addon::Addon;
 use crate::image::ImageRef;
 use crate::probe::{Check, Probe};
 use crate::quantity::Span;
@@ -49,15 +50,6 @@ pub enum Generated {
     Agidentity,
     /// A folder of files, served.
     Static,
-}
-
-/// A database that runs beside the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Addon {
-    Mysql,
-    Mongo,
-    Redis,
-    Postgres,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,6 +50,9 @@ pub struct InstanceSpec {
     /// What the artifact that it was deployed from brings. Everything else wins over these.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub artifact_env: BTreeMap<String, String>,
+    /// Secret variables that it is given of the databases beside it. Everything else wins over these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addon_env: BTreeSet<String>,
     /// What it is given of its project; kept up to date with it.
     #[serde(default, skip_serializing_if = "Inherited::is_empty")]
     pub inherited: Inherited,
@@ -115,6 +118,7 @@ impl InstanceSpec {
             env: BTreeMap::new(),
             secret_env: BTreeSet::new(),
             artifact_env: BTreeMap::new(),
+            addon_env: BTreeSet::new(),
             inherited: Inherited::default(),
             resources: Resources::default(),
             ports: Vec::new(),
@@ -215,6 +219,15 @@ impl InstanceSpec {
             .secret_env
             .iter()
             .filter(|name| !self.env.contains_key(*name) && !self.secret_env.contains(*name))
+    }
+
+    /// The secrets of the databases beside it that its process is given: those that nobody else gave it.
+    pub fn addon_secrets(&self) -> impl Iterator<Item = &String> {
+        self.addon_env.iter().filter(|name| {
+            let plain = [&self.env, &self.artifact_env, &self.inherited.env];
+            let secret = [&self.secret_env, &self.inherited.secret_env];
+            !plain.iter().any(|all| all.contains_key(*name)) && !secret.iter().any(|all| all.contains(*name))
+        })
     }
 
     /// The port that the gateway talks to.
@@ -338,6 +351,8 @@ mod tests {
             spec.effective_env(),
             pairs(&[("A", "own"), ("C", "project"), ("D", "art"), ("S1", "own")])
         );
+        spec.addon_env = ["A", "B", "C", "D", "S1", "S2", "E"].map(str::to_owned).into();
+        assert_eq!(spec.addon_secrets().collect::<Vec<_>>(), ["E"], "nobody's variable is overwritten");
     }
 
     #[test]

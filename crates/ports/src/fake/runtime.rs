@@ -203,7 +203,7 @@ impl Runtime for FakeRuntime {
         };
         match &container.ill {
             Some(answer) => Ok(Err(answer.clone())),
-            None => Ok(container.play.answer(&container.workload, check)),
+            None => Ok(container.play.answer(&container.workload, check, &state.programs)),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod coverage;
 mod crabshack;
+mod databases;
 mod deployments;
 mod disk;
 mod domains;

@@ -190,6 +190,7 @@ async fn images_are_needed_by_instances_and_their_newest_revisions() {
                     spec: InstanceSpec::new("img:before".parse().unwrap()),
                     image_id: None,
                     image_digest: None,
+                    since: Millis(1),
                 });
                 tx.update_instance(&mut row, Millis(2))?;
                 let mut gone = instance(2, "img:gone");

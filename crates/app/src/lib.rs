@@ -11,6 +11,7 @@ pub mod domains;
 pub mod entropy;
 pub mod error;
 pub mod events;
+pub mod funding;
 pub mod housekeeping;
 pub mod idempotency;
 pub mod identity;

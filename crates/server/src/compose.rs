@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ryokan_adapters::directory::Directory;
 use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::prometheus::PrometheusUsage;
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
 use ryokan_app::deployments::UploadKey;
@@ -140,7 +141,7 @@ impl Server {
             limits: config.limits(),
             retention: config.retention.settings(),
             identity,
-            billing: config.billing.settings(&config.metering),
+            billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
             gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
@@ -258,7 +259,11 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
             .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
         ..docker::Options::new(server_id)
     })?;
-    let measured = if runtime.is_some() { unmetered() } else { Arc::new(docker.clone()) };
+    let measured: Arc<dyn UsageSource> = match config.metering.prometheus() {
+        _ if runtime.is_some() => unmetered(),
+        Some(options) => Arc::new(PrometheusUsage::new(docker.clone(), options)?),
+        None => Arc::new(docker.clone()),
+    };
     Ok(Engine {
         runtime: runtime.unwrap_or_else(|| Arc::new(docker.clone())),
         usage: usage.unwrap_or(measured),

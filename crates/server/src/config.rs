@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::build::BuildSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
-use crate::payments::PaymentsSection;
+use crate::payments::{FundingSection, PaymentsSection};
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -27,6 +27,7 @@ pub struct Config {
     pub limits: LimitsSection,
     pub identity: IdentitySection,
     pub payments: PaymentsSection,
+    pub funding: FundingSection,
     pub build: BuildSection,
     pub retention: RetentionSection,
     pub metering: MeteringSection,
@@ -210,6 +211,17 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_HEADERS_KEY", "payments.headers_key", None),
     ("RYOKAN_TESTNET_HEADERS_URL", "payments.testnet_headers_url", None),
     ("RYOKAN_TESTNET_HEADERS_KEY", "payments.testnet_headers_key", None),
+    ("RYOKAN_ADDRESSES_URL", "payments.addresses_url", None),
+    ("RYOKAN_ADDRESSES_KEY", "payments.addresses_key", None),
+    ("RYOKAN_TESTNET_ADDRESSES_URL", "payments.testnet_addresses_url", None),
+    ("RYOKAN_TESTNET_ADDRESSES_KEY", "payments.testnet_addresses_key", None),
+    ("RYOKAN_FUNDING", "funding.enabled", None),
+    ("RYOKAN_FUNDING_EVERY", "funding.every", None),
+    ("RYOKAN_FUNDING_MINIMUM", "funding.minimum", None),
+    ("RYOKAN_FUNDING_TARGET", "funding.target", None),
+    ("RYOKAN_FUNDING_FEE_PER_KB", "funding.fee_per_kb", None),
+    ("RYOKAN_FUNDING_PER_DAY", "funding.per_day", None),
+    ("RYOKAN_FUNDING_IN_ALL", "funding.in_all", None),
     ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
     ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
     ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
@@ -218,6 +230,8 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
     ("RYOKAN_METERING_EVERY", "metering.every", None),
+    ("RYOKAN_PROMETHEUS_URL", "metering.prometheus_url", Some("PROMETHEUS_URL")),
+    ("RYOKAN_PROMETHEUS_TOKEN", "metering.prometheus_token", None),
     ("RYOKAN_BILLING", "billing.enabled", None),
     ("RYOKAN_BILLING_GRACE", "billing.grace", None),
     ("RYOKAN_RATE_CORE", "billing.core", Some("CPU_RATE_PER_CORE_5MIN")),
@@ -355,6 +369,7 @@ impl Config {
         }
         self.identity.check()?;
         self.payments.check()?;
+        self.funding.check()?;
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
@@ -390,9 +405,10 @@ impl Config {
             },
             "identity": self.identity.redacted(),
             "payments": self.payments.redacted(),
+            "funding": self.funding,
             "build": self.build,
             "retention": self.retention,
-            "metering": self.metering,
+            "metering": self.metering.redacted(),
             "billing": self.billing,
             "mail": self.mail.redacted(),
             "dns": { "servers": self.dns.servers },
@@ -430,6 +446,7 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         | "engine.allow_unlimited"
         | "identity.open_registration"
         | "payments.enabled"
+        | "funding.enabled"
         | "billing.enabled"
         | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
@@ -447,6 +464,11 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         | "billing.disk_gb"
         | "billing.network_gb"
         | "billing.gpu"
+        | "funding.minimum"
+        | "funding.target"
+        | "funding.fee_per_kb"
+        | "funding.per_day"
+        | "funding.in_all"
         | "mail.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
@@ -505,6 +527,11 @@ mod tests {
             ("[build]\nkeep_revisions = 0", &[], "build.keep_revisions"),
             ("[build]\ndisk = \"plenty\"", &[], "plenty"),
             ("[retention]\nevents = \"5m\"", &[], "retention.events"),
+            ("", &[("PROMETHEUS_URL", "http://ada:hush@x")], "metering.prometheus_url"),
+            ("[funding]\nevery = \"5s\"", &[], "funding.every"),
+            ("[funding]\ntarget = 99", &[], "funding.target"),
+            ("", &[("RYOKAN_FUNDING_MINIMUM", "0")], "funding.minimum"),
+            ("", &[("RYOKAN_ADDRESSES_URL", "ftp://x")], "payments.addresses_url"),
             ("[retention]\ndead_jobs = \"ages\"", &[], "forever"),
         ] {
             let error = parse(file, environment).unwrap_err().to_string();
@@ -535,6 +562,7 @@ mod tests {
                 ("RYOKAN_ADMIN_SECRET", "hunter2hunter2hunter2"),
                 ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d"),
                 ("TESTNET_PRIVATE_KEY", &"1f".repeat(32)),
+                ("RYOKAN_PROMETHEUS_TOKEN", "hunter2"),
             ],
         )
         .unwrap();

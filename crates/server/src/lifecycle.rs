@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{deployments, domains, housekeeping, instances, jobs, metering};
+use ryokan_app::{deployments, domains, funding, housekeeping, instances, jobs, metering};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,6 +127,7 @@ async fn lead(app: Arc<ryokan_app::App>, leave: CancellationToken) {
         loops.spawn(domains::reconciler().run(app.clone(), term.clone()));
         loops.spawn(metering::sample::reconciler(&app).run(app.clone(), term.clone()));
         loops.spawn(metering::close::reconciler().run(app.clone(), term.clone()));
+        loops.spawn(funding::reconciler().run(app.clone(), term.clone()));
         loops.close();
         tokio::select! {
             () = leave.cancelled() => {}

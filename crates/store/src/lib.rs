@@ -17,6 +17,7 @@ pub mod disk;
 pub mod domains;
 mod error;
 mod events;
+pub mod funding;
 mod gpus;
 mod idempotency;
 pub mod identity_keys;

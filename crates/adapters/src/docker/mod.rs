@@ -33,7 +33,7 @@ mod probe;
 mod start;
 mod stats;
 mod transfer;
-mod usage;
+pub(crate) mod usage;
 mod volume;
 
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ use ryokan_model::{InstanceId, ProjectId, ServerId};
 use ryokan_ports::Runtime;
 use ryokan_ports::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
-    Observed, OnProgress, PullRequest, Reach, Result, Stats, Volumes, Workload,
+    Observed, OnProgress, PullRequest, Reach, Result, Stats, Target, Volumes, Workload,
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::Instant;
@@ -193,6 +193,10 @@ impl Runtime for Docker {
         self.0.stop(instance, grace).await
     }
 
+    async fn retire(&self, instance: InstanceId, keep: i64, grace: Duration) -> Result<()> {
+        self.0.retire(instance, keep, grace).await
+    }
+
     async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()> {
         self.0.remove(instance, volumes).await
     }
@@ -230,43 +234,39 @@ impl Runtime for Docker {
         self.0.clone().probe(observed, check, timeout).await
     }
 
-    async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
-        self.0.clone().logs(instance, options).await
+    async fn logs(&self, of: Target, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
+        self.0.clone().logs(of, options).await
     }
 
-    async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
-        self.0.clone().exec(instance, spec).await
+    async fn exec(&self, of: Target, spec: ExecSpec) -> Result<Exec> {
+        self.0.clone().exec(of, spec).await
     }
 
-    async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        self.0.clone().stats(instance).await
+    async fn stats(&self, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        self.0.clone().stats(of).await
     }
 
-    async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
-        self.0.dial(instance, port).await
+    async fn dial(&self, of: Target, port: &str) -> Result<Box<dyn Io>> {
+        self.0.dial(of, port).await
     }
 
-    async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
-        self.0.list_files(instance, path).await
+    async fn list_files(&self, of: Target, path: &str) -> Result<Vec<FileInfo>> {
+        self.0.list_files(of, path).await
     }
 
-    async fn read_file(
-        &self,
-        instance: InstanceId,
-        path: &str,
-    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
-        self.0.clone().read_file(instance, path).await
+    async fn read_file(&self, of: Target, path: &str) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
+        self.0.clone().read_file(of, path).await
     }
 
     async fn write_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
         mode: u32,
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()> {
-        self.0.write_file(instance, path, mode, size, content).await
+        self.0.write_file(of, path, mode, size, content).await
     }
 
     async fn close(&self) {

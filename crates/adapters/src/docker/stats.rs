@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
 use futures_util::{StreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
-use ryokan_ports::runtime::{BoxStream, Result, Stats};
+use ryokan_model::Millis;
+use ryokan_ports::runtime::{BoxStream, Result, Stats, Target};
 
 use super::container::millis;
 use super::{Inner, error};
 
 impl Inner {
-    pub(super) async fn stats(self: Arc<Self>, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        let (container, _) = self.running(instance).await?;
+    pub(super) async fn stats(self: Arc<Self>, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        let (container, _) = self.running(of).await?;
         let api = self.link.api().await?;
         let samples =
             Box::pin(api.stats(&container.id, Some(StatsOptions { stream: true, one_shot: false })));

@@ -1,4 +1,5 @@
-//! Metering: the counters of every container of ours, and the sizes of its volumes.
+//! Metering: the counters of every container of ours, and the sizes of its volumes. Where somebody else counts, which
+//! containers run and since when.
 //!
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
@@ -50,7 +51,7 @@ impl Sizes {
 impl UsageSource for Docker {
     async fn read(&self) -> Result<Vec<Reading>> {
         let held = self.0.containers(&[(label::INSTANCE, None)]).await?;
-        self.0.measure_volumes();
+        let mut readings = self.volumes_measured();
         let inner = &self.0;
         let asked = stream::iter(held)
             .map(|held| async move { inner.reading(held).await })
@@ -58,7 +59,6 @@ impl UsageSource for Docker {
             .take_until(tokio::time::sleep(PATIENCE))
             .collect::<Vec<_>>()
             .await;
-        let mut readings = std::mem::take(&mut self.0.sizes.known().fresh);
         for one in asked {
             match one {
                 Ok(one) => readings.extend(one),
@@ -69,35 +69,83 @@ impl UsageSource for Docker {
     }
 }
 
+/// A container of ours that runs: one run of it is one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) container: String,
+    pub(crate) instance: InstanceId,
+    pub(crate) project: ProjectId,
+    pub(crate) started: Millis,
+    /// How many it holds.
+    pub(crate) gpus: u32,
+}
+
+impl Run {
+    /// The same whoever reads the counters, so that a change of the source counts nothing twice.
+    pub(crate) fn epoch(&self) -> String {
+        format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
+    }
+
+    /// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+    pub(crate) fn gpu_millis(&self, at: Millis) -> u64 {
+        let held = u64::try_from(at.since(self.started).as_millis()).unwrap_or(u64::MAX);
+        held.saturating_mul(u64::from(self.gpus))
+    }
+}
+
+impl Docker {
+    /// All of ours that run; those about which the engine is silent are left out.
+    pub(crate) async fn runs(&self) -> Result<Vec<Run>> {
+        let inner = &self.0;
+        let asked = stream::iter(inner.containers(&[(label::INSTANCE, None)]).await?)
+            .map(|held| async move { inner.running_since(held).await })
+            .buffer_unordered(ASKED)
+            .take_until(tokio::time::sleep(PATIENCE))
+            .collect::<Vec<_>>()
+            .await;
+        Ok(asked.into_iter().filter_map(Result::ok).flatten().collect())
+    }
+
+    /// Sizes that were measured since the last call; begins the next measurement when it is time for one.
+    pub(crate) fn volumes_measured(&self) -> Vec<Reading> {
+        self.0.measure_volumes();
+        std::mem::take(&mut self.0.sizes.known().fresh)
+    }
+}
+
 impl Inner {
+    async fn running_since(&self, held: Held) -> Result<Option<Run>> {
+        let phase = self.inspect(&held).await?.map(|o| o.phase);
+        let started = match phase {
+            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => started_at,
+            _ => return Ok(None),
+        };
+        let (instance, project, gpus) = (held.tag.instance, held.tag.project, held.tag.gpus);
+        Ok(Some(Run { container: held.id, instance, project, started, gpus }))
+    }
+
     /// Nothing when it does not run. Asked before and after, since counters of another run must not be taken for this
     /// one's.
     async fn reading(&self, held: Held) -> Result<Option<Reading>> {
-        let began = |phase: Option<Phase>| match phase {
-            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => Some(started_at),
-            _ => None,
-        };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        let Some(started) = began(phase) else { return Ok(None) };
+        let Some(run) = self.running_since(held.clone()).await? else { return Ok(None) };
         let api = self.link.api().await?;
         let options = StatsOptions { stream: false, one_shot: true };
         let mut samples = Box::pin(api.stats(&held.id, Some(options)));
         let sample = self.link.call("stats", async { samples.next().await.transpose() }).await?;
         let Some(counters) = sample.as_ref().and_then(stats::counters) else { return Ok(None) };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        if began(phase) != Some(started) {
+        if self.running_since(held).await?.as_ref() != Some(&run) {
             return Ok(None);
         }
         Ok(Some(Reading {
-            instance: held.tag.instance,
-            project: held.tag.project,
-            epoch: format!("{}@{}", held.id.get(..12).unwrap_or(&held.id), started.0),
-            began: Some(started),
+            instance: run.instance,
+            project: run.project,
+            epoch: run.epoch(),
+            began: Some(run.started),
             cpu_nanos: counters.cpu_nanos,
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: gpu_millis(held.tag.gpus, started, counters.at),
+            gpu_millis: run.gpu_millis(counters.at),
         }))
     }
 
@@ -126,26 +174,20 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
-        Ok(sum(&self.server.to_string(), self.volumes_measured().await?))
+        Ok(sum(&self.server.to_string(), self.disk_usage().await?))
     }
 
-    async fn volumes_measured(&self) -> Result<Vec<Measured>, RuntimeError> {
+    async fn disk_usage(&self) -> Result<Vec<Measured>, RuntimeError> {
         let path = self.link.versioned("/system/df?type=volume").await?;
         Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
     }
 
     /// Of volumes that are no instance's, by their names.
     pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
-        let measured = self.volumes_measured().await?;
+        let measured = self.disk_usage().await?;
         let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
         Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
-}
-
-/// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
-fn gpu_millis(gpus: u32, started: Millis, at: Millis) -> u64 {
-    let held = u64::try_from(at.since(started).as_millis()).unwrap_or(u64::MAX);
-    held.saturating_mul(u64::from(gpus))
 }
 
 /// Older engines list volumes at the top, newer ones within a summary.
@@ -218,9 +260,12 @@ mod tests {
 
     #[test]
     fn gpus_count_for_as_long_as_they_are_held() {
-        assert_eq!(gpu_millis(2, Millis(1_000), Millis(16_000)), 30_000);
-        assert_eq!(gpu_millis(0, Millis(1_000), Millis(16_000)), 0);
-        assert_eq!(gpu_millis(2, Millis(16_000), Millis(1_000)), 0, "a clock that went back proves nothing");
+        let id = uuid::Uuid::from_bytes([1; 16]);
+        let (instance, project) = (InstanceId(id), ProjectId(id));
+        let run = |gpus| Run { container: "c".into(), instance, project, started: Millis(1_000), gpus };
+        assert_eq!(run(2).gpu_millis(Millis(16_000)), 30_000);
+        assert_eq!(run(0).gpu_millis(Millis(16_000)), 0);
+        assert_eq!(run(2).gpu_millis(Millis(500)), 0, "a clock that went back proves nothing");
     }
 
     /// Fault 7 of the seed: of several volumes only the first was counted.

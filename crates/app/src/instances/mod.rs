@@ -1,6 +1,7 @@
 //! Instances: use cases that write what is wanted, and the reconciler that makes it so.
 
 mod act;
+pub(crate) mod beside;
 pub mod create;
 pub mod delete;
 pub mod find;
@@ -13,6 +14,7 @@ mod jump;
 pub mod lifecycle;
 mod obtain;
 pub mod orphans;
+mod perform;
 pub mod plan;
 pub mod reconcile;
 pub mod rollback;

@@ -9,7 +9,7 @@ use crate::runtime::Workload;
 
 impl FakeRuntime {
     pub fn running(&self, instance: InstanceId) -> bool {
-        self.live(&self.state(), instance).is_ok()
+        self.live(&self.state(), instance.into()).is_ok()
     }
 
     pub fn exists(&self, instance: InstanceId) -> bool {
@@ -18,16 +18,25 @@ impl FakeRuntime {
 
     /// How often the instance's container was started; a new container begins at nothing.
     pub fn starts(&self, instance: InstanceId) -> u32 {
-        self.newest(&self.state(), instance).map_or(0, |c| c.starts)
+        self.shown(&self.state(), instance).map_or(0, |c| c.starts)
     }
 
     pub fn engine_id(&self, instance: InstanceId) -> Option<String> {
-        self.newest(&self.state(), instance).ok().map(super::state::Container::engine_id)
+        self.shown(&self.state(), instance).ok().map(super::state::Container::engine_id)
+    }
+
+    /// The generations of which a container runs, in order.
+    pub fn running_generations(&self, instance: InstanceId) -> Vec<i64> {
+        let state = self.state();
+        let running = state.of(self.server, instance).filter(|c| c.phase.is_running());
+        let mut generations: Vec<i64> = running.map(|c| c.workload.generation).collect();
+        generations.sort_unstable();
+        generations
     }
 
     /// What its container was made from.
     pub fn workload(&self, instance: InstanceId) -> Option<Workload> {
-        self.newest(&self.state(), instance).ok().map(|c| c.workload.clone())
+        self.shown(&self.state(), instance).ok().map(|c| c.workload.clone())
     }
 
     pub fn has_volume(&self, instance: InstanceId) -> bool {

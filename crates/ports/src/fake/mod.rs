@@ -9,6 +9,7 @@
 
 mod agent;
 mod build;
+mod chain;
 mod container;
 mod dns;
 mod exec;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::runtime::Change;
 
+pub use chain::FakeChain;
 pub use dns::FakeDns;
 pub use exec::Outcome;
 pub use fault::Call;

@@ -87,6 +87,13 @@ impl State {
         self.containers.iter().any(|c| c.id == id && c.phase.is_running())
     }
 
+    /// Whether it runs and is of the generation that is to go on.
+    pub(super) fn serves(&self, id: u64, generation: Option<i64>) -> bool {
+        self.containers
+            .iter()
+            .any(|c| c.id == id && c.phase.is_running() && Some(c.workload.generation) == generation)
+    }
+
     pub(super) fn create(&mut self, server: ServerId, workload: &Workload) -> u64 {
         self.next_id += 1;
         self.containers.push(Container {

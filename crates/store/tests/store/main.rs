@@ -6,6 +6,7 @@ mod deployments;
 mod disk;
 mod engine;
 mod events;
+mod funding;
 mod idempotency;
 mod identity_keys;
 mod jobs;

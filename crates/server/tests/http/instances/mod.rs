@@ -7,5 +7,6 @@ mod exits;
 mod gpus;
 mod inside;
 mod lifecycle;
+mod rollout;
 mod servers;
 mod update;

@@ -25,9 +25,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 fn may_run_beside(old: &InstanceSpec, new: &InstanceSpec) -> bool {
     let may_share = |spec: &InstanceSpec| !spec.single_writer || spec.volumes.iter().all(|v| v.read_only);
-    // GPUs that the one holds are those that the other is to have.
-    let both_hold_gpus = old.resources.gpus > 0 && new.resources.gpus > 0;
-    new.startup_probe().is_some() && may_share(old) && may_share(new) && !both_hold_gpus
+    // A GPU is one container's.
+    let has_gpus = |spec: &InstanceSpec| spec.resources.gpus > 0;
+    new.startup_probe().is_some() && may_share(old) && may_share(new) && !(has_gpus(old) && has_gpus(new))
 }
 
 /// Whether an update is under way that leaves what runs alone until it is ready.

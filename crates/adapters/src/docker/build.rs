@@ -131,8 +131,11 @@ impl Inner {
         let labels = label::of_build(self.server, request.project);
         // Sorted, or the engine's cache would not know the line again.
         let labels: BTreeMap<_, _> = labels.into_iter().collect();
-        let words = labels.iter().map(|(name, value)| format!(" {name}=\"{value}\"")).collect::<String>();
-        dockerfile::labelled(&request.dockerfile, &format!("LABEL{words}"))
+        let mut line = String::from("LABEL");
+        for (name, value) in labels {
+            let _ = write!(line, " {name}=\"{value}\"");
+        }
+        dockerfile::labelled(&request.dockerfile, &line)
             .map_err(|e| BuildError::Failed(format!("the Dockerfile: {e}")))
     }
 

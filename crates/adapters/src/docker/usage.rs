@@ -76,6 +76,7 @@ pub(crate) struct Run {
     pub(crate) instance: InstanceId,
     pub(crate) project: ProjectId,
     pub(crate) started: Millis,
+    /// How many it holds.
     pub(crate) gpus: u32,
 }
 
@@ -173,17 +174,17 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
-        Ok(sum(&self.server.to_string(), self.volumes_measured().await?))
+        Ok(sum(&self.server.to_string(), self.disk_usage().await?))
     }
 
-    async fn volumes_measured(&self) -> Result<Vec<Measured>, RuntimeError> {
+    async fn disk_usage(&self) -> Result<Vec<Measured>, RuntimeError> {
         let path = self.link.versioned("/system/df?type=volume").await?;
         Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
     }
 
     /// Of volumes that are no instance's, by their names.
     pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
-        let measured = self.volumes_measured().await?;
+        let measured = self.disk_usage().await?;
         let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
         Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
@@ -259,16 +260,12 @@ mod tests {
 
     #[test]
     fn gpus_count_for_as_long_as_they_are_held() {
-        let run = |gpus, started| Run {
-            container: "0123456789abcdef".into(),
-            instance: InstanceId::from_parts(Millis(1), [1; 10]),
-            project: ProjectId::from_parts(Millis(1), [2; 10]),
-            started: Millis(started),
-            gpus,
-        };
-        assert_eq!(run(2, 1_000).gpu_millis(Millis(16_000)), 30_000);
-        assert_eq!(run(0, 1_000).gpu_millis(Millis(16_000)), 0);
-        assert_eq!(run(2, 16_000).gpu_millis(Millis(1_000)), 0, "a clock that went back proves nothing");
+        let id = uuid::Uuid::from_bytes([1; 16]);
+        let (instance, project) = (InstanceId(id), ProjectId(id));
+        let run = |gpus| Run { container: "c".into(), instance, project, started: Millis(1_000), gpus };
+        assert_eq!(run(2).gpu_millis(Millis(16_000)), 30_000);
+        assert_eq!(run(0).gpu_millis(Millis(16_000)), 0);
+        assert_eq!(run(2).gpu_millis(Millis(500)), 0, "a clock that went back proves nothing");
     }
 
     /// Fault 7 of the seed: of several volumes only the first was counted.

@@ -49,7 +49,7 @@ impl App {
                 let name = image.tag.as_ref().map_or(image.id.as_str(), |tag| tag.as_str());
                 match self.builder.forget(image).await {
                     Ok(Forgotten::Gone) => {
-                        tracing::debug!(image = name, "an image that nothing needs is gone")
+                        tracing::debug!(image = name, "an image that nothing needs is gone");
                     }
                     Ok(Forgotten::InUse) => waiting += 1,
                     Err(error) => {

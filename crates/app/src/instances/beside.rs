@@ -11,11 +11,13 @@ use ryokan_model::instance::{AfterExit, Desired, State};
 use ryokan_model::spec::{InstanceSpec, RestartMode};
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{Observed, Phase, RuntimeError, Workload};
+use ryokan_store::images::IMAGES;
 use ryokan_store::instances::Instance;
 
 use super::act::{TRIAL_CRASHES, reach_text};
 use super::plan::{Action, Probing};
 use super::{enter, previous_secrets_of};
+use crate::deployments::is_built_here;
 use crate::{App, Result, events};
 
 /// Between the gateway's turn to the new container and the end of the old one: requests under way end in it.
@@ -160,6 +162,9 @@ impl App {
             tx.delete_secrets(&previous_secrets_of(row.id))?;
             let (image, digest) = (row.image_id.as_deref(), row.image_digest.as_deref());
             tx.revision_is_live(row.id, generation, image, digest)?;
+            if is_built_here(&row.spec.image) {
+                tx.notify(IMAGES);
+            }
             row.endpoints.clone_from(&candidate.endpoints);
             row.reach = Some(reach_text(candidate.reach));
             row.restart_done = row.restart_done.max(wanted);

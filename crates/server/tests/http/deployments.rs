@@ -269,6 +269,13 @@ async fn a_release_that_is_never_ready_is_taken_back() {
             assert_eq!(now["spec"]["image"], first["spec"]["image"]);
             let revisions = operator.get("/v1/instances/bot/revisions").await.items();
             assert_eq!(revisions[0]["state"], json!("failed"), "{revisions:?}");
+            if broken == "# exits 3" {
+                let why = revisions[0]["reason"].as_str().unwrap();
+                assert!(
+                    why.contains("3 times before it was ready; the last time it exited with code 3"),
+                    "{why}"
+                );
+            }
             assert_eq!(revisions.iter().filter(|r| r["state"] == json!("live")).count(), 1);
         }
     })

@@ -138,7 +138,7 @@ async fn each_crossing_is_told_once() {
         config.mail.from = Some("ryokan@example.com".into());
     };
     on_sqlite_with(configure, async |site| {
-        let (url, posted) = listener(&[200]).await;
+        let (url, posted) = listener(&[200, 200]).await;
         let operator = site.operator();
         let of = project(&operator).await;
         let claw = operator.ready("claw", json!({})).await;

@@ -75,6 +75,7 @@ async fn what_can_be_rolled_back_to_is_kept_and_no_more() {
 async fn with_its_instance_or_its_project_an_image_goes() {
     on_both(async |site| {
         let operator = site.operator();
+        site.engine.image("img").loaded();
         assert_eq!(deploy(site, "bot", agent("FROM img")).await["state"], json!("succeeded"));
         assert_eq!(deploy(site, "other", agent("FROM img")).await["state"], json!("succeeded"));
         let other = image_of(&operator, "other").await;

@@ -1,5 +1,6 @@
 //! Who may import whom: the table of the architecture, against what the manifests say.
-//! Development dependencies are held to it too, save that any crate may test with the fakes of `ports`.
+//! Development dependencies are held to it too, save that any crate may test with the fakes of `ports`, and the binary
+//! as a wallet that speaks `brc`.
 
 use std::process::Command;
 
@@ -91,8 +92,11 @@ fn faults(crates: &[String], edges: &[Edge]) -> Vec<String> {
             let test_with_fakes = edge.development
                 && edge.to == "ports"
                 && edge.features.iter().any(|name| name == "test-util");
+            // The other end of a protocol: what a client of ours would be if we had one.
+            let test_as_wallet = edge.development && edge.from == "ryokan" && edge.to == "brc";
             !itself
                 && !test_with_fakes
+                && !test_as_wallet
                 && !allowed(&edge.from).is_none_or(|to| to.contains(&edge.to.as_str()))
         })
         .map(|Edge { from, to, development, .. }| {
@@ -134,6 +138,8 @@ mod tests {
         let expected = "layers: `model` may import none of ours, but its tests import `store`";
         assert_eq!(found("ryokan-model", "ryokan-store", Some("dev"), &[]), [expected]);
         assert_eq!(found("ryokan-gateway", "ryokan-store", Some("build"), &[]).len(), 1);
+        assert_eq!(found("ryokan", "ryokan-brc", None, &[]).len(), 1);
+        assert_eq!(found("ryokan", "ryokan-brc", Some("dev"), &[]), [""; 0]);
         assert_eq!(found("ryokan-model", "ryokan-ports", Some("dev"), &[]).len(), 1);
         assert_eq!(found("ryokan-misc", "ryokan-model", None, &[]).len(), 1, "a crate without a place");
     }

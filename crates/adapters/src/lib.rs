@@ -4,5 +4,6 @@ pub mod bsv;
 pub mod directory;
 pub mod dns;
 pub mod docker;
+pub mod prometheus;
 pub mod smtp;
 pub mod webhook;

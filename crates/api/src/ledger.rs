@@ -26,6 +26,21 @@ pub struct Balance {
     /// When the cap's period turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_until: Option<i64>,
+    /// Of a project that asks for blockchain funding, once its agents' address was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<AgentFunds>,
+}
+
+/// What the address of a project's agents holds on the chain.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AgentFunds {
+    /// When it was last looked up and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Sats>,
+    pub checked_at: i64,
+    /// Why it is not topped up, although it is low.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// One line of a statement.
@@ -55,6 +70,17 @@ pub struct MoveMoney {
     /// At least 1.
     pub amount: Sats,
     pub reason: String,
+}
+
+/// A deleted project that still has money, or owes some.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LeftOver {
+    pub project: ProjectId,
+    pub name: String,
+    /// Who owned it last.
+    pub owner: String,
+    pub deleted_at: i64,
+    pub balance: Sats,
 }
 
 /// How usage is summed up.

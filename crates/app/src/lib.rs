@@ -12,6 +12,7 @@ pub mod domains;
 pub mod entropy;
 pub mod error;
 pub mod events;
+pub mod funding;
 pub mod housekeeping;
 pub mod idempotency;
 pub mod identity;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub identity: identity::keys::IdentitySettings,
     pub billing: metering::Billing,
     pub deploy: deployments::Settings,
+    /// How many GPUs the machine has, where that is to be counted.
+    pub gpus: Option<u32>,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }

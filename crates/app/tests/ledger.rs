@@ -71,6 +71,7 @@ fn settings(billing: Billing) -> Settings {
         retention: ryokan_app::housekeeping::Retention::default(),
         billing,
         deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
+        gpus: None,
         worker: "test".into(),
     }
 }
@@ -581,52 +582,137 @@ impl Dice {
     }
 }
 
+/// What a plain calculation knows of a series: what its counters last showed, and its levels while they were watched.
+#[derive(Default, Clone, Copy)]
+struct Shown {
+    cpu: u64,
+    network: u64,
+    last: Option<(i64, u64, u64)>,
+    memory_byte_millis: u128,
+    disk_byte_millis: u128,
+}
+
+impl Shown {
+    fn see(&mut self, at: i64, r: &Reading) {
+        (self.cpu, self.network) = (r.cpu_nanos, r.network_bytes);
+        if let Some((before, memory, disk)) = self.last
+            && at - before <= 90_000
+        {
+            let span = u128::try_from(at - before).unwrap();
+            self.memory_byte_millis += u128::from(memory) * span;
+            self.disk_byte_millis += u128::from(disk) * span;
+        }
+        self.last = Some((at, r.memory_bytes, r.disk_bytes));
+    }
+}
+
+/// The month's agents, and what is proven of each series of theirs.
+struct Month {
+    dice: Dice,
+    /// Project, instance, which run of its container, that one's counter.
+    agents: Vec<(u8, u8, u32, u64)>,
+    proven: BTreeMap<(u8, String), Shown>,
+}
+
+impl Month {
+    fn readings(&mut self) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        for (of, n, epoch, counter) in &mut self.agents {
+            match self.dice.roll(40) {
+                0 => (*epoch, *counter) = (*epoch + 1, 0),
+                1..=5 => continue,
+                _ => {}
+            }
+            *counter += self.dice.roll(60 * SECOND);
+            let memory = self.dice.roll(1 << 31);
+            readings.push(reading(*of, *n, &format!("{n}-e{epoch}"), *counter, memory, 0));
+            if self.dice.roll(4) > 0 {
+                let mut disk = reading(*of, *n, &format!("{n}-volumes"), 0, 0, self.dice.roll(1 << 36));
+                disk.began = None;
+                readings.push(disk);
+            }
+        }
+        readings
+    }
+
+    /// One sample, in whose middle the server dies now and then: whether it was taken, the rows say.
+    async fn sample(&mut self, rig: &mut Rig) {
+        let (at, readings) = (rig.clock.now().0, self.readings());
+        rig.usage.set(readings.clone());
+        if self.dice.roll(40) == 0 {
+            let (app, micros) = (rig.app.clone(), self.dice.roll(2_000));
+            let _ = tokio::time::timeout(Duration::from_micros(micros), app.sample_usage()).await;
+            rig.reborn().await;
+            let taken = "SELECT count(*) AS n FROM usage_samples WHERE at = $1";
+            let taken =
+                rig.app.store.read(move |tx| tx.query_one(taken, params![at])?.int("n")).await.unwrap();
+            assert!(taken == 0 || usize::try_from(taken).unwrap() == readings.len(), "all or nothing");
+            if taken == 0 {
+                return;
+            }
+        } else {
+            rig.app.sample_usage().await.unwrap();
+        }
+        for r in &readings {
+            let of = (1..=3).find(|n| project(*n) == r.project).unwrap();
+            self.proven.entry((of, r.epoch.clone())).or_default().see(at, r);
+        }
+    }
+
+    /// What a project owes for the whole month: everything together, and cut to whole satoshis once for each resource.
+    fn owes(&self, of: u8, rates: &Rates) -> i64 {
+        let theirs = || self.proven.iter().filter(|((p, _), _)| *p == of).map(|(_, shown)| shown);
+        let sums = [
+            (theirs().map(|s| u128::from(s.cpu)).sum::<u128>() * 1_000, rates.core),
+            (theirs().map(|s| s.memory_byte_millis).sum(), rates.memory_gb),
+            (theirs().map(|s| s.disk_byte_millis).sum(), rates.disk_gb),
+            (theirs().map(|s| u128::from(s.network)).sum::<u128>() * 300_000, rates.network_gb),
+        ];
+        let grains = u128::try_from(GRAINS).unwrap();
+        let satoshis = |(sum, rate): &(u128, i64)| sum * u128::try_from(*rate).unwrap() / grains;
+        assert!(sums.iter().all(|sum| satoshis(sum) > 0), "all of it is used: {sums:?}");
+        i64::try_from(sums.iter().map(satoshis).sum::<u128>()).unwrap()
+    }
+}
+
 /// A month of three projects' agents that start, stop and idle, with payments, a server that dies at any moment, is away
 /// for minutes or hours, and is asked twice. The balances are those of a plain calculation, and `verify` finds nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simulated_month_is_reproduced_to_the_satoshi() {
     for_each_engine(|database| async move {
-        let rates = Rates { core: 1_000, memory_gb: 0, disk_gb: 0, network_gb: 200, gpu: 0 };
+        let rates = Rates { core: 1_000, memory_gb: 500, disk_gb: 10, network_gb: 200, gpu: 0 };
         let mut rig = Rig::new(database, Billing { rates, ..on() }).await;
         // Metering begins before anything runs.
         rig.app.sample_usage().await.unwrap();
-        let mut dice = Dice(0x5eed_1e55_ca5e_0001);
-        let mut agents: Vec<(u8, u8, u32, u64)> =
-            vec![(1, 1, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0), (3, 4, 0, 0)];
-        // What was ever shown by a sample, of each series: all of it, and nothing else, is to be charged.
-        let mut proven: BTreeMap<(u8, u8, u32), (u64, u64)> = BTreeMap::new();
+        let mut month = Month {
+            dice: Dice(0x5eed_1e55_ca5e_0001),
+            agents: vec![(1, 1, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0), (3, 4, 0, 0)],
+            proven: BTreeMap::new(),
+        };
         let mut paid: BTreeMap<u8, i64> = BTreeMap::new();
         let end = BEGIN + 30 * 86_400_000;
         while rig.clock.now().0 < end {
-            // Mostly some minutes at a time, so that a month is some two thousand steps.
-            rig.clock.forward(i64::try_from(60_000 + dice.roll(45 * 60_000)).unwrap());
-            let mut readings = Vec::new();
-            for (of, n, epoch, counter) in &mut agents {
-                match dice.roll(40) {
-                    0 => (*epoch, *counter) = (*epoch + 1, 0),
-                    1..=5 => continue,
-                    _ => {}
-                }
-                *counter += dice.roll(900 * SECOND);
-                readings.push(reading(*of, *n, &format!("e{epoch}"), *counter, dice.roll(1 << 31), 0));
-                let shown = proven.entry((*of, *n, *epoch)).or_default();
-                *shown = (*counter, *counter / 1_000);
+            // Mostly some minutes at a time, so that a month is some two thousand steps; then watched for a while.
+            rig.clock.forward(i64::try_from(60_000 + month.dice.roll(45 * 60_000)).unwrap());
+            month.sample(&mut rig).await;
+            let watched = if month.dice.roll(5) == 0 { 3 } else { 0 };
+            for _ in 0..watched {
+                rig.clock.forward(i64::try_from(10_000 + month.dice.roll(100_000)).unwrap());
+                month.sample(&mut rig).await;
             }
-            rig.usage.set(readings);
-            rig.app.sample_usage().await.unwrap();
-            match dice.roll(30) {
+            match month.dice.roll(30) {
                 0 => rig.reborn().await,
                 1 => {
                     // It dies in the middle of closing: wherever the future is when it is dropped.
                     let app = rig.app.clone();
-                    let micros = dice.roll(3_000);
+                    let micros = month.dice.roll(3_000);
                     let closing = app.close_intervals();
                     let _ = tokio::time::timeout(Duration::from_micros(micros), closing).await;
                     rig.reborn().await;
                 }
                 2 => {
-                    let of = u8::try_from(dice.roll(3)).unwrap() + 1;
-                    let amount = i64::try_from(dice.roll(5_000_000)).unwrap() + 1;
+                    let of = u8::try_from(month.dice.roll(3)).unwrap() + 1;
+                    let amount = i64::try_from(month.dice.roll(5_000_000)).unwrap() + 1;
                     let (prefix, txid) = (format!("p{}", rig.clock.now()), format!("t{}", rig.clock.now()));
                     let app = &rig.app;
                     app.request_payment(prefix.clone(), project(of), "02ab".into(), Sats(amount))
@@ -637,7 +723,7 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
                     app.credit_payment(paying).await.unwrap();
                     *paid.entry(of).or_default() += amount;
                 }
-                3 => rig.clock.forward(i64::try_from(dice.roll(8 * 3_600_000)).unwrap()),
+                3 => rig.clock.forward(i64::try_from(month.dice.roll(8 * 3_600_000)).unwrap()),
                 4..=15 => rig.settle().await,
                 _ => {}
             }
@@ -647,13 +733,7 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
         while rig.app.close_intervals().await.unwrap() > 0 {}
         rig.settle().await;
         for of in 1..=3u8 {
-            let shown = proven.iter().filter(|((p, ..), _)| *p == of).map(|(_, shown)| *shown);
-            let (cpu, network) = shown.fold((0u128, 0u128), |sum, (cpu, network)| {
-                (sum.0 + u128::from(cpu), sum.1 + u128::from(network))
-            });
-            let grains = u128::try_from(GRAINS).unwrap();
-            let owed = cpu * 1_000 * 1_000 / grains + network * 200 * 300_000 / grains;
-            let wanted = paid.get(&of).copied().unwrap_or(0) - i64::try_from(owed).unwrap();
+            let wanted = paid.get(&of).copied().unwrap_or(0) - month.owes(of, &rates);
             assert_eq!(rig.balance(of).await, wanted, "project {of}");
         }
         let report = rig.verified().await;

@@ -36,6 +36,7 @@ pub(crate) enum Obstacle {
     Busy,
     NoWebSocket,
     BodyTooLarge,
+    HeadTooLarge,
 }
 
 struct Words {
@@ -143,6 +144,13 @@ impl Obstacle {
             Self::NoWebSocket => {
                 (400, "no_websocket", "No WebSocket", "This agent does not take WebSocket connections.", None)
             }
+            Self::HeadTooLarge => (
+                431,
+                "head_too_large",
+                "Too large",
+                "The request's headers and address are larger than allowed.",
+                None,
+            ),
             Self::BodyTooLarge => {
                 (413, "body_too_large", "Too large", "The request body is larger than allowed.", None)
             }

@@ -168,6 +168,9 @@ impl Shared {
             }
             Some(place) => {
                 let (parts, body) = request.into_parts();
+                if head_bytes(&parts) > self.limits.header_bytes {
+                    return Err(Obstacle::HeadTooLarge.into());
+                }
                 match self.enter(&peer, &place, &parts)? {
                     Entry::Session(response, nonce) => {
                         if self.control_plane.use_ticket(nonce).await {
@@ -364,6 +367,12 @@ fn endpoint(route: &Route, port: Option<&str>) -> Result<SocketAddr, Obstacle> {
         None => Ok(main),
         Some(port) => route.ports.get(port).copied().ok_or(Obstacle::NoSuchAgent),
     }
+}
+
+/// As HTTP/1 writes it: each line with what stands around it.
+fn head_bytes(parts: &request::Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    parts.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4)
 }
 
 fn check_method<B>(request: &Request<B>) -> Result<(), Obstacle> {

@@ -11,8 +11,10 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Time for a client to send a whole request head, from its first byte (for the first request: from connecting).
     pub header_timeout: Duration,
-    /// Bytes of one request head; 431 beyond. At least 8 KiB.
+    /// Bytes of one request head to an agent; 431 beyond. At least 8 KiB.
     pub header_bytes: usize,
+    /// Bytes of one request head to the control plane, and the most that is read of any; 431 beyond.
+    pub control_header_bytes: usize,
     /// Body bytes of one request to an agent; 413 beyond.
     pub request_body: u64,
     /// Requests under way to one instance, tunnels included; 503 beyond.
@@ -39,6 +41,13 @@ pub struct Limits {
     pub half_closed: Duration,
 }
 
+impl Limits {
+    /// The most that is read of any head; who it is for is known only then.
+    pub(crate) fn longest_head(&self) -> usize {
+        self.control_header_bytes.max(self.header_bytes).max(8192)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -46,6 +55,8 @@ impl Default for Limits {
             connections_per_address: 256,
             header_timeout: Duration::from_secs(15),
             header_bytes: 64 * 1024,
+            // A payment by a wallet stands in a header, with all the transactions that prove it.
+            control_header_bytes: 512 * 1024,
             request_body: 1024 * 1024 * 1024,
             in_flight_per_instance: 256,
             streams_per_connection: 128,

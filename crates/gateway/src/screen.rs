@@ -7,7 +7,7 @@
 //! only ever refuse: should it disagree with hyper on where a body ends, requests are refused, not let in.
 
 /// What is accepted as one head, beyond hyper's own limit; a backstop.
-const MAX_HEAD: usize = 256 * 1024;
+const MAX_HEAD: usize = 1024 * 1024;
 const MAX_CHUNK_LINE: usize = 1024;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -192,7 +192,7 @@ async fn serve_connection<S>(
             .timer(TokioTimer::new())
             .enable_connect_protocol()
             .max_concurrent_streams(limits.streams_per_connection)
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.longest_head()).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         let connection = std::pin::pin!(builder.serve_connection(io, service));
@@ -203,8 +203,9 @@ async fn serve_connection<S>(
         // The supervisor watches for slow heads, without a timer for every request.
         builder
             .header_read_timeout(None)
-            .max_header_size(limits.header_bytes.max(8192))
-            .max_buf_size(256 * 1024);
+            .max_header_size(limits.longest_head())
+            // A head must fit whole.
+            .max_buf_size(limits.longest_head().max(256 * 1024));
         let connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
         watch.supervise(connection, http1::UpgradeableConnection::graceful_shutdown).await;
     }

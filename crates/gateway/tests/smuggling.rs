@@ -139,7 +139,28 @@ async fn heads_are_bounded() {
     assert_eq!(world.ask(&long).await.status, 431);
     let many = "X-Again: a\r\n".repeat(200);
     assert_eq!(world.get("claw.localhost", "/", &many).await.status, 431);
+    // An agent's own path at the control plane's host is an agent's.
+    let long = format!("X: {}\r\n", "a".repeat(70_000));
+    assert_eq!(world.get("localhost", "/gateway/claw/", &long).await.status, 431);
     assert_eq!(agent.count(), 0);
+    let fits = format!("X: {}\r\n", "a".repeat(60_000));
+    assert_eq!(world.get("claw.localhost", "/", &fits).await.status, 200);
+}
+
+#[tokio::test]
+async fn heads_for_the_control_plane_may_hold_a_payment() {
+    let agent = Agent::ok().await;
+    let world = World::new(zone().route(agent.route())).await;
+    let head = |length: usize| format!("X-Bsv-Payment: {}\r\n", "a".repeat(length));
+    let answer = world.get("localhost", "/pay", &head(400_000)).await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    assert_eq!(world.get("localhost", "/pay", &head(600_000)).await.status, 431);
+    // One after the other on one connection.
+    let mut client = world.connect().await;
+    for length in [400_000, 10, 300_000] {
+        client.send(format!("GET /pay HTTP/1.1\r\nHost: localhost\r\n{}\r\n", head(length))).await;
+        assert_eq!(within(client.answer()).await.status, 200, "{length}");
+    }
 }
 
 #[tokio::test]

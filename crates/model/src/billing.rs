@@ -67,6 +67,8 @@ words!(
     Models = "models",
     /// Calls of tools.
     Tools = "tools",
+    /// Money on the chain for its agents.
+    Funding = "funding",
 );
 
 words!(

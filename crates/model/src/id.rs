@@ -80,6 +80,10 @@ id!(
     ReservationId
 );
 id!(
+    /// A transaction on the chain to a project's agents.
+    TopUpId
+);
+id!(
     /// One artifact on its way to being released.
     DeploymentId
 );

@@ -32,7 +32,7 @@ pub mod usage;
 pub use clock::{Clock, Millis};
 pub use id::{
     DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
-    TransactionId, UserId,
+    TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

@@ -113,6 +113,10 @@ pub(crate) enum Command {
     Projects(commands::projects::Projects),
     /// What projects have, owe and get
     Ledger(commands::ledger::Ledger),
+    /// The most that projects and instances may spend
+    Caps(commands::caps::Caps),
+    /// What projects pay
+    Prices(commands::prices::Prices),
     /// Show what a project used
     Usage(commands::ledger::Usage),
     /// What happened

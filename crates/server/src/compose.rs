@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ryokan_adapters::directory::Directory;
 use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::prometheus::PrometheusUsage;
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
 use ryokan_app::deployments::UploadKey;
@@ -141,8 +142,9 @@ impl Server {
             limits: config.limits(),
             retention: config.retention.settings(),
             identity,
-            billing: config.billing.settings(&config.metering),
+            billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
+            gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts {
@@ -250,6 +252,7 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
     let docker = Docker::connect(docker::Options {
         socket: Some(Box::pin(engine::choose(config)).await?),
         allow_unlimited: config.engine.allow_unlimited,
+        gpus: config.engine.gpus,
         reach: config
             .engine
             .reach
@@ -257,7 +260,11 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
             .map(|r| if r == "bridge" { Reach::Bridge } else { Reach::Loopback }),
         ..docker::Options::new(server_id)
     })?;
-    let measured = if runtime.is_some() { unmetered() } else { Arc::new(docker.clone()) };
+    let measured: Arc<dyn UsageSource> = match config.metering.prometheus() {
+        _ if runtime.is_some() => unmetered(),
+        Some(options) => Arc::new(PrometheusUsage::new(docker.clone(), options)?),
+        None => Arc::new(docker.clone()),
+    };
     Ok(Engine {
         runtime: runtime.unwrap_or_else(|| Arc::new(docker.clone())),
         usage: usage.unwrap_or(measured),

@@ -14,7 +14,7 @@ use crate::build::BuildSection;
 use crate::databases::DatabasesSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
-use crate::payments::PaymentsSection;
+use crate::payments::{FundingSection, PaymentsSection};
 use crate::retention::RetentionSection;
 
 /// All sections. Since v0.1.
@@ -28,6 +28,7 @@ pub struct Config {
     pub limits: LimitsSection,
     pub identity: IdentitySection,
     pub payments: PaymentsSection,
+    pub funding: FundingSection,
     pub build: BuildSection,
     pub databases: DatabasesSection,
     pub retention: RetentionSection,
@@ -84,6 +85,9 @@ pub struct Engine {
     pub reach: Option<String>,
     /// Run agents on an engine that does not enforce their limits.
     pub allow_unlimited: bool,
+    /// How many GPUs the engine's machine has; they are counted then. When absent, the engine is asked whether it gives
+    /// any, and nobody counts.
+    pub gpus: Option<u32>,
     /// Where this user's own sockets are: `XDG_RUNTIME_DIR`.
     #[serde(skip)]
     pub runtime_dir: Option<PathBuf>,
@@ -190,6 +194,7 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_ENGINE_SOCKET", "engine.socket", Some("DOCKER_HOST")),
     ("RYOKAN_ENGINE_REACH", "engine.reach", None),
     ("RYOKAN_ENGINE_ALLOW_UNLIMITED", "engine.allow_unlimited", None),
+    ("RYOKAN_ENGINE_GPUS", "engine.gpus", None),
     ("RYOKAN_INSTANCES_PER_PROJECT", "limits.instances_per_project", None),
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
@@ -208,6 +213,17 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_HEADERS_KEY", "payments.headers_key", None),
     ("RYOKAN_TESTNET_HEADERS_URL", "payments.testnet_headers_url", None),
     ("RYOKAN_TESTNET_HEADERS_KEY", "payments.testnet_headers_key", None),
+    ("RYOKAN_ADDRESSES_URL", "payments.addresses_url", None),
+    ("RYOKAN_ADDRESSES_KEY", "payments.addresses_key", None),
+    ("RYOKAN_TESTNET_ADDRESSES_URL", "payments.testnet_addresses_url", None),
+    ("RYOKAN_TESTNET_ADDRESSES_KEY", "payments.testnet_addresses_key", None),
+    ("RYOKAN_FUNDING", "funding.enabled", None),
+    ("RYOKAN_FUNDING_EVERY", "funding.every", None),
+    ("RYOKAN_FUNDING_MINIMUM", "funding.minimum", None),
+    ("RYOKAN_FUNDING_TARGET", "funding.target", None),
+    ("RYOKAN_FUNDING_FEE_PER_KB", "funding.fee_per_kb", None),
+    ("RYOKAN_FUNDING_PER_DAY", "funding.per_day", None),
+    ("RYOKAN_FUNDING_IN_ALL", "funding.in_all", None),
     ("RYOKAN_BUILD_NODE_BASE", "build.node_base", None),
     ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
     ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
@@ -220,6 +236,8 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
     ("RYOKAN_METERING_EVERY", "metering.every", None),
+    ("RYOKAN_PROMETHEUS_URL", "metering.prometheus_url", Some("PROMETHEUS_URL")),
+    ("RYOKAN_PROMETHEUS_TOKEN", "metering.prometheus_token", None),
     ("RYOKAN_BILLING", "billing.enabled", None),
     ("RYOKAN_BILLING_GRACE", "billing.grace", None),
     ("RYOKAN_RATE_CORE", "billing.core", Some("CPU_RATE_PER_CORE_5MIN")),
@@ -349,11 +367,15 @@ impl Config {
         if !matches!(self.engine.reach.as_deref(), None | Some("bridge" | "loopback")) {
             return Err(ConfigError("engine.reach: must be `bridge` or `loopback`".into()));
         }
+        if self.engine.gpus.is_some_and(|gpus| gpus > 1024) {
+            return Err(ConfigError("engine.gpus: must be a whole number from 0 to 1024".into()));
+        }
         if self.limits.requests_per_second == 0 {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
         self.identity.check()?;
         self.payments.check()?;
+        self.funding.check()?;
         if let Some(key) = self.retention.too_short() {
             return Err(ConfigError(format!("retention.{key}: must be at least 1h, or \"forever\"")));
         }
@@ -381,6 +403,7 @@ impl Config {
             "secrets": { "key": hidden(&self.secrets.key), "key_file": self.secrets.key_file },
             "engine": {
                 "socket": self.engine.socket, "reach": self.engine.reach, "allow_unlimited": self.engine.allow_unlimited,
+                "gpus": self.engine.gpus,
             },
             "limits": {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
@@ -388,10 +411,11 @@ impl Config {
             },
             "identity": self.identity.redacted(),
             "payments": self.payments.redacted(),
+            "funding": self.funding,
             "build": self.build,
             "databases": self.databases,
             "retention": self.retention,
-            "metering": self.metering,
+            "metering": self.metering.redacted(),
             "billing": self.billing,
             "mail": self.mail.redacted(),
             "dns": { "servers": self.dns.servers },
@@ -429,6 +453,7 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         | "engine.allow_unlimited"
         | "identity.open_registration"
         | "payments.enabled"
+        | "funding.enabled"
         | "billing.enabled"
         | "billing.webhooks_to_private" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
@@ -440,11 +465,17 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         }
         "limits.instances_per_project"
         | "limits.requests_per_second"
+        | "engine.gpus"
         | "billing.core"
         | "billing.memory_gb"
         | "billing.disk_gb"
         | "billing.network_gb"
         | "billing.gpu"
+        | "funding.minimum"
+        | "funding.target"
+        | "funding.fee_per_kb"
+        | "funding.per_day"
+        | "funding.in_all"
         | "mail.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
@@ -497,7 +528,17 @@ mod tests {
             ("[identity]\nmax_body = \"1Gi\"", &[], "identity.max_body"),
             ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
             ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
+            ("", &[("RYOKAN_ENGINE_GPUS", "all")], "RYOKAN_ENGINE_GPUS"),
+            ("[engine]\ngpus = 1025", &[], "engine.gpus"),
+            ("[engine]\ngpus = -1", &[], "-1"),
+            ("[build]\nkeep_revisions = 0", &[], "build.keep_revisions"),
+            ("[build]\ndisk = \"plenty\"", &[], "plenty"),
             ("[retention]\nevents = \"5m\"", &[], "retention.events"),
+            ("", &[("PROMETHEUS_URL", "http://ada:hush@x")], "metering.prometheus_url"),
+            ("[funding]\nevery = \"5s\"", &[], "funding.every"),
+            ("[funding]\ntarget = 99", &[], "funding.target"),
+            ("", &[("RYOKAN_FUNDING_MINIMUM", "0")], "funding.minimum"),
+            ("", &[("RYOKAN_ADDRESSES_URL", "ftp://x")], "payments.addresses_url"),
             ("[retention]\ndead_jobs = \"ages\"", &[], "forever"),
         ] {
             let error = parse(file, environment).unwrap_err().to_string();
@@ -528,6 +569,7 @@ mod tests {
                 ("RYOKAN_ADMIN_SECRET", "hunter2hunter2hunter2"),
                 ("RYOKAN_DATABASE_URL", "postgres://u:hunter2@h/d"),
                 ("TESTNET_PRIVATE_KEY", &"1f".repeat(32)),
+                ("RYOKAN_PROMETHEUS_TOKEN", "hunter2"),
             ],
         )
         .unwrap();

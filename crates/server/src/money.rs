@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use ryokan_adapters::prometheus;
 use ryokan_adapters::smtp::{self, Encryption};
 use ryokan_app::metering::Billing;
 use ryokan_model::Secret;
 use ryokan_model::price::Rates;
 use ryokan_model::quantity::Span;
 use serde::{Deserialize, Serialize};
+
+use crate::payments::FundingSection;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +22,11 @@ pub struct MeteringSection {
     pub keep_samples: Span,
     /// How long sums of five minutes are kept, for `ledger verify`.
     pub keep_usage: Span,
+    /// A Prometheus that scrapes cAdvisor: its counters instead of the engine's own. As in `http://127.0.0.1:9090`.
+    pub prometheus_url: Option<String>,
+    /// A bearer token for it.
+    #[serde(skip_serializing)]
+    pub prometheus_token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -49,6 +57,8 @@ impl Default for MeteringSection {
             every: span(billing.sample_every),
             keep_samples: span(billing.keep_samples),
             keep_usage: span(billing.keep_usage),
+            prometheus_url: None,
+            prometheus_token: None,
         }
     }
 }
@@ -89,7 +99,31 @@ impl MeteringSection {
         if !between(self.keep_usage, 35 * 86_400, u64::MAX) {
             return Some("metering.keep_usage: must be at least 35d, so that a month can be invoiced");
         }
+        let good = |url: &str| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| {
+                !rest.is_empty() && !rest.ends_with('/') && !rest.contains(['@', '?', '#'])
+            })
+        };
+        if self.prometheus_url.as_deref().is_some_and(|url| !good(url)) {
+            return Some(
+                "metering.prometheus_url: must begin with `https://` or `http://`, end without `/`, and hold no password (`prometheus_token` is for that)",
+            );
+        }
         None
+    }
+
+    /// For people, without the secret.
+    pub fn redacted(&self) -> serde_json::Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        shown["prometheus_token"] = self.prometheus_token.as_ref().map(|_| "(set)").into();
+        shown
+    }
+
+    /// Where to read counters, if not from the engine.
+    pub fn prometheus(&self) -> Option<prometheus::Options> {
+        let url = self.prometheus_url.clone()?;
+        Some(prometheus::Options::new(url, self.prometheus_token.clone()))
     }
 }
 
@@ -104,7 +138,7 @@ impl BillingSection {
         }
     }
 
-    pub fn settings(&self, metering: &MeteringSection) -> Billing {
+    pub fn settings(&self, metering: &MeteringSection, funding: &FundingSection) -> Billing {
         Billing {
             enabled: self.enabled,
             grace: self.grace.duration(),
@@ -112,6 +146,7 @@ impl BillingSection {
             sample_every: metering.every.duration(),
             keep_samples: metering.keep_samples.duration(),
             keep_usage: metering.keep_usage.duration(),
+            funding: funding.settings(),
         }
     }
 }

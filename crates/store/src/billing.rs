@@ -90,6 +90,8 @@ pub struct Received {
     pub txid: String,
     /// What its output holds.
     pub amount: Sats,
+    /// What its output was derived with, beside the prefix; not known of payments from before it was kept.
+    pub suffix: Option<String>,
     /// For the broadcast; empty once it was credited.
     pub extended: Vec<u8>,
 }
@@ -404,6 +406,7 @@ impl Tx<'_> {
                     Some(txid) => Some(Received {
                         txid,
                         amount: Sats(row.int("received_amount")?),
+                        suffix: row.opt_text("received_suffix")?,
                         extended: row.opt_bytes("received")?.unwrap_or_default(),
                     }),
                     None => None,
@@ -416,9 +419,9 @@ impl Tx<'_> {
     /// Keeps what came for a prefix; `false` if something came before.
     pub fn receive_payment(&mut self, prefix: &str, received: &Received) -> Result<bool> {
         let kept = self.execute(
-            "UPDATE payment_requests SET received_txid = $2, received_amount = $3, received = $4
+            "UPDATE payment_requests SET received_txid = $2, received_amount = $3, received = $4, received_suffix = $5
              WHERE prefix = $1 AND txid IS NULL AND received_txid IS NULL",
-            params![prefix, &received.txid, received.amount.0, &received.extended],
+            params![prefix, &received.txid, received.amount.0, &received.extended, &received.suffix],
         )?;
         Ok(kept > 0)
     }
@@ -426,7 +429,8 @@ impl Tx<'_> {
     /// What came was no payment: another may come for the prefix.
     pub fn forget_received(&mut self, prefix: &str, txid: &str) -> Result<()> {
         self.execute(
-            "UPDATE payment_requests SET received_txid = NULL, received_amount = NULL, received = NULL
+            "UPDATE payment_requests SET received_txid = NULL, received_amount = NULL, received = NULL,
+                received_suffix = NULL
              WHERE prefix = $1 AND received_txid = $2 AND txid IS NULL",
             params![prefix, txid],
         )

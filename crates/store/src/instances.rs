@@ -20,6 +20,9 @@ pub struct Previous {
     pub spec: InstanceSpec,
     pub image_id: Option<String>,
     pub image_digest: Option<String>,
+    /// When the update began that may go back to it, or when its image was there.
+    #[serde(default)]
+    pub since: Millis,
 }
 
 /// What is remembered of a deleted instance for the sake of its volumes.

@@ -43,6 +43,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0011_payments"),
     migration!("0012_domains"),
     migration!("0013_addons"),
+    migration!("0014_disk_quotas"),
+    migration!("0015_funding"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -3,7 +3,7 @@
 use ryokan_model::permission::Role;
 use ryokan_model::project::{Network, Quotas};
 use ryokan_model::quantity::{Bytes, Cpus};
-use ryokan_model::{Millis, Name, ProjectId, UserId};
+use ryokan_model::{Millis, Name, ProjectId, Sats, UserId};
 
 use crate::{Result, Row, StoreError, Tx, params};
 
@@ -122,6 +122,17 @@ impl Tx<'_> {
     /// Also one that is deleted: its money is still its.
     pub fn any_project(&mut self, id: ProjectId) -> Result<Option<Project>> {
         self.query_opt(select!("p.id = $1"), params![id.to_string()])?.as_ref().map(project).transpose()
+    }
+
+    /// Deleted ones whose balance is not zero, the last deleted first.
+    pub fn deleted_with_balance(&mut self, limit: u32) -> Result<Vec<(Project, Sats)>> {
+        let rows = self.query(
+            "SELECT p.*, u.login, a.balance FROM projects p JOIN users u ON u.id = p.owner_id
+             JOIN accounts a ON a.project_id = p.id AND a.kind = 'project'
+             WHERE p.deleted_at IS NOT NULL AND a.balance <> 0 ORDER BY p.deleted_at DESC, p.id LIMIT $1",
+            params![limit],
+        )?;
+        rows.iter().map(|row| Ok((project(row)?, Sats(row.int("balance")?)))).collect()
     }
 
     /// A live one.
@@ -307,7 +318,8 @@ impl Tx<'_> {
         let bytes = |value: Option<Bytes>| value.map(|n| i64::try_from(n.get()).unwrap_or(i64::MAX));
         self.execute(
             "INSERT INTO quotas (project_id, instances, cpus, memory, disk, tasks) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (project_id) DO UPDATE SET instances = $2, cpus = $3, memory = $4, disk = $5, tasks = $6",
+             ON CONFLICT (project_id) DO UPDATE SET instances = $2, cpus = $3, memory = $4, disk = $5, tasks = $6,
+                disk_reached_at = CASE WHEN quotas.disk = $5 THEN quotas.disk_reached_at END",
             params![
                 project.to_string(),
                 quotas.instances.map(i64::from),

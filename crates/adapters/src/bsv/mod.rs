@@ -1,17 +1,19 @@
 //! BSV: transactions are read and run here (`bsv-rs`), headers come from a service of headers, and the broadcast goes to
 //! ARC. Neither service is believed about the payment itself: a service of headers can only say which root a block has,
-//! and ARC only whether miners take the transaction.
+//! and ARC only whether miners take the transaction. What addresses hold is asked of a service of its own.
 
+mod address;
 mod arc;
 mod beef;
 mod headers;
+mod spend;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ryokan_model::Secret;
 use ryokan_model::project::Network;
-use ryokan_ports::payment::{PaymentError, PaymentProvider, Verified};
+use ryokan_ports::payment::{Output, PaymentError, PaymentProvider, Signed, Spent, Verified};
 use tokio::sync::Semaphore;
 
 pub use headers::HeaderSource;
@@ -30,6 +32,9 @@ pub struct Chain {
     pub arc_key: Option<Secret>,
     pub headers: HeaderSource,
     pub headers_key: Option<Secret>,
+    /// Who tells what addresses hold: its base address, as `WhatsOnChain` has it.
+    pub addresses_url: String,
+    pub addresses_key: Option<Secret>,
 }
 
 /// Both chains.
@@ -78,6 +83,17 @@ impl PaymentProvider for Bsv {
 
     async fn broadcast(&self, network: Network, extended: &[u8]) -> Result<(), PaymentError> {
         arc::broadcast(&self.http, self.chain(network), extended).await
+    }
+
+    async fn funds(&self, network: Network, key: &str) -> Result<u64, PaymentError> {
+        address::funds(&self.http, self.chain(network), network, key).await
+    }
+
+    async fn sign(&self, inputs: Vec<Spent>, outputs: Vec<Output>) -> Result<Signed, PaymentError> {
+        let runtime = tokio::runtime::Handle::current();
+        // A transaction of the library is not `Send`, and hundreds of signatures are not quick.
+        let signed = tokio::task::spawn_blocking(move || runtime.block_on(spend::sign(inputs, outputs)));
+        signed.await.map_err(|_| PaymentError::Malformed("it cannot be signed".into()))?
     }
 }
 

@@ -1,9 +1,10 @@
-//! Metering: the counters of every container of ours, and the sizes of its volumes.
+//! Metering: the counters of every container of ours, and the sizes of its volumes. Where somebody else counts, which
+//! containers run and since when.
 //!
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use async_trait::async_trait;
 use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use ryokan_model::{InstanceId, ProjectId};
+use ryokan_model::usage::VOLUMES;
+use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
 use serde::Deserialize;
@@ -26,7 +28,6 @@ const ASKED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two measurements of volumes.
 const MEASURED: Duration = Duration::from_secs(55);
-const VOLUMES: &str = "volumes";
 
 /// What is known of volumes' sizes.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Sizes {
 impl UsageSource for Docker {
     async fn read(&self) -> Result<Vec<Reading>> {
         let held = self.0.containers(&[(label::INSTANCE, None)]).await?;
-        self.0.measure_volumes();
+        let mut readings = self.volumes_measured();
         let inner = &self.0;
         let asked = stream::iter(held)
             .map(|held| async move { inner.reading(held).await })
@@ -58,7 +59,6 @@ impl UsageSource for Docker {
             .take_until(tokio::time::sleep(PATIENCE))
             .collect::<Vec<_>>()
             .await;
-        let mut readings = std::mem::take(&mut self.0.sizes.known().fresh);
         for one in asked {
             match one {
                 Ok(one) => readings.extend(one),
@@ -69,35 +69,75 @@ impl UsageSource for Docker {
     }
 }
 
+/// A container of ours that runs: one run of it is one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) container: String,
+    pub(crate) instance: InstanceId,
+    pub(crate) project: ProjectId,
+    pub(crate) started: Millis,
+}
+
+impl Run {
+    /// The same whoever reads the counters, so that a change of the source counts nothing twice.
+    pub(crate) fn epoch(&self) -> String {
+        format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
+    }
+}
+
+impl Docker {
+    /// All of ours that run; those about which the engine is silent are left out.
+    pub(crate) async fn runs(&self) -> Result<Vec<Run>> {
+        let inner = &self.0;
+        let asked = stream::iter(inner.containers(&[(label::INSTANCE, None)]).await?)
+            .map(|held| async move { inner.running_since(held).await })
+            .buffer_unordered(ASKED)
+            .take_until(tokio::time::sleep(PATIENCE))
+            .collect::<Vec<_>>()
+            .await;
+        Ok(asked.into_iter().filter_map(Result::ok).flatten().collect())
+    }
+
+    /// Sizes that were measured since the last call; begins the next measurement when it is time for one.
+    pub(crate) fn volumes_measured(&self) -> Vec<Reading> {
+        self.0.measure_volumes();
+        std::mem::take(&mut self.0.sizes.known().fresh)
+    }
+}
+
 impl Inner {
+    async fn running_since(&self, held: Held) -> Result<Option<Run>> {
+        let phase = self.inspect(&held).await?.map(|o| o.phase);
+        let started = match phase {
+            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => started_at,
+            _ => return Ok(None),
+        };
+        let (instance, project) = (held.tag.instance, held.tag.project);
+        Ok(Some(Run { container: held.id, instance, project, started }))
+    }
+
     /// Nothing when it does not run. Asked before and after, since counters of another run must not be taken for this
     /// one's.
     async fn reading(&self, held: Held) -> Result<Option<Reading>> {
-        let began = |phase: Option<Phase>| match phase {
-            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => Some(started_at),
-            _ => None,
-        };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        let Some(started) = began(phase) else { return Ok(None) };
+        let Some(run) = self.running_since(held.clone()).await? else { return Ok(None) };
         let api = self.link.api().await?;
         let options = StatsOptions { stream: false, one_shot: true };
         let mut samples = Box::pin(api.stats(&held.id, Some(options)));
         let sample = self.link.call("stats", async { samples.next().await.transpose() }).await?;
         let Some(counters) = sample.as_ref().and_then(stats::counters) else { return Ok(None) };
-        let phase = self.inspect(&held).await?.map(|o| o.phase);
-        if began(phase) != Some(started) {
+        if self.running_since(held).await?.as_ref() != Some(&run) {
             return Ok(None);
         }
         Ok(Some(Reading {
-            instance: held.tag.instance,
-            project: held.tag.project,
-            epoch: format!("{}@{}", held.id.get(..12).unwrap_or(&held.id), started.0),
-            began: Some(started),
+            instance: run.instance,
+            project: run.project,
+            epoch: run.epoch(),
+            began: Some(run.started),
             cpu_nanos: counters.cpu_nanos,
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: 0,
+            gpu_millis: gpu_millis(held.tag.gpus, started, counters.at),
         }))
     }
 
@@ -126,10 +166,26 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
-        let path = self.link.versioned("/system/df?type=volume").await?;
-        let usage: DiskUsage = self.link.get("volumes' sizes", &path).await?;
-        Ok(sum(&self.server.to_string(), usage))
+        Ok(sum(&self.server.to_string(), self.volumes_measured().await?))
     }
+
+    async fn volumes_measured(&self) -> Result<Vec<Measured>, RuntimeError> {
+        let path = self.link.versioned("/system/df?type=volume").await?;
+        Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
+    }
+
+    /// Of volumes that are no instance's, by their names.
+    pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
+        let measured = self.volumes_measured().await?;
+        let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
+        Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
+    }
+}
+
+/// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+fn gpu_millis(gpus: u32, started: Millis, at: Millis) -> u64 {
+    let held = u64::try_from(at.since(started).as_millis()).unwrap_or(u64::MAX);
+    held.saturating_mul(u64::from(gpus))
 }
 
 /// Older engines list volumes at the top, newer ones within a summary.
@@ -149,6 +205,7 @@ struct Summary {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Measured {
+    name: String,
     labels: Option<label::Labels>,
     usage_data: Option<Size>,
 }
@@ -160,9 +217,14 @@ struct Size {
     size: i64,
 }
 
+impl DiskUsage {
+    fn listed(self) -> Vec<Measured> {
+        self.volumes.or(self.volume_usage.and_then(|summary| summary.items)).unwrap_or_default()
+    }
+}
+
 /// All volumes of an instance together.
-fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
-    let listed = usage.volumes.or(usage.volume_usage.and_then(|summary| summary.items)).unwrap_or_default();
+fn sum(server: &str, listed: Vec<Measured>) -> Vec<Reading> {
     let mut sizes: BTreeMap<(InstanceId, ProjectId), u64> = BTreeMap::new();
     for volume in listed {
         let labels = volume.labels.unwrap_or_default();
@@ -194,6 +256,13 @@ fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn gpus_count_for_as_long_as_they_are_held() {
+        assert_eq!(gpu_millis(2, Millis(1_000), Millis(16_000)), 30_000);
+        assert_eq!(gpu_millis(0, Millis(1_000), Millis(16_000)), 0);
+        assert_eq!(gpu_millis(2, Millis(16_000), Millis(1_000)), 0, "a clock that went back proves nothing");
+    }
+
     /// Fault 7 of the seed: of several volumes only the first was counted.
     #[test]
     fn fault_under_metering_all_volumes_of_an_instance_count() {
@@ -215,10 +284,10 @@ mod tests {
             serde_json::json!({"Volumes": volumes, "BuildCache": null}),
             serde_json::json!({"VolumeUsage": {"Items": volumes, "TotalCount": 5}}),
         ] {
-            let readings = sum("me", serde_json::from_value(answer).unwrap());
+            let readings = sum("me", serde_json::from_value::<DiskUsage>(answer).unwrap().listed());
             assert_eq!(readings.len(), 1);
             assert_eq!((readings[0].disk_bytes, readings[0].epoch.as_str()), (12, VOLUMES));
         }
-        assert!(sum("me", serde_json::from_str("{}").unwrap()).is_empty());
+        assert!(serde_json::from_str::<DiskUsage>("{}").unwrap().listed().is_empty());
     }
 }

@@ -4,7 +4,10 @@ use reqwest::Method;
 
 use super::connection::Client;
 use super::error::ClientError;
-use crate::ledger::{Balance, LedgerLine, MoveMoney, UsageQuery, UsageSum, Verification};
+use crate::ledger::{
+    Balance, Cap, LedgerLine, LeftOver, MoveMoney, Price, Prices, SetCap, SetPrices, UsageQuery, UsageSum,
+    Verification,
+};
 use crate::{Page, Paging};
 
 impl Client {
@@ -27,6 +30,28 @@ impl Client {
 
     pub async fn usage(&self, project: &str, query: &UsageQuery) -> Result<Page<UsageSum>, ClientError> {
         self.get(&["v1", "projects", project, "usage"], query).await
+    }
+
+    pub async fn caps(&self, project: &str) -> Result<Page<Cap>, ClientError> {
+        self.get(&["v1", "projects", project, "caps"], &()).await
+    }
+
+    /// All caps, as they are then.
+    pub async fn set_cap(&self, project: &str, request: &SetCap) -> Result<Page<Cap>, ClientError> {
+        self.send(Method::PUT, &["v1", "projects", project, "caps"], request).await
+    }
+
+    pub async fn prices(&self, project: &str) -> Result<Prices, ClientError> {
+        self.get(&["v1", "projects", project, "prices"], &()).await
+    }
+
+    pub async fn set_prices(&self, project: &str, request: &SetPrices) -> Result<Price, ClientError> {
+        self.send(Method::PUT, &["v1", "projects", project, "prices"], request).await
+    }
+
+    /// Deleted projects that still have money.
+    pub async fn left_over(&self) -> Result<Page<LeftOver>, ClientError> {
+        self.get(&["v1", "ledger", "left-over"], &()).await
     }
 
     /// Takes as long as the ledger is long.

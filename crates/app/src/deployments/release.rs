@@ -21,8 +21,8 @@ use crate::addons;
 use crate::instances::create::{Origin, insert_new};
 use crate::instances::follow::{Goal, Step};
 use crate::instances::update::{SpecChange, change_spec};
-use crate::instances::{Raced, enter, keep};
-use crate::projects::quotas;
+use crate::instances::{Raced, enter, gpus, keep};
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 /// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
@@ -97,7 +97,7 @@ impl App {
         let row = row.clone();
         let Release { name, mut spec, manifest, databases } = release;
         let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
-        let limit = self.limits().instances_per_project;
+        let (limit, most_gpus) = (self.limits().instances_per_project, self.settings.gpus);
         // What the artifact says of variables; others are the instance's own, and the project's.
         spec.artifact_env = std::mem::take(&mut spec.env);
         let written = self
@@ -124,6 +124,7 @@ impl App {
                         deployment: Some(row.id),
                         by,
                     };
+                    gpus::check(tx, &instance, most_gpus)?;
                     let instance = insert_new(tx, &seal, instance, origin, limit, &job_for, now)?;
                     tell(tx, &row, &instance, "instance.created", now)?;
                     belong(tx, beside, instance.id, now)?;
@@ -141,6 +142,7 @@ impl App {
                     return Err(Error::Conflict(format!("{} is being deleted", instance.name)).into());
                 }
                 crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                disk::must_have_room(tx, row.project, 0, now)?;
                 let before = instance.clone();
                 spec.addon_env.clone_from(&instance.spec.addon_env);
                 let told = addons::tell(tx, &seal, instance.id, &mut spec, &beside)?;
@@ -163,6 +165,7 @@ impl App {
                 }
                 change_spec(tx, &seal, &mut instance, change, &job_for, now)?;
                 quotas::check(tx, &instance, limit)?;
+                gpus::check(tx, &instance, most_gpus)?;
                 keep(tx, &before, &mut instance, now)?;
                 tell(tx, &row, &instance, "instance.updated", now)?;
                 belong(tx, beside, instance.id, now)?;

@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
+use crate::instances::gpus;
 use crate::instances::secrets_of;
 use crate::instances::update::new_revision;
-use crate::projects::{inheritance, inherited_name, quotas};
+use crate::projects::{disk, inheritance, inherited_name, quotas};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -95,13 +96,14 @@ impl App {
             self.seal.clone(),
             self.limits().instances_per_project,
         );
-        let job_for = self.image_job_maker();
+        let (job_for, most_gpus) = (self.image_job_maker(), self.settings.gpus);
         self.store
             .write(move |tx| {
                 if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
                     let made = made.parse().ok().map(|id| tx.instance(id)).transpose()?.flatten();
                     return made.ok_or_else(idempotency::gone);
                 }
+                gpus::check(tx, &row, most_gpus)?;
                 let origin = Origin { secrets, manifest: None, deployment: None, by: by.login.clone() };
                 let row = insert_new(tx, &seal, row, origin, limit, &job_for, now)?;
                 let data = json!({"template": row.template, "image": row.spec.image});
@@ -146,6 +148,9 @@ impl App {
                 format!("at most {} an instance here", limits.cpus_per_instance),
             ));
         }
+        if let Some(most) = self.settings.gpus.filter(|most| *most > 0 && spec.resources.gpus > *most) {
+            return Err(Error::invalid("gpus", format!("there are only {most} here; ask for fewer")));
+        }
         Ok(())
     }
 
@@ -166,6 +171,7 @@ impl App {
                 "memory",
                 format!("the engine's host has only {}", ryokan_model::quantity::Bytes::new(info.memory)),
             ),
+            Lack::Gpus => Error::invalid("gpus", info.no_gpus.unwrap_or_default()),
         })
     }
 }
@@ -194,6 +200,7 @@ pub(crate) fn insert_new(
         return Err(Error::not_found("project", &row.project_name));
     }
     quotas::check(tx, &row, limit)?;
+    disk::must_have_room(tx, row.project, 0, now)?;
     crate::billing::judge::must_not_be_suspended(tx, row.project)?;
     let mut secrets = origin.secrets;
     if row.addon.is_none() {

@@ -5,6 +5,7 @@ use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::{Millis, Name};
 use ryokan_store::Tx;
+use ryokan_store::images::IMAGES;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
@@ -91,6 +92,9 @@ pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<(
     tx.delete_secrets(&previous_secrets_of(row.id))?;
     tx.delete_revisions(row.id)?;
     tx.delete_domains_of(row.id)?;
+    if crate::deployments::is_built_here(&row.spec.image) {
+        tx.notify(IMAGES);
+    }
     events::system(
         tx,
         now,

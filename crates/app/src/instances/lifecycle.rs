@@ -8,8 +8,8 @@ use ryokan_store::{NewJob, Tx};
 use serde_json::json;
 
 use crate::addons::steer_beside;
-use crate::instances::{enter, keep};
-use crate::projects::quotas;
+use crate::instances::{enter, gpus, keep};
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) struct Steered<'a> {
     pub(crate) verb: Verb,
     pub(crate) by: &'a Caller,
     pub(crate) with: Option<&'a Name>,
+    pub(crate) most_gpus: Option<u32>,
 }
 
 impl App {
@@ -45,12 +46,14 @@ impl App {
     async fn steer(&self, caller: &Caller, id_or_name: &str, verb: Verb) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
         let (id, by, job_for) = (row.id, caller.clone(), self.image_job_maker());
+        let most_gpus = self.settings.gpus;
         let changed = self
             .write_raced(move |tx, now| {
                 let Some(mut row) = tx.instance(id)? else { return Ok(None) };
                 steer_beside(tx, &row, verb, &by, &job_for, now)?;
                 let before = row.clone();
-                steer_row(tx, &mut row, &Steered { verb, by: &by, with: None }, &job_for, now)?;
+                let steered = Steered { verb, by: &by, with: None, most_gpus };
+                steer_row(tx, &mut row, &steered, &job_for, now)?;
                 keep(tx, &before, &mut row, now)?;
                 Ok(Some(row))
             })
@@ -90,7 +93,7 @@ pub(crate) fn steer_row(
                     "the instance is suspended because it reached its cap; raise the cap, or wait for its period to turn".into(),
                 ));
             }
-            let rested = start_if_resting(tx, row, job_for, now)?;
+            let rested = start_if_resting(tx, row, job_for, steered.most_gpus, now)?;
             match verb {
                 Verb::Restart if !rested => {
                     row.restart_wanted += 1;
@@ -116,12 +119,15 @@ pub(crate) fn start_if_resting(
     tx: &mut Tx<'_>,
     row: &mut Instance,
     job_for: &impl Fn(&Instance) -> NewJob,
+    most_gpus: Option<u32>,
     now: Millis,
 ) -> Result<bool> {
     let rests = row.desired != Desired::Running || matches!(row.state, State::Failed | State::Stopped);
     row.desired = Desired::Running;
     if rests {
         quotas::check(tx, row, usize::MAX)?;
+        disk::must_have_room(tx, row.project, 0, now)?;
+        gpus::check(tx, row, most_gpus)?;
         row.crashes = 0;
         row.exit_code = None;
         row.retry_at = None;

@@ -1,17 +1,20 @@
 //! Instances: use cases that write what is wanted, and the reconciler that makes it so.
 
 mod act;
+pub(crate) mod beside;
 pub mod create;
 pub mod delete;
 pub mod find;
 pub(crate) mod fit;
 pub mod follow;
+pub(crate) mod gpus;
 pub mod images;
 pub mod inside;
 mod jump;
 pub mod lifecycle;
 mod obtain;
 pub mod orphans;
+mod perform;
 pub mod plan;
 pub mod reconcile;
 pub mod rollback;

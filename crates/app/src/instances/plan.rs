@@ -8,6 +8,7 @@ use ryokan_model::{Millis, Name};
 use ryokan_ports::runtime::{Observed, Phase};
 use ryokan_store::instances::Instance;
 
+use super::beside;
 use super::images::MAX_WAIT;
 
 /// The reconciler's memory of probing one run of a container.
@@ -49,6 +50,19 @@ pub enum Action {
     /// Failed, yet it runs: stop it without touching the state.
     Quiesce,
     Delete,
+    /// Start the new revision beside what runs.
+    StartCandidate,
+    ProbeCandidate,
+    CandidateEnded {
+        code: i64,
+        started_at: Millis,
+        out_of_memory: bool,
+    },
+    CandidateOverdue,
+    /// End all containers but those of this generation.
+    Retire {
+        keep: i64,
+    },
     /// The state has outlived its bound.
     Overdue,
 }
@@ -103,6 +117,9 @@ pub fn plan(
             Action::Start
         };
     };
+    if let Some(action) = beside::plan(row, seen, probing, watched_since, now) {
+        return action;
+    }
     if seen.generation != row.generation && !fetching {
         return Action::Start;
     }
@@ -205,6 +222,7 @@ mod tests {
             phase,
             endpoints: BTreeMap::new(),
             reach: Reach::Bridge,
+            candidate: None,
         }
     }
 

@@ -32,7 +32,8 @@ impl App {
         self.move_money(caller, project, amount, reason, key, Way::ToProject).await
     }
 
-    /// Takes money out of a project that was given back to whoever paid it. Never more than it has. Operators only.
+    /// Takes money out of a project that was given back to whoever paid it. Never more than it has. A deleted project is
+    /// named by its id. Operators only.
     pub async fn refund_project(
         self: &Arc<Self>,
         caller: &Caller,
@@ -53,7 +54,10 @@ impl App {
         key: Option<IdempotencyKey>,
         way: Way,
     ) -> Result<StatementLine> {
-        let project = self.find_project(caller, Scope::Admin, project).await?;
+        let project = match way {
+            Way::ToProject => self.find_project(caller, Scope::Admin, project).await?,
+            Way::FromProject => self.find_account(caller, Scope::Admin, project).await?,
+        };
         if !caller.is_operator() {
             return Err(Error::operators_only());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ryokan_model::{Millis, ProjectId, Sats, TransactionId};
 use ryokan_store::billing::PaymentRequest;
+use ryokan_store::funding::Coin;
 use ryokan_store::ledger::{Account, Posting, StatementLine};
 use serde_json::json;
 
@@ -124,10 +125,34 @@ fn credit(
         entries: vec![(Account::Project(payment.project), amount), (Account::Payments, Sats(-amount.0))],
     };
     app.post(tx, &posting)?;
+    keep_output(tx, &request, &payment.txid, amount, now)?;
     let name = tx.project(payment.project)?.map(|p| p.name.to_string()).unwrap_or_default();
     let data = json!({"amount": amount, "txid": payment.txid, "transaction": id});
     let subject = payment.project.to_string();
     events::system(tx, now, "project.paid", "project", &subject, &name, Some(payment.project), data)?;
     tx.statement_line(payment.project, id)?
         .ok_or_else(|| Error::internal("a transaction vanished inside its own transaction"))
+}
+
+/// What was paid is ours to spend: on the chain of its project.
+fn keep_output(
+    tx: &mut ryokan_store::Tx<'_>,
+    request: &PaymentRequest,
+    txid: &str,
+    satoshis: Sats,
+    now: Millis,
+) -> Result<()> {
+    let suffix = request.received.as_ref().and_then(|received| received.suffix.clone());
+    let (Some(suffix), Some(project)) = (suffix, tx.any_project(request.project)?) else { return Ok(()) };
+    let coin = Coin {
+        txid: txid.to_owned(),
+        output: 0,
+        network: project.network,
+        satoshis,
+        counterparty: request.identity.clone(),
+        prefix: request.prefix.clone(),
+        suffix,
+    };
+    tx.insert_coin(&coin, now)?;
+    Ok(())
 }

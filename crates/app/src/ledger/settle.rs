@@ -87,7 +87,12 @@ impl App {
                 format!("output 0 holds {paid} satoshis where {amount} are asked for; it was not taken"),
             ));
         }
-        let received = Received { txid: verified.txid, amount: paid, extended: verified.extended };
+        let received = Received {
+            txid: verified.txid,
+            amount: paid,
+            suffix: Some(offer.derivation_suffix.clone()),
+            extended: verified.extended,
+        };
         self.receive(&request, received).await?;
         crate::crash::point("payment.received");
         let line = self.complete_payment(&request.prefix).await?;

@@ -76,6 +76,9 @@ fn books(tx: &mut Tx<'_>) -> Result<Verified, StoreError> {
     for id in tx.stray_charges()? {
         report.differs(format!("transaction {id}: charges an interval that was closed without a charge"));
     }
+    for id in tx.stray_top_ups()? {
+        report.differs(format!("top-up {id}: what was sent is not what was charged"));
+    }
     let checks = tx.account_checks()?;
     for check in &checks {
         report.accounts += 1;

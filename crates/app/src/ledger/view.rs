@@ -5,8 +5,10 @@ use ryokan_model::usage::{INTERVAL, month_named};
 use ryokan_model::{Millis, ProjectId, Sats};
 use ryokan_store::StoreError;
 use ryokan_store::billing::Standing;
+use ryokan_store::funding::Funding;
 use ryokan_store::ledger::StatementLine;
 use ryokan_store::prices::Price;
+use ryokan_store::projects::Project;
 use ryokan_store::usage::UsageSum;
 
 use crate::page::one_more;
@@ -20,6 +22,8 @@ pub struct Balance {
     pub reserved: Sats,
     pub standing: Standing,
     pub price: Option<Price>,
+    /// What was last seen of its agents' address, while it asks for funding.
+    pub agents: Option<Funding>,
 }
 
 /// By which steps usage is shown.
@@ -55,14 +59,51 @@ pub struct Invoice {
 /// The most steps in one answer.
 const STEPS: u32 = 2_000;
 
+/// What a deleted project still has.
+#[derive(Debug, Clone)]
+pub struct LeftOver {
+    pub project: Project,
+    pub balance: Sats,
+}
+
+/// The most deleted projects in one answer.
+const LEFT_OVER: u32 = 500;
+
 impl App {
+    /// A project, or for operators one that is deleted, by its id: its money is still its.
+    pub(super) async fn find_account(
+        &self,
+        caller: &Caller,
+        need: Scope,
+        id_or_name: &str,
+    ) -> Result<Project> {
+        if caller.is_operator()
+            && let Ok(id) = id_or_name.parse::<ProjectId>()
+            && let Some(gone) = self.store.read(move |tx| tx.any_project(id)).await?
+            && gone.deleted_at.is_some()
+        {
+            return Ok(gone);
+        }
+        self.find_project(caller, need, id_or_name).await
+    }
+
+    /// Deleted projects that have money or owe some, the last deleted first. Operators only.
+    pub async fn list_left_over(&self, caller: &Caller) -> Result<Vec<LeftOver>> {
+        if !caller.is_operator() {
+            return Err(Error::operators_only());
+        }
+        let found = self.store.read(|tx| tx.deleted_with_balance(LEFT_OVER)).await?;
+        Ok(found.into_iter().map(|(project, balance)| LeftOver { project, balance }).collect())
+    }
+
     pub async fn balance(&self, caller: &Caller, project: &str) -> Result<Balance> {
-        let project = self.find_project(caller, Scope::Read, project).await?.id;
-        let now = self.clock.now();
+        let found = self.find_account(caller, Scope::Read, project).await?;
+        let (project, now) = (found.id, self.clock.now());
         Ok(self
             .store
             .read(move |tx| {
                 Ok::<_, StoreError>(Balance {
+                    agents: if found.funding { tx.funding(project)? } else { None },
                     project,
                     balance: tx.balance(project)?,
                     reserved: tx.reserved(project)?,
@@ -81,7 +122,7 @@ impl App {
         after: Option<i64>,
         limit: u32,
     ) -> Result<Page<StatementLine>> {
-        let project = self.find_project(caller, Scope::Read, project).await?.id;
+        let project = self.find_account(caller, Scope::Read, project).await?.id;
         let (before, most) = (after.unwrap_or(i64::MAX), one_more(limit));
         let rows = self.store.read(move |tx| tx.statement(project, before, most)).await?;
         Ok(Page::cut(rows, limit, |line| line.seq.to_string()))
@@ -126,7 +167,7 @@ impl App {
 
     /// One month, `2026-11`; the current one is what it comes to so far.
     pub async fn invoice(&self, caller: &Caller, project: &str, month: &str) -> Result<Invoice> {
-        let project = self.find_project(caller, Scope::Read, project).await?.id;
+        let project = self.find_account(caller, Scope::Read, project).await?.id;
         let (from, to) = month_named(month)
             .ok_or_else(|| Error::invalid("month", "must be a month, as in \"2026-11\""))?;
         let month = month.to_owned();

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ryokan_model::price::Rates;
 
+use crate::funding::Funding;
+
 /// What an operator decides about metering and billing.
 #[derive(Debug, Clone)]
 pub struct Billing {
@@ -25,6 +27,8 @@ pub struct Billing {
     pub keep_samples: Duration,
     /// How long sums are kept, by which the ledger is verified.
     pub keep_usage: Duration,
+    /// Money on the chain for agents.
+    pub funding: Funding,
 }
 
 impl Default for Billing {
@@ -36,6 +40,7 @@ impl Default for Billing {
             sample_every: Duration::from_secs(15),
             keep_samples: Duration::from_hours(24),
             keep_usage: Duration::from_hours(400 * 24),
+            funding: Funding::default(),
         }
     }
 }

@@ -149,6 +149,16 @@ impl InstanceSpec {
         }
         storage::validate(&self.volumes, &self.files)?;
         self.security.validate()?;
+        let isolation = self.security.isolation.as_str();
+        if self.resources.gpus > 0 && ![Security::DEFAULT_ISOLATION, "nvidia"].contains(&isolation) {
+            return Err(Invalid::new(
+                "resources.gpus",
+                format!(
+                    "`{isolation}` is not known to pass GPUs on; take the isolation `{}`, or none",
+                    Security::DEFAULT_ISOLATION
+                ),
+            ));
+        }
         self.gateway.validate(&self.secret_env)
     }
 
@@ -254,6 +264,14 @@ mod tests {
             (|s| s.ports[0].name = "a--b".into(), "ports[0].name"),
             (|s| s.resources.memory = Bytes::new(1024), "resources.memory"),
             (|s| s.resources.pids = 1, "resources.pids"),
+            (|s| s.resources.gpus = 65, "resources.gpus"),
+            (
+                |s| {
+                    s.resources.gpus = 1;
+                    s.security.isolation = "runsc".into();
+                },
+                "resources.gpus",
+            ),
             (
                 |s| {
                     s.env.insert("1X".into(), String::new());
@@ -342,5 +360,10 @@ mod tests {
         let json = serde_json::to_string(&spec()).unwrap();
         assert_eq!(serde_json::from_str::<InstanceSpec>(&json).unwrap(), spec());
         assert!(serde_json::from_str::<InstanceSpec>(r#"{"image":"a","privileged":true}"#).is_err());
+        let gpus = |json: &str| serde_json::from_str::<Resources>(&format!("{{\"gpus\":{json}}}"));
+        assert_eq!(gpus("2").unwrap().gpus, 2);
+        for bad in ["-1", "0.5", "\"1\"", "null", "[1]", "4294967296"] {
+            assert!(gpus(bad).is_err(), "{bad}");
+        }
     }
 }

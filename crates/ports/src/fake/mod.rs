@@ -9,6 +9,7 @@
 
 mod agent;
 mod build;
+mod chain;
 mod container;
 mod dns;
 mod exec;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::runtime::Change;
 
+pub use chain::FakeChain;
 pub use dns::FakeDns;
 pub use exec::Outcome;
 pub use fault::Call;
@@ -40,6 +42,7 @@ use state::State;
 
 const CPUS: u32 = 4;
 const MEMORY: u64 = 16 << 30;
+const NO_GPUS: &str = "the engine in memory has none; give it some";
 const ISOLATIONS: [&str; 3] = ["runc", "runsc", "sysbox-runc"];
 
 /// One server's view of an engine in memory.

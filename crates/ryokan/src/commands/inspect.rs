@@ -63,8 +63,14 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line(
             "resources",
             format!(
-                "{} cpu, {} memory, {} pids",
-                spec.resources.cpus, spec.resources.memory, spec.resources.pids
+                "{} cpu, {} memory, {} pids{}",
+                spec.resources.cpus,
+                spec.resources.memory,
+                spec.resources.pids,
+                match spec.resources.gpus {
+                    0 => String::new(),
+                    gpus => format!(", {gpus} gpus"),
+                }
             ),
         )
         .line("isolation", spec.security.isolation.as_str())

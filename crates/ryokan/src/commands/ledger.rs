@@ -1,7 +1,7 @@
 //! `ryokan ledger` and `ryokan usage`.
 
 use clap::{Subcommand, ValueEnum};
-use ryokan_api::ledger::{Balance, LedgerLine, MoveMoney, UsageQuery, UsageStep};
+use ryokan_api::ledger::{Balance, LedgerLine, LeftOver, MoveMoney, UsageQuery, UsageStep};
 use ryokan_api::model::{Millis, Sats};
 
 use crate::Context;
@@ -46,7 +46,7 @@ enum Action {
     },
     /// Take money out that was given back to whoever paid it (operators)
     Refund {
-        /// Project
+        /// Project; the id of one that is deleted
         project: String,
         /// Satoshis
         amount: Sats,
@@ -54,6 +54,8 @@ enum Action {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// List deleted projects that still have money, or owe some (operators)
+    LeftOver,
     /// Recompute the whole ledger and list every difference (operators)
     Verify,
 }
@@ -98,6 +100,7 @@ impl Ledger {
                 let request = MoveMoney { amount, reason };
                 moved(cx, &client.refund(&project, &request).await.map_err(not_found)?)
             }
+            Action::LeftOver => left_over(cx, client.left_over().await?.items),
             Action::Verify => verify(cx, &client.verify_ledger().await?),
         }
     }
@@ -130,6 +133,14 @@ fn balance(cx: &Context, balance: &Balance) -> Outcome {
     if let Some(why) = balance.suspended_for {
         cx.out.note(format!("The project is suspended: {why}."));
     }
+    if let Some(agents) = &balance.agents {
+        if let Some(held) = agents.balance {
+            cx.out.note(format!("Its agents' address holds {held} satoshis."));
+        }
+        if let Some(why) = &agents.refused {
+            cx.out.note(format!("It is not topped up: {why}."));
+        }
+    }
     if !balance.billing {
         cx.out.note("Billing is off on this server: usage is metered, and nothing is charged.");
     }
@@ -141,6 +152,24 @@ fn moved(cx: &Context, line: &LedgerLine) -> Outcome {
         return cx.out.json(line);
     }
     cx.out.line(line.balance_after.to_string())
+}
+
+fn left_over(cx: &Context, found: Vec<LeftOver>) -> Outcome {
+    if cx.out.json {
+        return cx.out.json_list(found);
+    }
+    let now = now();
+    let mut table = Table::new(&cx.out, &["PROJECT", "NAME", "OWNER", "DELETED", ">BALANCE"]);
+    for project in found {
+        table.row([
+            project.project.to_string(),
+            project.name,
+            project.owner,
+            age(project.deleted_at, now),
+            project.balance.to_string(),
+        ]);
+    }
+    table.print(&cx.out)
 }
 
 fn verify(cx: &Context, found: &ryokan_api::ledger::Verification) -> Outcome {

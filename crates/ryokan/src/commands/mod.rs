@@ -1,5 +1,6 @@
 //! One module a command, named after it.
 
+pub(crate) mod caps;
 pub(crate) mod completion;
 pub(crate) mod cp;
 pub(crate) mod deploy;
@@ -16,6 +17,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
 mod pack;
+pub(crate) mod prices;
 pub(crate) mod projects;
 pub(crate) mod ps;
 pub(crate) mod rm;
@@ -62,6 +64,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Tokens(command) => Box::pin(command.run(cx)).await,
         Command::Projects(command) => Box::pin(command.run(cx)).await,
         Command::Ledger(command) => Box::pin(command.run(cx)).await,
+        Command::Caps(command) => Box::pin(command.run(cx)).await,
+        Command::Prices(command) => Box::pin(command.run(cx)).await,
         Command::Usage(command) => Box::pin(command.run(cx)).await,
         Command::Events(command) => Box::pin(command.run(cx)).await,
         Command::System(command) => Box::pin(command.run(cx)).await,

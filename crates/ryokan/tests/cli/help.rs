@@ -33,6 +33,8 @@ async fn help_texts() {
         "tokens",
         "projects",
         "ledger",
+        "caps",
+        "prices",
         "usage",
         "events",
         "system",

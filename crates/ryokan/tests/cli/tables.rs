@@ -286,7 +286,7 @@ async fn a_project_s_members_variables_and_quotas() {
         "DELETE /v1/projects/kit/secrets/KEY",
         Answer::problem(404, "not_found", "there is no secret `KEY`"),
     );
-    let quotas = json!({ "limits": { "cpus": "2", "tasks": 5 }, "used": { "instances": 1, "cpus": "500m", "memory": "1Gi" } });
+    let quotas = json!({ "limits": { "cpus": "2", "disk": "1Gi", "tasks": 5 }, "used": { "instances": 1, "cpus": "0", "memory": "1Gi", "disk": "1500000" } });
     server.on("PUT /v1/projects/kit/quotas", Answer::json(&quotas));
     let user = User::of(&server);
     let run = async |line: &str| {
@@ -305,7 +305,7 @@ async fn a_project_s_members_variables_and_quotas() {
     let ran = user.run_with_input(&["projects", "secrets", "set", "kit", "KEY", "--stdin"], "hush\n").await;
     assert!(ran.code == Some(0) && !ran.to_string().contains("hush"), "{ran}");
     assert_eq!(run("secrets rm kit KEY").await.code, Some(4));
-    insta::assert_snapshot!("quotas", run("quotas set kit --cpus 2 --tasks 5").await);
+    insta::assert_snapshot!("quotas", run("quotas set kit --cpus 2 --disk 1Gi --tasks 5").await);
     let bodies: Vec<_> = server.seen().iter().filter(|r| !r.body.is_empty()).map(|r| r.json()).collect();
     assert_eq!(
         bodies,
@@ -314,7 +314,7 @@ async fn a_project_s_members_variables_and_quotas() {
             json!({ "env": { "LEAF": "a=b", "EMPTY": "" } }),
             json!({ "env": { "LEAF": null } }),
             json!({ "value": "hush" }),
-            json!({ "cpus": "2", "tasks": 5 }),
+            json!({ "cpus": "2", "disk": "1Gi", "tasks": 5 }),
         ]
     );
 }

@@ -7,9 +7,13 @@
     reason = "tests; they poll with a deadline"
 )]
 
+mod books;
+mod chain;
 mod deployments;
 mod engine;
 mod faults;
+mod metering;
+mod payments;
 mod points;
 mod storm;
 #[expect(dead_code, reason = "the chaos runs use the rest")]

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ryokan_api::ledger as wire;
 use ryokan_api::{Page, Paging};
-use ryokan_app::ledger::view::{Balance, Invoice, Step};
+use ryokan_app::ledger::view::{Balance, Invoice, LeftOver, Step};
 use ryokan_app::{App, Error};
 use ryokan_model::{Millis, Sats, Secret};
 use ryokan_store::billing::{CapUse, MICROS, Standing};
@@ -20,7 +20,7 @@ use super::extract::{Body, Idempotency, IdempotencyHeader, Query};
 use super::router::limit;
 
 fn balance_view(balance: Balance, app: &App) -> wire::Balance {
-    let Balance { project, balance, reserved, standing, .. } = balance;
+    let Balance { project, balance, reserved, standing, agents, .. } = balance;
     wire::Balance {
         project,
         balance,
@@ -30,6 +30,11 @@ fn balance_view(balance: Balance, app: &App) -> wire::Balance {
         suspended_for: standing.suspended_for,
         suspended_at: standing.suspended_at.map(|t| t.0),
         suspended_until: standing.suspended_until.map(|t| t.0),
+        agents: agents.map(|seen| wire::AgentFunds {
+            balance: seen.balance,
+            checked_at: seen.checked_at.0,
+            refused: seen.refused,
+        }),
     }
 }
 
@@ -125,7 +130,8 @@ pub(crate) async fn credit(
     Ok((StatusCode::CREATED, Json(line(made))))
 }
 
-/// Takes money out that was given back to whoever paid it; never more than there is. Operators only.
+/// Takes money out that was given back to whoever paid it; never more than there is. A deleted project is named by its id.
+/// Operators only.
 #[utoipa::path(post, path = "/v1/projects/{project}/refunds", tag = "ledger", params(("project", description = "Id or name"), IdempotencyHeader), request_body = wire::MoveMoney, responses((status = 201, body = wire::LedgerLine)))]
 pub(crate) async fn refund(
     State(context): State<Context>,
@@ -136,6 +142,23 @@ pub(crate) async fn refund(
 ) -> ApiResult<(StatusCode, Json<wire::LedgerLine>)> {
     let made = context.app.refund_project(&caller, &project, request.amount, request.reason, key).await?;
     Ok((StatusCode::CREATED, Json(line(made))))
+}
+
+/// Deleted projects that still have money, or owe some. Operators only.
+#[utoipa::path(get, path = "/v1/ledger/left-over", tag = "ledger", responses((status = 200, body = Page<wire::LeftOver>)))]
+pub(crate) async fn left_over(
+    State(context): State<Context>,
+    Auth(caller): Auth,
+) -> ApiResult<Json<Page<wire::LeftOver>>> {
+    let view = |found: LeftOver| wire::LeftOver {
+        project: found.project.id,
+        name: found.project.name.to_string(),
+        owner: found.project.owner_login,
+        deleted_at: found.project.deleted_at.map(|at| at.0).unwrap_or_default(),
+        balance: found.balance,
+    };
+    let items = context.app.list_left_over(&caller).await?.into_iter().map(view).collect();
+    Ok(Json(Page { items, next: None }))
 }
 
 /// What the project used, summed up by interval, hour or day; at most 2000 steps.

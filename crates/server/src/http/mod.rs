@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod extract;
 mod gateway;
+mod heads;
 mod health;
 mod instances;
 mod keys;

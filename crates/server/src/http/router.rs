@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, deployments, domains, events, gateway, health, instances, keys, ledger,
-    mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, deployments, domains, events, gateway, heads, health, instances, keys,
+    ledger, mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -109,6 +109,7 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(ledger::caps, ledger::set_cap))
         .routes(routes!(ledger::settings, ledger::set_settings))
         .routes(routes!(ledger::verify))
+        .routes(routes!(ledger::left_over))
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))
@@ -178,7 +179,14 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
     let id = format!("{:016x}", u64::from_be_bytes(context.app.nonce()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id = %id, %method, path = %path);
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span).await;
+    let (parts, body) = request.into_parts();
+    let mut response = match heads::too_large(&parts) {
+        Some(refused) => refused,
+        None => {
+            let request = Request::from_parts(parts, body);
+            REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span).await
+        }
+    };
     let headers = response.headers_mut();
     headers.insert("x-request-id", HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")));
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));

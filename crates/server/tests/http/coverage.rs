@@ -99,6 +99,7 @@ const NATIVE: &[Entry] = &[
     ("GET", "/v1/projects/{project}/billing", Refused, Hidden, ""),
     ("PUT", "/v1/projects/{project}/billing", Refused, Hidden, "{}"),
     ("POST", "/v1/ledger/verify", Refused, Operators, ""),
+    ("GET", "/v1/ledger/left-over", Refused, Operators, ""),
     ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
     ("GET", "/v1/templates", Refused, Shared(200), ""),
     ("GET", "/v1/template-checks", Refused, Shared(200), ""),

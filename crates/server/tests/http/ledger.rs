@@ -207,8 +207,76 @@ async fn a_member_looks_and_only_operators_move_money() {
     .await;
 }
 
+#[tokio::test]
+async fn what_a_deleted_project_has_left_is_refunded_by_operators() {
+    on_both_with(billing, async |site| {
+        let (operator, bob) = (site.operator(), site.user("bob").await);
+        bob.post("/v1/projects", json!({"name": "side"})).await.expect(201);
+        let id = bob.get("/v1/projects/side").await.expect(200)["id"].as_str().unwrap().to_owned();
+        let credit = json!({"amount": 5_000, "reason": "paid"});
+        operator.post("/v1/projects/side/credits", credit.clone()).await.expect(201);
+        assert_eq!(operator.get("/v1/ledger/left-over").await.items(), [json!({}); 0], "it is not deleted");
+        bob.delete("/v1/projects/side").await.expect(204);
+        // Another one of that name is another project.
+        bob.post("/v1/projects", json!({"name": "side"})).await.expect(201);
+
+        let left = operator.get("/v1/ledger/left-over").await.items();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(
+            (&left[0]["project"], &left[0]["name"], &left[0]["owner"], &left[0]["balance"]),
+            (&json!(id), &json!("side"), &json!("bob"), &json!(5_000))
+        );
+        bob.get("/v1/ledger/left-over").await.expect(403);
+        for path in ["balance", "ledger"] {
+            operator.get(&format!("/v1/projects/{id}/{path}")).await.expect(200);
+            bob.get(&format!("/v1/projects/{id}/{path}")).await.expect(404);
+        }
+        let refund = |amount: i64| json!({"amount": amount, "reason": "it is gone"});
+        let path = format!("/v1/projects/{id}/refunds");
+        bob.post(&path, refund(5_000)).await.expect(404);
+        operator.post(&path, refund(5_001)).await.expect(409);
+        operator.post("/v1/projects/side/refunds", refund(1)).await.expect(409);
+        operator.post(&format!("/v1/projects/{id}/credits"), credit).await.expect(404);
+        let made = operator.with("idempotency-key", "back").post(&path, refund(5_000)).await.expect(201);
+        assert_eq!(made["balance_after"], 0);
+        let again = operator.with("idempotency-key", "back").post(&path, refund(5_000)).await.expect(201);
+        assert_eq!(again, made);
+        assert_eq!(operator.get("/v1/ledger/left-over").await.items(), [json!({}); 0]);
+        let told = site.events().await;
+        let refunds: Vec<_> = told.iter().filter(|e| e["kind"] == "project.refunded").collect();
+        assert_eq!((refunds.len(), &refunds[0]["subject_id"]), (1, &json!(id)));
+        assert_eq!(operator.post("/v1/ledger/verify", json!({})).await.expect(200)["differences"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_a_payment_has_a_long_head() {
+    on_sqlite_with(billing, async |site| {
+        let long = "a".repeat(100_000);
+        let operator = site.operator();
+        for (name, path) in [
+            ("x-other", "/api/v1/project/operator/pay"),
+            ("x-bsv-payment", "/v1/projects/operator"),
+            ("x-other", "/v1/projects/operator"),
+        ] {
+            let refused = operator.with(name, &long).get(path).await;
+            assert_eq!(refused.expect(431)["code"], "head_too_large", "{name} {path}");
+        }
+        let most = "a".repeat(400 * 1024);
+        let pays = async |value: &str| {
+            let body = json!({"amount": 1});
+            operator.with("x-bsv-payment", value).post("/api/v1/project/operator/pay", body).await
+        };
+        // It is read, and then not taken from somebody who is no wallet.
+        assert_eq!(pays(&most).await.status, 403);
+        assert_eq!(pays(&format!("{most}aaaaa{}", "a".repeat(64 * 1024))).await.status, 431);
+    })
+    .await;
+}
+
 /// A web server that keeps what it is sent.
-async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, String)>>>) {
+pub(super) async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, String)>>>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -280,7 +348,7 @@ async fn a_crossing_is_posted_signed_and_again_after_a_failure() {
 }
 
 /// A mail server, as far as one message needs it.
-async fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
+pub(super) async fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

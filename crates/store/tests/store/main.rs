@@ -4,8 +4,10 @@
 mod addons;
 mod crash;
 mod deployments;
+mod disk;
 mod engine;
 mod events;
+mod funding;
 mod idempotency;
 mod identity_keys;
 mod jobs;

@@ -457,6 +457,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ledger/left-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Deleted projects that still have money, or owe some. Operators only. */
+        get: operations["left_over"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ledger/verify": {
         parameters: {
             query?: never;
@@ -735,7 +752,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Takes money out that was given back to whoever paid it; never more than there is. Operators only. */
+        /**
+         * Takes money out that was given back to whoever paid it; never more than there is. A deleted project is named by its id.
+         *     Operators only.
+         */
         post: operations["refund"];
         delete?: never;
         options?: never;
@@ -1162,6 +1182,14 @@ export interface components {
             /** @description As in `agent.example.com`; letters beyond ASCII are taken as their IDNA form. */
             domain: string;
         };
+        /** @description What the address of a project's agents holds on the chain. */
+        AgentFunds: {
+            balance?: null | components["schemas"]["Sats"];
+            /** Format: int64 */
+            checked_at: number;
+            /** @description Why it is not topped up, although it is low. */
+            refused?: string | null;
+        };
         /** @description Run before and after a copy of the volumes is taken. */
         BackupHooks: {
             quiesce?: string[] | null;
@@ -1169,6 +1197,7 @@ export interface components {
         };
         /** @description Where a project stands. */
         Balance: {
+            agents?: null | components["schemas"]["AgentFunds"];
             /** @description Negative is owed. */
             balance: components["schemas"]["Sats"];
             /**
@@ -1758,6 +1787,16 @@ export interface components {
             seq: number;
             transaction: components["schemas"]["TransactionId"];
         };
+        /** @description A deleted project that still has money, or owes some. */
+        LeftOver: {
+            balance: components["schemas"]["Sats"];
+            /** Format: int64 */
+            deleted_at: number;
+            name: string;
+            /** @description Who owned it last. */
+            owner: string;
+            project: components["schemas"]["ProjectId"];
+        };
         LogLine: {
             /** Format: int64 */
             at: number;
@@ -2036,6 +2075,20 @@ export interface components {
                  */
                 seq: number;
                 transaction: components["schemas"]["TransactionId"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_LeftOver: {
+            items: {
+                balance: components["schemas"]["Sats"];
+                /** Format: int64 */
+                deleted_at: number;
+                name: string;
+                /** @description Who owned it last. */
+                owner: string;
+                project: components["schemas"]["ProjectId"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2614,7 +2667,7 @@ export interface components {
          * @description What money is spent on.
          * @enum {string}
          */
-        Spend: "compute" | "models" | "tools";
+        Spend: "compute" | "models" | "tools" | "funding";
         /**
          * @description What is.
          * @enum {string}
@@ -3717,6 +3770,25 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Instance"];
+                };
+            };
+        };
+    };
+    left_over: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LeftOver"];
                 };
             };
         };

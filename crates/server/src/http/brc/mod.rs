@@ -91,7 +91,7 @@ pub(super) fn around(router: Router<Context>, context: &Context) -> Router<Conte
 }
 
 /// A refusal with a sentence and a code of its own, in the usual shape.
-fn refusal(status: StatusCode, code: &str, detail: impl Into<String>) -> Response {
+pub(super) fn refusal(status: StatusCode, code: &str, detail: impl Into<String>) -> Response {
     let mut problem = problem(&Error::Unauthenticated);
     problem.status = status.as_u16();
     status.canonical_reason().unwrap_or("Error").clone_into(&mut problem.title);

@@ -138,7 +138,8 @@ pub(super) async fn resource(
     let (_, found) = Workloads::find(&context.app, &caller, Scope::Read, &id).await?;
     let row = found.named(&resource).ok_or_else(|| Error::not_found("resource", resource.clone()))?;
     let from = Millis(context.app.clock.now().0 - i64::try_from(minutes * 60_000).unwrap_or(i64::MAX));
-    let options = LogOptions { follow: false, tail: Some(tail), since: Some(from), until: None };
+    let options =
+        LogOptions { follow: false, tail: Some(tail), since: Some(from), until: None, generation: None };
     let mut lines = context.app.instance_logs(&caller, &row.id.to_string(), options).await?;
     let mut kept = Vec::new();
     let reading = async {

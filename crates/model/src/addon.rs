@@ -119,7 +119,8 @@ impl Addon {
 
     /// The same with credentials. The password must be URL-safe as it is.
     fn url(self, host: &Name, password: &str) -> String {
-        let user = if self == Self::Redis { "" } else { USER };
+        // By name, since not all clients of Redis take an empty one for it.
+        let user = if self == Self::Redis { "default" } else { USER };
         format!("{}://{user}:{password}@{host}:{}/{}", self.scheme(), self.port(), self.path())
     }
 
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(all["DATABASE_URL"], all["MYSQL_URL"]);
         assert_eq!(all["MONGO_URL"], "mongodb://app:pw@mongo-bot:27017/app?authSource=admin");
         assert_eq!(all["MONGODB_URI"], all["MONGO_URL"]);
-        assert_eq!(all["REDIS_URL"], "redis://:pw@redis-bot:6379/0");
+        assert_eq!(all["REDIS_URL"], "redis://default:pw@redis-bot:6379/0");
         assert_eq!(
             (&*all["REDIS_HOST"], &*all["REDIS_PORT"], &*all["REDIS_PASSWORD"]),
             ("redis-bot", "6379", "pw")

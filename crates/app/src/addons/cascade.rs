@@ -37,7 +37,13 @@ pub(crate) fn steer_beside(
             continue;
         }
         let before = row.clone();
-        steer_row(tx, &mut row, &Steered { verb, by, with: Some(&agent.name), gpus: None }, job_for, now)?;
+        steer_row(
+            tx,
+            &mut row,
+            &Steered { verb, by, with: Some(&agent.name), most_gpus: None },
+            job_for,
+            now,
+        )?;
         keep(tx, &before, &mut row, now)?;
     }
     Ok(())

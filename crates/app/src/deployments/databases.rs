@@ -144,7 +144,7 @@ impl App {
             crate::billing::judge::must_not_be_suspended(tx, row.project)?;
             for found in &mut beside {
                 let before = found.clone();
-                if !start_if_resting(tx, found, None, &job_for, now)? && found.state != State::Ready {
+                if !start_if_resting(tx, found, &job_for, None, now)? && found.state != State::Ready {
                     // Somebody may have mended what it keeps ending by.
                     found.crashes = 0;
                     found.retry_at = None;

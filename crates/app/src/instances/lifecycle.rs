@@ -24,8 +24,7 @@ pub(crate) struct Steered<'a> {
     pub(crate) verb: Verb,
     pub(crate) by: &'a Caller,
     pub(crate) with: Option<&'a Name>,
-    /// As many GPUs as there are, if they are counted.
-    pub(crate) gpus: Option<u32>,
+    pub(crate) most_gpus: Option<u32>,
 }
 
 impl App {
@@ -47,13 +46,14 @@ impl App {
     async fn steer(&self, caller: &Caller, id_or_name: &str, verb: Verb) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
         let (id, by, job_for) = (row.id, caller.clone(), self.image_job_maker());
-        let gpus = self.settings.gpus;
+        let most_gpus = self.settings.gpus;
         let changed = self
             .write_raced(move |tx, now| {
                 let Some(mut row) = tx.instance(id)? else { return Ok(None) };
                 steer_beside(tx, &row, verb, &by, &job_for, now)?;
                 let before = row.clone();
-                steer_row(tx, &mut row, &Steered { verb, by: &by, with: None, gpus }, &job_for, now)?;
+                let steered = Steered { verb, by: &by, with: None, most_gpus };
+                steer_row(tx, &mut row, &steered, &job_for, now)?;
                 keep(tx, &before, &mut row, now)?;
                 Ok(Some(row))
             })
@@ -93,7 +93,7 @@ pub(crate) fn steer_row(
                     "the instance is suspended because it reached its cap; raise the cap, or wait for its period to turn".into(),
                 ));
             }
-            let rested = start_if_resting(tx, row, steered.gpus, job_for, now)?;
+            let rested = start_if_resting(tx, row, job_for, steered.most_gpus, now)?;
             match verb {
                 Verb::Restart if !rested => {
                     row.restart_wanted += 1;
@@ -118,8 +118,8 @@ pub(crate) fn steer_row(
 pub(crate) fn start_if_resting(
     tx: &mut Tx<'_>,
     row: &mut Instance,
-    most_gpus: Option<u32>,
     job_for: &impl Fn(&Instance) -> NewJob,
+    most_gpus: Option<u32>,
     now: Millis,
 ) -> Result<bool> {
     let rests = row.desired != Desired::Running || matches!(row.state, State::Failed | State::Stopped);

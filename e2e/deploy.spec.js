@@ -261,6 +261,9 @@ test('a folder becomes an agent, and its project pays', async ({ page, browser, 
     await theirs.getByRole('link', { name: 'deployments' }).click();
     await expect(theirs.locator('main [data-state=succeeded]')).toBeVisible();
     await expect(theirs.getByRole('region', { name: 'Deploy a folder' })).toHaveCount(0);
+    await theirs.goto(`${E2E_URL}/agents/steep/domains`);
+    await expect(theirs.getByText('Admins of the project add them.')).toBeVisible();
+    await expect(theirs.getByRole('form')).toHaveCount(0);
     expect(theirSeen).toEqual([]);
     await other.close();
     await request.delete(`${E2E_URL}/v1/users/sen`, { headers });

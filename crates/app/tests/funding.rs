@@ -108,7 +108,6 @@ async fn start(
             retention: ryokan_app::housekeeping::Retention::default(),
             billing: Billing { funding: funding.clone(), ..Billing::default() },
             deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
-            gpus: None,
             worker: "test".into(),
         },
     });

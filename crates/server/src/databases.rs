@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabasesSection {
-    /// MySQL, or MariaDB.
+    /// `MySQL`, or `MariaDB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mysql_image: Option<ImageRef>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -108,9 +108,9 @@ impl Docker {
 impl Inner {
     async fn running_since(&self, held: Held) -> Result<Option<Run>> {
         let phase = self.inspect(&held).await?.map(|o| o.phase);
-        let started = match phase {
-            Some(Phase::Running { started_at } | Phase::Paused { started_at }) => started_at,
-            _ => return Ok(None),
+        let Some(Phase::Running { started_at: started } | Phase::Paused { started_at: started }) = phase
+        else {
+            return Ok(None);
         };
         let (instance, project) = (held.tag.instance, held.tag.project);
         Ok(Some(Run { container: held.id, instance, project, started }))

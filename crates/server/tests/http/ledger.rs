@@ -215,7 +215,7 @@ async fn what_a_deleted_project_has_left_is_refunded_by_operators() {
         let id = bob.get("/v1/projects/side").await.expect(200)["id"].as_str().unwrap().to_owned();
         let credit = json!({"amount": 5_000, "reason": "paid"});
         operator.post("/v1/projects/side/credits", credit.clone()).await.expect(201);
-        assert_eq!(operator.get("/v1/ledger/left-over").await.items(), [json!({}); 0], "it is not deleted");
+        assert!(operator.get("/v1/ledger/left-over").await.items().is_empty(), "it is not deleted");
         bob.delete("/v1/projects/side").await.expect(204);
         // Another one of that name is another project.
         bob.post("/v1/projects", json!({"name": "side"})).await.expect(201);
@@ -241,7 +241,7 @@ async fn what_a_deleted_project_has_left_is_refunded_by_operators() {
         assert_eq!(made["balance_after"], 0);
         let again = operator.with("idempotency-key", "back").post(&path, refund(5_000)).await.expect(201);
         assert_eq!(again, made);
-        assert_eq!(operator.get("/v1/ledger/left-over").await.items(), [json!({}); 0]);
+        assert!(operator.get("/v1/ledger/left-over").await.items().is_empty());
         let told = site.events().await;
         let refunds: Vec<_> = told.iter().filter(|e| e["kind"] == "project.refunded").collect();
         assert_eq!((refunds.len(), &refunds[0]["subject_id"]), (1, &json!(id)));

@@ -1,4 +1,4 @@
-//! Real databases beside a real agent: MariaDB, PostgreSQL and Redis of Debian's packages, on the machine's engine. The
+//! Real databases beside a real agent: `MariaDB`, `PostgreSQL` and Redis of Debian's packages, on the machine's engine. The
 //! agent reaches each by what it is told; nobody else does, by name or by address; what was written is there after a
 //! stop. `scripts/database-image` makes the image.
 #![expect(

@@ -1182,6 +1182,11 @@ export interface components {
             /** @description As in `agent.example.com`; letters beyond ASCII are taken as their IDNA form. */
             domain: string;
         };
+        /**
+         * @description A kind of database.
+         * @enum {string}
+         */
+        Addon: "mysql" | "mongo" | "redis" | "postgres";
         /** @description What the address of a project's agents holds on the chain. */
         AgentFunds: {
             balance?: null | components["schemas"]["Sats"];
@@ -1570,6 +1575,11 @@ export interface components {
             secret_env?: string[];
         };
         Instance: {
+            addon?: null | components["schemas"]["Addon"];
+            /** @description That agent's name, once it has been released. */
+            addon_of?: string | null;
+            /** @description Names of the databases beside it, when it is asked for by itself. */
+            addons?: components["schemas"]["Name"][];
             /**
              * Format: int32
              * @description Crashes in a row.
@@ -1591,7 +1601,7 @@ export interface components {
             /** @description Why, in words: the last error, the wait's reason, the last log lines of a crash loop. */
             message?: string | null;
             name: components["schemas"]["Name"];
-            /** @description Where it answers when wildcard names cannot be used. */
+            /** @description Where it answers when wildcard names cannot be used. A database: the same. */
             path_url: string;
             /** @description Name of its project. */
             project: string;
@@ -1611,7 +1621,10 @@ export interface components {
             update_error?: string | null;
             /** Format: int64 */
             updated_at: number;
-            /** @description Where it answers, by its own host name. */
+            /**
+             * @description Where it answers, by its own host name. A database: where its project's instances find it, without credentials;
+             *     nobody else does.
+             */
             url: string;
         };
         /**
@@ -1680,6 +1693,8 @@ export interface components {
         };
         /** @description Everything about an instance that a change of needs a new container, and what the gateway must know about it. */
         InstanceSpec: {
+            /** @description Secret variables that it is given of the databases beside it. Everything else wins over these. */
+            addon_env?: string[];
             /** @description Replaces the image's default arguments. */
             args?: string[] | null;
             /** @description What the artifact that it was deployed from brings. Everything else wins over these. */
@@ -1833,7 +1848,10 @@ export interface components {
             amount: components["schemas"]["Sats"];
             reason: string;
         };
-        /** @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label. */
+        /**
+         * @description 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` and
+         *     `postgres-NAME` are labels.
+         */
         Name: string;
         /**
          * @description The chain of a project's payments and keys. Fixed for its whole life, since its money is of one of them.
@@ -1970,6 +1988,11 @@ export interface components {
         /** @description A page of a list. */
         Page_Instance: {
             items: {
+                addon?: null | components["schemas"]["Addon"];
+                /** @description That agent's name, once it has been released. */
+                addon_of?: string | null;
+                /** @description Names of the databases beside it, when it is asked for by itself. */
+                addons?: components["schemas"]["Name"][];
                 /**
                  * Format: int32
                  * @description Crashes in a row.
@@ -1991,7 +2014,7 @@ export interface components {
                 /** @description Why, in words: the last error, the wait's reason, the last log lines of a crash loop. */
                 message?: string | null;
                 name: components["schemas"]["Name"];
-                /** @description Where it answers when wildcard names cannot be used. */
+                /** @description Where it answers when wildcard names cannot be used. A database: the same. */
                 path_url: string;
                 /** @description Name of its project. */
                 project: string;
@@ -2011,7 +2034,10 @@ export interface components {
                 update_error?: string | null;
                 /** Format: int64 */
                 updated_at: number;
-                /** @description Where it answers, by its own host name. */
+                /**
+                 * @description Where it answers, by its own host name. A database: where its project's instances find it, without credentials;
+                 *     nobody else does.
+                 */
                 url: string;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */

@@ -3,13 +3,15 @@
 //   E2E_URL          the dashboard
 //   E2E_TOKEN        an operator's token, to make one-time links with
 //   E2E_SHELL_IMAGE  a local image with a shell, which prints a line each second
+//   E2E_DNS          the only name server that the dashboard's server asks: address and port, where a journey may listen
 import { expect, test } from '@playwright/test';
 import { readFile } from 'node:fs/promises';
+import { Names } from './names.js';
 import { needs } from './needs.js';
 import { link, look, state, watch } from './screens.js';
 import { signIn } from './session.js';
 
-const { E2E_URL, E2E_TOKEN, E2E_SHELL_IMAGE } = process.env;
+const { E2E_URL, E2E_TOKEN, E2E_SHELL_IMAGE, E2E_DNS } = process.env;
 
 test.describe.configure({ mode: 'serial' });
 
@@ -307,9 +309,9 @@ test('tokens and users, and what another user sees', async ({ page, browser, req
   expect(seen).toEqual([]);
 });
 
-test('a project with its members, its variables and its end', async ({ page, request }, info) => {
-  needs('E2E_URL', 'E2E_TOKEN');
-  test.setTimeout(240_000);
+test('a project with its members, its variables, its domains and its end', async ({ page, request }, info) => {
+  needs('E2E_URL', 'E2E_TOKEN', 'E2E_DNS');
+  test.setTimeout(300_000);
   const seen = watch(page);
   const headers = { authorization: `Bearer ${E2E_TOKEN}` };
   await request.post(`${E2E_URL}/v1/users`, { headers, data: { login: 'nao' } });
@@ -370,6 +372,94 @@ test('a project with its members, its variables and its end', async ({ page, req
         return [state, spec.inherited];
       })
       .toEqual(['ready', { env: { LEAF: 'sencha' } }]);
+  });
+
+  await test.step('a domain is added, proven and removed, and the page says so by itself', async () => {
+    const names = new Names();
+    await names.start(E2E_DNS);
+    await page.goto(`${E2E_URL}/agents/kettle`);
+    await page.getByRole('link', { name: 'domains' }).click();
+    await expect(page.getByText('No domains yet')).toBeVisible();
+    const form = page.getByRole('form', { name: 'New domain' });
+    await form.getByLabel('Domain').fill('kettle.localhost');
+    await form.getByRole('button', { name: 'Add' }).click();
+    await expect(form.getByRole('alert')).toContainText('public domain');
+    expect(seen.splice(0).filter((one) => !one.includes('400'))).toEqual([]);
+    await form.getByLabel('Domain').fill('Kettle.Example.com');
+    await form.getByRole('button', { name: 'Add' }).click();
+    const card = page.getByRole('article', { name: 'kettle.example.com' });
+    // It is looked for at once, and what was found is said without a reload.
+    await expect(card.locator('.notice')).toContainText('does not exist');
+    await expect(card.locator('[data-state=pending]')).toBeVisible();
+    const { items } = await (await request.get(`${E2E_URL}/v1/instances/kettle/domains`, { headers })).json();
+    const records = card.getByRole('list', { name: /^Records of which one/ });
+    for (const { name, value } of items[0].verification) {
+      await expect(records).toContainText(name);
+      await expect(records).toContainText(value);
+    }
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: E2E_URL });
+    const [{ name, value }] = items[0].verification;
+    await card.getByRole('button', { name: `copy the value of ${name}` }).click();
+    await expect(card.getByText('Copied').first()).toBeVisible();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(value);
+    await look(page, info, 'domains-pending');
+    names.records.set(name, 'ryokan-verification=other');
+    await card.getByRole('button', { name: /^check/ }).click();
+    await expect(card.locator('.notice')).toContainText('has another value');
+    // Somebody else asks for a check, and the page follows the events.
+    names.records.set(name, value);
+    const checked = await request.post(`${E2E_URL}/v1/instances/kettle/domains/kettle.example.com/check`, { headers });
+    expect((await checked.json()).state).toBe('verified');
+    await expect(card.locator('[data-state=active]')).toBeVisible();
+    await expect(card.getByRole('link', { name: 'kettle.example.com' })).toHaveAttribute('href', /kettle\.example\.com/);
+    await look(page, info, 'domains-active');
+    await page.getByRole('link', { name: 'overview' }).click();
+    await expect(page.getByRole('link', { name: /kettle\.example\.com/ })).toBeVisible();
+    await page.getByRole('link', { name: 'domains' }).click();
+    // By keyboard: the dialog has the focus, and gives it back.
+    await card.getByRole('button', { name: 'remove kettle.example.com' }).press('Enter');
+    await page.keyboard.press('Escape');
+    await expect(card.getByRole('button', { name: 'remove kettle.example.com' })).toBeFocused();
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').getByRole('button', { name: 'remove' }).press('Enter');
+    await expect(page.getByText('No domains yet')).toBeVisible();
+    names.stop();
+  });
+
+  await test.step('caps of the project and of one agent are set, seen and removed', async () => {
+    await page.goto(`${E2E_URL}/projects/tea`);
+    await page.getByRole('link', { name: 'billing' }).click();
+    const table = page.getByRole('region', { name: 'Table of caps' });
+    await expect(table).toContainText('None: the balance is the only bound');
+    const form = page.getByRole('form', { name: 'A cap' });
+    const set = async (of, on, during, amount) => {
+      await form.getByRole('combobox', { name: /^Of/ }).selectOption(of);
+      await form.getByRole('combobox', { name: /^On/ }).selectOption(on);
+      await form.getByRole('combobox', { name: /^In/ }).selectOption(during);
+      await form.getByLabel('At most, in satoshis').fill(String(amount));
+      await form.getByRole('button', { name: 'Set the cap' }).click();
+      await expect(form.getByLabel('At most, in satoshis')).toHaveValue('');
+    };
+    await set('the project', 'compute', 'month', 9_000_000);
+    await set('kettle', 'models', 'day', 5000);
+    await set('kettle', 'tools', 'total', 70_000);
+    const row = (text) => table.getByRole('row').filter({ hasText: text });
+    await expect(row('9,000,000 sat a month')).toContainText('the project');
+    await expect(row('5,000 sat a day')).toContainText('kettle');
+    await expect(row('70,000 sat in all')).toContainText('tools');
+    // The same again with another amount is another amount.
+    await set('kettle', 'models', 'day', 6000);
+    await expect(row('6,000 sat a day')).toBeVisible();
+    await expect(table.getByRole('row')).toHaveCount(4);
+    await page.getByRole('button', { name: 'remove the cap of kettle for models, a day' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'remove' }).click();
+    await expect(table.getByRole('row')).toHaveCount(3);
+    const { items } = await (await request.get(`${E2E_URL}/v1/projects/tea/caps`, { headers })).json();
+    expect(items.map((cap) => `${cap.kind} ${cap.period} ${cap.amount}`).sort()).toEqual([
+      'compute month 9000000',
+      'tools total 70000',
+    ]);
+    await page.goto(`${E2E_URL}/projects/tea`);
   });
 
   await test.step('what it has, and its end', async () => {

@@ -217,6 +217,27 @@ test('a folder becomes an agent, and its project pays', async ({ page, browser, 
     await page.unroute('**/usage?*');
   });
 
+  await test.step('prices are the server’s, or the project’s own', async () => {
+    const table = page.getByRole('region', { name: 'Prices in force' });
+    await expect(table.getByRole('row').filter({ hasText: 'A core' })).toContainText('8,640,000 sat');
+    await page.getByText('Prices of this project’s own').click();
+    const form = page.getByRole('form', { name: 'Own prices' });
+    await expect(form.getByLabel('A core')).toHaveValue('1000');
+    await form.getByLabel('A core').fill('750');
+    await form.getByLabel('Reason').fill('a friend of the house');
+    await form.getByRole('button', { name: 'Set own prices' }).click();
+    await expect(page.getByText(/This project’s own, in force since .*: a friend of the house/)).toBeVisible();
+    await expect(table.getByRole('row').filter({ hasText: 'A core' })).toContainText('750 sat');
+    await form.getByRole('button', { name: 'use the server’s prices' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'use the server’s' }).click();
+    await expect(page.getByText('The server’s, as for everybody')).toBeVisible();
+    await page.getByText('All that were set').click();
+    const before = page.getByRole('region', { name: 'All prices that were set' });
+    await expect(before.getByRole('row').filter({ hasText: 'a friend of the house' })).toContainText('750 sat');
+    expect((await get('/v1/projects/oolong/prices')).current.rates.core).toBe(1000);
+    await look(page, info, 'prices');
+  });
+
   await test.step('a viewer sees it all, and is told how to pay', async () => {
     await request.post(`${E2E_URL}/v1/users`, { headers, data: { login: 'sen' } });
     await request.put(`${E2E_URL}/v1/projects/oolong/members/sen`, { headers, data: { role: 'viewer' } });
@@ -229,10 +250,20 @@ test('a folder becomes an agent, and its project pays', async ({ page, browser, 
     await expect(theirs.getByText('ask the operator of this server')).toBeVisible();
     await expect(theirs.getByText('Mail to till@example.com.')).toBeVisible();
     await expect(theirs.getByRole('form')).toHaveCount(0);
+    await expect(theirs.getByRole('img', { name: /^Balance of two days: .* now/ })).toBeVisible();
+    const { id } = await get('/v1/projects/oolong');
+    const { mainnetPublicKey } = await get('/api/v1/public');
+    await expect(theirs.getByRole('region', { name: 'Top-up' })).toContainText(mainnetPublicKey.publicKey);
+    await theirs.getByLabel('Satoshis to pay').fill('4321');
+    await expect(theirs.getByText('topup ryokan --amount 4321')).toBeVisible();
+    await expect(theirs.getByRole('region', { name: 'Text of the program' })).toContainText(id.replaceAll('-', ''));
     await look(theirs, info, 'billing-viewer');
     await theirs.getByRole('link', { name: 'deployments' }).click();
     await expect(theirs.locator('main [data-state=succeeded]')).toBeVisible();
     await expect(theirs.getByRole('region', { name: 'Deploy a folder' })).toHaveCount(0);
+    await theirs.goto(`${E2E_URL}/agents/steep/domains`);
+    await expect(theirs.getByText('Admins of the project add them.')).toBeVisible();
+    await expect(theirs.getByRole('form')).toHaveCount(0);
     expect(theirSeen).toEqual([]);
     await other.close();
     await request.delete(`${E2E_URL}/v1/users/sen`, { headers });

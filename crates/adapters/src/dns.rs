@@ -12,7 +12,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Said, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{Name, RData};
 use ryokan_ports::dns::{DnsError, DnsResolver};
 use tokio::sync::Semaphore;
 
@@ -73,7 +73,9 @@ impl DnsResolver for Dns {
     async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
         let lookup = async {
             let _turn = self.turns.acquire().await;
-            self.resolver.txt_lookup(format!("{name}.")).await
+            // As text it would be taken for UTF-8, which refuses the underscore within `mandala_project`.
+            let name = Name::from_ascii(format!("{name}.")).map_err(NetError::from)?;
+            self.resolver.txt_lookup(name).await
         };
         let answer = tokio::time::timeout(self.lookup, lookup).await.map_err(|_| DnsError::Timeout)?;
         let answer = answer.map_err(meaning)?;

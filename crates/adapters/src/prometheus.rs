@@ -146,7 +146,7 @@ fn reading(run: &Run, counted: &HashMap<String, Counters>, apart: Duration) -> O
         memory_bytes: counters.memory_bytes,
         disk_bytes: 0,
         network_bytes: counters.network_bytes,
-        gpu_millis: 0,
+        gpu_millis: run.gpu_millis(counters.at),
     })
 }
 
@@ -351,10 +351,12 @@ mod tests {
             instance: InstanceId::from_parts(Millis(1), [1; 10]),
             project: ProjectId::from_parts(Millis(1), [2; 10]),
             started: Millis(started),
+            gpus: 1,
         };
         let counted = read(whole_set("a", 1_000.0, "1.5"), &[ID.to_owned()]);
         let old = reading(&run(900_000), &counted, APART).unwrap();
         assert_eq!((old.cpu_nanos, old.epoch.as_str()), (1_500_000_000, "0123456789ab@900000"));
+        assert_eq!(old.gpu_millis, 100_000, "for as long as it is held");
         // Begun after it was counted, or so near that the clocks may lie.
         for started in [1_000_001, 999_999, 970_001] {
             assert_eq!(reading(&run(started), &counted, APART), None, "{started}");

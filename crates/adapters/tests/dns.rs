@@ -29,6 +29,9 @@ fn answer(request: &Message, over_tcp: bool) -> Option<Message> {
         "_ryokan.one.example.com." => {
             answer.add_answer(txt(&name, &["ryokan-verification=one"]));
         }
+        "mandala_project.one.example.com." => {
+            answer.add_answer(txt(&name, &["mandala-project-verification=one"]));
+        }
         "_ryokan.two.example.com." => {
             answer.add_answer(txt(&name, &["v=spf1 -all"]));
             answer.add_answer(txt(&name, &["ryokan-", "verification", "=two"]));
@@ -109,6 +112,8 @@ async fn records_are_found_as_they_are_written() {
     let dns = Dns::new(&[server.address]).unwrap();
     let one = dns.txt("_ryokan.one.example.com").await.unwrap();
     assert_eq!(one, ["ryokan-verification=one"]);
+    let mandala = dns.txt("mandala_project.one.example.com").await.unwrap();
+    assert_eq!(mandala, ["mandala-project-verification=one"]);
     let two = dns.txt("_ryokan.two.example.com").await.unwrap();
     assert!(
         two.contains(&"ryokan-verification=two".to_owned()),
@@ -129,9 +134,14 @@ async fn records_are_found_as_they_are_written() {
 async fn no_record_is_not_no_answer() {
     let mut server = server().await;
     let dns = Dns::new(&[server.address]).unwrap();
-    for name in ["_ryokan.none.example.com", "_ryokan.empty.example.com"] {
+    let missing =
+        ["_ryokan.none.example.com", "_ryokan.empty.example.com", "mandala_project.none.example.com"];
+    for name in missing {
         assert_eq!(dns.txt(name).await, Err(DnsError::NoRecord), "{name}");
     }
+    // What is no name at all is nobody's record that is missing.
+    let malformed = dns.txt(&format!("{}.example.com", "x".repeat(64))).await;
+    assert!(matches!(malformed, Err(DnsError::ServerFailure(_))), "{malformed:?}");
     for name in ["_ryokan.broken.example.com", "_ryokan.refused.example.com"] {
         let failed = dns.txt(name).await;
         assert!(matches!(failed, Err(DnsError::ServerFailure(_))), "{name}: {failed:?}");

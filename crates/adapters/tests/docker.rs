@@ -98,6 +98,7 @@ fn nothing() -> Observed {
         phase: Phase::Running { started_at: ryokan_model::Millis(0) },
         endpoints: std::collections::BTreeMap::new(),
         reach: Reach::Bridge,
+        candidate: None,
     }
 }
 
@@ -116,6 +117,7 @@ async fn call_all(docker: &Docker) -> Vec<(&'static str, Result<()>)> {
         async { ("find_image", docker.find_image(&image).await.map(drop)) }.boxed(),
         async { ("pull", docker.pull(&pull, &progress).await.map(drop)) }.boxed(),
         async { ("stop", docker.stop(id, second).await) }.boxed(),
+        async { ("retire", docker.retire(id, 1, second).await) }.boxed(),
         async { ("remove", docker.remove(id, Volumes::Keep).await) }.boxed(),
         async { ("remove_network", docker.remove_network(observed.project).await) }.boxed(),
         async { ("observe", docker.observe(id).await.map(drop)) }.boxed(),
@@ -124,13 +126,13 @@ async fn call_all(docker: &Docker) -> Vec<(&'static str, Result<()>)> {
         async { ("watch", docker.watch().await.map(drop)) }.boxed(),
         async { ("probe", docker.probe(&observed, &command, Duration::from_mins(1)).await.map(drop)) }
             .boxed(),
-        async { ("logs", docker.logs(id, LogOptions::default()).await.map(drop)) }.boxed(),
-        async { ("exec", docker.exec(id, exec).await.map(drop)) }.boxed(),
-        async { ("stats", docker.stats(id).await.map(drop)) }.boxed(),
-        async { ("dial", docker.dial(id, "http").await.map(drop)) }.boxed(),
-        async { ("list_files", docker.list_files(id, "/").await.map(drop)) }.boxed(),
-        async { ("read_file", docker.read_file(id, "/x").await.map(drop)) }.boxed(),
-        async { ("write_file", docker.write_file(id, "/x", 0o644, 0, content).await) }.boxed(),
+        async { ("logs", docker.logs(id.into(), LogOptions::default()).await.map(drop)) }.boxed(),
+        async { ("exec", docker.exec(id.into(), exec).await.map(drop)) }.boxed(),
+        async { ("stats", docker.stats(id.into()).await.map(drop)) }.boxed(),
+        async { ("dial", docker.dial(id.into(), "http").await.map(drop)) }.boxed(),
+        async { ("list_files", docker.list_files(id.into(), "/").await.map(drop)) }.boxed(),
+        async { ("read_file", docker.read_file(id.into(), "/x").await.map(drop)) }.boxed(),
+        async { ("write_file", docker.write_file(id.into(), "/x", 0o644, 0, content).await) }.boxed(),
     ];
     futures_util::future::join_all(calls).await
 }
@@ -322,7 +324,7 @@ async fn commands_end_with_their_container() {
     check(async |h, _| {
         let (workload, _) = h.serving().await;
         let spec = ExecSpec { command: vec!["sleep".to_owned(), "600".to_owned()], ..ExecSpec::default() };
-        let mut exec = h.runtime.exec(workload.instance, spec).await.unwrap();
+        let mut exec = h.runtime.exec(workload.instance.into(), spec).await.unwrap();
         h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
         let end = async {
             while exec.output.next().await.is_some() {}
@@ -340,9 +342,9 @@ async fn closing_ends_streams_and_waits_for_nothing_else() {
         let (workload, _) = h.serving().await;
         let docker = Docker::connect(stage.options()).unwrap();
         let follow = LogOptions { follow: true, ..LogOptions::default() };
-        let mut lines = docker.logs(workload.instance, follow).await.unwrap();
+        let mut lines = docker.logs(workload.instance.into(), follow).await.unwrap();
         let exec = ExecSpec { command: vec!["cat".to_owned()], stdin: true, ..ExecSpec::default() };
-        let mut exec = docker.exec(workload.instance, exec).await.unwrap();
+        let mut exec = docker.exec(workload.instance.into(), exec).await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), docker.close()).await.expect("closes");
         let ends = async {
             while lines.next().await.is_some_and(|l| l.is_ok()) {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ryokan_model::addon::Addon;
 use ryokan_model::billing::Suspension;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::quantity::Span;
@@ -23,6 +24,16 @@ pub struct Instance {
     /// Why the server keeps it from running, whatever is desired: its project owes money, or a cap is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspension>,
+    /// What it is, if it is a database beside an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addon: Option<Addon>,
+    /// That agent's name, once it has been released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub addon_of: Option<Name>,
+    /// Names of the databases beside it, when it is asked for by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addons: Vec<Name>,
     /// Since when it is in this state.
     pub since: i64,
     /// Why, in words: the last error, the wait's reason, the last log lines of a crash loop.
@@ -35,9 +46,10 @@ pub struct Instance {
     pub crashes: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
-    /// Where it answers, by its own host name.
+    /// Where it answers, by its own host name. A database: where its project's instances find it, without credentials;
+    /// nobody else does.
     pub url: String,
-    /// Where it answers when wildcard names cannot be used.
+    /// Where it answers when wildcard names cannot be used. A database: the same.
     pub path_url: String,
     /// The registry's digest of what runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

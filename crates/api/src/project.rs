@@ -1,12 +1,15 @@
 //! Projects: what owns instances. Each user has a personal one.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use ryokan_model::permission::Role;
 use ryokan_model::project::{Network, Quotas};
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{Name, ProjectId, UserId};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -129,9 +132,28 @@ pub struct ProjectQuotas {
 pub struct QuotaUse {
     pub instances: u32,
     /// Of instances that are wanted running.
+    #[serde(deserialize_with = "cpus_used")]
     pub cpus: Cpus,
     /// Of instances that are wanted running.
+    #[serde(deserialize_with = "bytes_used")]
     pub memory: Bytes,
+    /// What their volumes hold, as last measured.
+    #[serde(deserialize_with = "bytes_used")]
+    pub disk: Bytes,
+}
+
+/// What is used may be nothing, which is no amount that anybody may ask for.
+fn used<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D, nothing: T) -> Result<T, D::Error> {
+    let text = String::deserialize(from)?;
+    if text == "0" { Ok(nothing) } else { text.parse().map_err(D::Error::custom) }
+}
+
+fn cpus_used<'de, D: Deserializer<'de>>(from: D) -> Result<Cpus, D::Error> {
+    used(from, Cpus::from_millis(0))
+}
+
+fn bytes_used<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    used(from, Bytes::new(0))
 }
 
 /// `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only.

@@ -4,6 +4,7 @@
 //! transaction, with an event for the audit. Effects happen after the commit, through a job or a reconciler, which are
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
+pub mod addons;
 pub mod background;
 pub mod billing;
 pub mod deployments;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub identity: identity::keys::IdentitySettings,
     pub billing: metering::Billing,
     pub deploy: deployments::Settings,
+    /// How many GPUs the machine has, where that is to be counted.
+    pub gpus: Option<u32>,
     /// Who claims jobs: unique for each process.
     pub worker: String,
 }

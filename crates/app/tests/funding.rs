@@ -101,6 +101,7 @@ async fn start(
                 testnet: PrivateKey::from_hex(&"22".repeat(32)).unwrap(),
             },
             zone: "localhost".into(),
+            gpus: None,
             public_url: "http://localhost:7700".into(),
             admin_secret: None,
             limits: Limits::default(),

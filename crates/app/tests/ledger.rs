@@ -71,6 +71,7 @@ fn settings(billing: Billing) -> Settings {
         retention: ryokan_app::housekeeping::Retention::default(),
         billing,
         deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
+        gpus: None,
         worker: "test".into(),
     }
 }

@@ -18,7 +18,7 @@ pub fn base_images(text: &str) -> Result<BTreeSet<ImageRef>, Invalid> {
     }
     let (mut images, mut stages) = (BTreeSet::new(), BTreeSet::new());
     let mut count = 0_usize;
-    for (number, line) in instructions(text)? {
+    for Instruction { number, text: line, .. } in instructions(text)? {
         let mut words = line.split_whitespace();
         let word = words.next().unwrap_or_default().to_ascii_uppercase();
         let word =
@@ -56,6 +56,29 @@ pub fn base_images(text: &str) -> Result<BTreeSet<ImageRef>, Invalid> {
     Ok(images)
 }
 
+/// The same, with the line `label` at the beginning of each stage. What a build leaves then says whose it is from its
+/// first step on, also when it comes to no end.
+pub fn labelled(text: &str, label: &str) -> Result<String, Invalid> {
+    let stages: BTreeSet<usize> = instructions(text)?
+        .into_iter()
+        .filter(|i| i.text.split_whitespace().next().is_some_and(|w| w.eq_ignore_ascii_case("FROM")))
+        .map(|i| i.last)
+        .collect();
+    let mut labelled = String::with_capacity(text.len() + stages.len() * (label.len() + 1));
+    for (index, line) in text.lines().enumerate() {
+        if stages.contains(&(index + 1)) {
+            // Only the end of the text may leave it open.
+            labelled.push_str(line.trim_end().trim_end_matches('\\'));
+            labelled.push('\n');
+            labelled.push_str(label);
+        } else {
+            labelled.push_str(line);
+        }
+        labelled.push('\n');
+    }
+    Ok(labelled)
+}
+
 /// `--from=X` and `--mount=type=bind,from=X,…`.
 fn sources(flag: &str) -> impl Iterator<Item = &str> {
     let (copied, mounted) = (flag.strip_prefix("--from="), flag.strip_prefix("--mount="));
@@ -82,22 +105,29 @@ fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// Whole instructions with the number of their first line: continuation lines joined, comments left out.
-fn instructions(text: &str) -> Result<Vec<(usize, String)>, Invalid> {
-    let mut found: Vec<(usize, String)> = Vec::new();
+/// A whole instruction: continuation lines joined, comments left out. Lines count from 1.
+struct Instruction {
+    number: usize,
+    last: usize,
+    text: String,
+}
+
+fn instructions(text: &str) -> Result<Vec<Instruction>, Invalid> {
+    let mut found: Vec<Instruction> = Vec::new();
     let mut open = false;
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let number = index + 1;
         let line = line.trim_end();
         let start = line.trim_start();
         if let Some(comment) = start.strip_prefix('#') {
             let comment = comment.trim().to_ascii_lowercase().replace(' ', "");
             if comment.starts_with("escape=") && comment != "escape=\\" {
                 let why = "another escape character is not accepted; leave this directive out";
-                return Err(Invalid::new(format!("line {}", index + 1), why));
+                return Err(Invalid::new(format!("line {number}"), why));
             }
             if comment.starts_with("syntax=") {
                 let why = "a frontend of its own is not accepted; leave this directive out";
-                return Err(Invalid::new(format!("line {}", index + 1), why));
+                return Err(Invalid::new(format!("line {number}"), why));
             }
             continue;
         }
@@ -106,8 +136,11 @@ fn instructions(text: &str) -> Result<Vec<(usize, String)>, Invalid> {
         }
         let (part, goes_on) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
         match found.last_mut().filter(|_| open) {
-            Some((_, joined)) => joined.push_str(part),
-            None => found.push((index + 1, part.trim_start().to_owned())),
+            Some(instruction) => {
+                instruction.text.push_str(part);
+                instruction.last = number;
+            }
+            None => found.push(Instruction { number, last: number, text: part.trim_start().to_owned() }),
         }
         open = goes_on;
     }
@@ -130,6 +163,24 @@ mod tests {
         assert_eq!(names(text), ["node:22", "other:2", "reg.example/x:1", "third:3"]);
         assert_eq!(names("FR\\\nOM a:1"), ["a:1"]);
         assert_eq!(names("FROM a:1 \\\n# between\n\n AS x\nFROM x"), ["a:1"]);
+    }
+
+    #[test]
+    fn every_stage_begins_with_the_label() {
+        for (text, expected) in [
+            ("FROM a:1", "FROM a:1\nL x=1\n"),
+            (
+                "# c\nARG V=1\nfrom a:1 \\\n# between\n\n AS x\r\nRUN y\n",
+                "# c\nARG V=1\nfrom a:1 \\\n# between\n\n AS x\nL x=1\nRUN y\n",
+            ),
+            (
+                "FROM a\nRUN echo \\\nFROM b\nFROM scratch\n",
+                "FROM a\nL x=1\nRUN echo \\\nFROM b\nFROM scratch\nL x=1\n",
+            ),
+            ("FROM a\\\n# end\n", "FROM a\nL x=1\n# end\n"),
+        ] {
+            assert_eq!(labelled(text, "L x=1").unwrap(), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or draws a random number. Types that go over the wire as they are derive their
 //! `OpenAPI` schema behind feature `openapi`. What parses here is valid everywhere else.
 
+pub mod addon;
 pub mod billing;
 pub mod change;
 pub mod clock;

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
+use crate::addon::Addon;
 
-/// 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` is a label.
+/// 1 to 40 characters, `a-z`, `0-9` and single `-` inside; not reserved. Short enough that `frontend-NAME` and
+/// `postgres-NAME` are labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -55,6 +57,31 @@ impl Name {
         self.0.starts_with(FRONTEND)
     }
 
+    /// What the database of this kind beside the agent of this name is called.
+    #[must_use]
+    pub fn addon(&self, addon: Addon) -> Self {
+        Self(format!("{addon}-{}", self.0))
+    }
+
+    /// The agent beside which the database of this name and kind is.
+    #[must_use]
+    pub fn beside(&self, addon: Addon) -> Self {
+        let agent = self.0.strip_prefix(addon.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        Self(agent.unwrap_or(&self.0).to_owned())
+    }
+
+    /// Whether whoever asks for a name may have this one. Others are given by deployments only, so that nobody takes
+    /// the place of an agent's frontend or database.
+    pub fn may_be_asked_for(&self) -> Result<(), Invalid> {
+        match given_to(&self.0) {
+            None => Ok(()),
+            Some((prefix, _)) => Err(Invalid::new(
+                "name",
+                format!("begins with `{prefix}`, which is reserved; choose another"),
+            )),
+        }
+    }
+
     /// `agent-` and eight hexadecimal digits, as Crabshack generates them.
     pub fn generated(random: [u8; 4]) -> Self {
         Self(format!("agent-{:08x}", u32::from_be_bytes(random)))
@@ -66,8 +93,9 @@ impl FromStr for Name {
 
     fn from_str(s: &str) -> Result<Self, Invalid> {
         let no = |why: &str| Err(Invalid::new("name", format!("`{}` {why}", clip(s))));
-        // The frontend of a deployment has the name of its agent behind this; who asks for a name is refused it.
-        if let Some(agent) = s.strip_prefix(FRONTEND)
+        // The parts of a deployment have the name of their agent behind these; who asks for a name is refused them.
+        if let Some((_, agent)) = given_to(s)
+            && agent.len() <= MAX_LEN
             && !agent.starts_with(FRONTEND)
             && agent.parse::<Self>().is_ok()
         {
@@ -94,6 +122,14 @@ impl FromStr for Name {
         }
         Ok(Self(s.to_owned()))
     }
+}
+
+/// What of a name says that a deployment gave it, and to whose part.
+fn given_to(s: &str) -> Option<(String, &str)> {
+    let prefixes = Addon::ALL.into_iter().map(|addon| format!("{addon}-"));
+    std::iter::once(FRONTEND.to_owned())
+        .chain(prefixes)
+        .find_map(|prefix| s.strip_prefix(prefix.as_str()).map(|rest| (prefix.clone(), rest)))
 }
 
 fn clip(s: &str) -> String {
@@ -148,6 +184,18 @@ mod tests {
         let frontend: Name = agent.frontend().as_str().parse().unwrap();
         assert!(frontend.is_frontend() && !agent.is_frontend() && frontend.agent() == agent);
         assert_eq!(frontend.frontend(), frontend);
+        for addon in Addon::ALL {
+            let database: Name = agent.addon(addon).as_str().parse().unwrap();
+            assert_eq!(database.beside(addon), agent);
+            assert!(database.may_be_asked_for().unwrap_err().problem.contains(addon.as_str()));
+        }
+        assert!(frontend.may_be_asked_for().is_err() && agent.may_be_asked_for().is_ok());
+        // Instances may have had such names before databases did.
+        assert!("redis-redis-x".parse::<Name>().is_ok() && "frontend-redis-x".parse::<Name>().is_ok());
+        assert!(
+            "redis-".repeat(7).parse::<Name>().is_err()
+                && format!("{}x", "redis-".repeat(8)).parse::<Name>().is_err()
+        );
         assert_eq!(Name::generated([0xa1, 0xb2, 0xc3, 0xd4]).as_str(), "agent-a1b2c3d4");
     }
 }

@@ -65,6 +65,10 @@ pub struct InstanceRequest {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pids: Option<u32>,
+    /// Whole ones; refused where the engine has none to give.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub gpus: Option<u32>,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ports: Option<Vec<Port>>,
@@ -268,6 +272,7 @@ impl InstanceRequest {
         set(&mut spec.resources.cpus, self.cpus);
         set(&mut spec.resources.memory, self.memory);
         set(&mut spec.resources.pids, self.pids);
+        set(&mut spec.resources.gpus, self.gpus);
         set(&mut spec.ports, self.ports);
         self.startup.apply(&mut spec.startup);
         self.readiness.apply(&mut spec.readiness);
@@ -397,7 +402,7 @@ mod tests {
 
     #[test]
     fn null_is_refused_where_there_is_always_something() {
-        for field in ["image", "memory", "ports", "restart", "gateway", "access", "pull"] {
+        for field in ["image", "memory", "gpus", "ports", "restart", "gateway", "access", "pull"] {
             let error =
                 serde_json::from_str::<InstanceRequest>(&format!(r#"{{"{field}":null}}"#)).unwrap_err();
             assert!(error.to_string().contains("cannot be null"), "{field}: {error}");

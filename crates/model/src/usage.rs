@@ -15,6 +15,9 @@ pub const INTERVAL: i64 = 300_000;
 /// Neighbours further apart than this were not watched in between. Part of how bills are computed: never change it.
 pub const WATCHED: i64 = 90_000;
 
+/// The epoch of what an instance's volumes hold. Containers come and go; volumes are one series for all its life.
+pub const VOLUMES: &str = "volumes";
+
 /// Five minutes, aligned to the clock: after `start`, up to and including `start + INTERVAL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -74,10 +74,26 @@ pub struct Workload {
     /// Variables by which the agent learns where it lives. The engine adds [`PROXY`]; the spec's own variables of the
     /// same name go before. They belong to no generation: a running container keeps those that it was made with.
     pub facts: BTreeMap<String, String>,
+    /// The older generation that goes on serving beside it, until [`Runtime::retire`] ends it.
+    pub beside: Option<i64>,
 }
 
 /// The address from which the gateway's connections reach the agent, as the agent sees it.
 pub const PROXY: &str = "RYOKAN_PROXY";
+
+/// Which container of an instance is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub instance: InstanceId,
+    /// The generation that serves, should several run; the oldest of them when it is absent or not among them.
+    pub serving: Option<i64>,
+}
+
+impl From<InstanceId> for Target {
+    fn from(instance: InstanceId) -> Self {
+        Self { instance, serving: None }
+    }
+}
 
 /// What an engine holds for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +107,8 @@ pub struct Observed {
     /// Port name to address; empty unless running.
     pub endpoints: BTreeMap<String, SocketAddr>,
     pub reach: Reach,
+    /// A newer generation's container beside this one, which runs.
+    pub candidate: Option<Box<Observed>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +130,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Running or frozen.
+    pub const fn is_up(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Paused { .. })
+    }
+
     pub const fn is_running(&self) -> bool {
         matches!(self, Self::Running { .. })
     }
@@ -138,6 +161,8 @@ pub struct EngineInfo {
     pub reach: Reach,
     pub cpus: u32,
     pub memory: u64,
+    /// Why it gives containers no GPUs, with the remedy; `None` when it does.
+    pub no_gpus: Option<String>,
     /// Of `memory`, `cpus` and `pids`, what this engine cannot hold containers to; it refuses them unless told not to.
     pub unlimited: Vec<String>,
     /// What whoever runs the engine must know and mend: sentences, each with its remedy.
@@ -190,6 +215,8 @@ pub struct LogOptions {
     pub tail: Option<u64>,
     pub since: Option<Millis>,
     pub until: Option<Millis>,
+    /// Of this generation's container, whether it runs or not.
+    pub generation: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,9 +345,13 @@ pub trait Runtime: Send + Sync + 'static {
     async fn pull(&self, request: &PullRequest, progress: OnProgress<'_>) -> Result<Image>;
 
     /// Makes the workload run: network, volumes, files and a started container of this generation. An older
-    /// generation's container is stopped (with the spec's grace) and removed before the new one starts; a stopped one
-    /// of this generation is started again, keeping its disk. Returns what then is; not whether the agent is ready.
+    /// generation's container is stopped (with the spec's grace) and removed before the new one starts, but for the one
+    /// that it is to run beside; a stopped one of this generation is started again, keeping its disk. Returns what this
+    /// generation's container then is; not whether the agent is ready.
     async fn ensure(&self, workload: &Workload) -> Result<Observed>;
+
+    /// Stops (with `grace`) and removes the containers of all generations but `keep`. Volumes stay.
+    async fn retire(&self, instance: InstanceId, keep: i64, grace: std::time::Duration) -> Result<()>;
 
     /// Ends the container's processes: its stop signal, then after `grace` SIGKILL. Keeps the container and its disk.
     /// No container, or one already stopped, is fine.
@@ -332,10 +363,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes the project's network once nothing is attached. Nothing there is fine.
     async fn remove_network(&self, project: ProjectId) -> Result<()>;
 
+    /// Of several containers the one that runs, and of several that run the oldest generation: it is what serves, and
+    /// what all calls for the instance mean. The newest generation is then its candidate. Of those that do not run, the
+    /// newest.
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>>;
 
-    /// Everything of this server's. Should two containers claim one instance (a kill in the middle of a replacement),
-    /// the newest generation is returned and the next [`Runtime::ensure`] removes the rest.
+    /// Everything of this server's, as [`Runtime::observe`] shows it.
     async fn list(&self) -> Result<Vec<Observed>>;
 
     async fn holdings(&self) -> Result<Holdings>;
@@ -352,32 +385,28 @@ pub trait Runtime: Send + Sync + 'static {
         timeout: std::time::Duration,
     ) -> Result<std::result::Result<(), String>>;
 
-    async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>>;
+    async fn logs(&self, of: Target, options: LogOptions) -> Result<BoxStream<Result<LogLine>>>;
 
-    async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec>;
+    async fn exec(&self, of: Target, spec: ExecSpec) -> Result<Exec>;
 
     /// Samples about once a second, until dropped or the container ends.
-    async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>>;
+    async fn stats(&self, of: Target) -> Result<BoxStream<Result<Stats>>>;
 
     /// A stream to a named port of the spec.
-    async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>>;
+    async fn dial(&self, of: Target, port: &str) -> Result<Box<dyn Io>>;
 
     /// The path itself when it is a file, its entries when a directory (at most 10,000), sorted by name. Works on
     /// stopped containers too. Paths are absolute inside the container, links are followed inside it only.
-    async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>>;
+    async fn list_files(&self, of: Target, path: &str) -> Result<Vec<FileInfo>>;
 
     /// A regular file's size and content.
-    async fn read_file(
-        &self,
-        instance: InstanceId,
-        path: &str,
-    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)>;
+    async fn read_file(&self, of: Target, path: &str) -> Result<(FileInfo, BoxStream<Result<Bytes>>)>;
 
     /// Writes a regular file of exactly `size` bytes, replacing one that is there; parent folders are made. A content
     /// that ends early or late is an error, and the old file is kept.
     async fn write_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
         mode: u32,
         size: u64,

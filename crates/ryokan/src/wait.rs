@@ -36,6 +36,8 @@ pub(crate) struct Wait<'a> {
     pub(crate) out: &'a Output,
     pub(crate) goal: Goal,
     pub(crate) timeout: Option<Span>,
+    /// The operation is an update: one that was taken back leaves the instance ready, as it was.
+    pub(crate) update: bool,
 }
 
 impl Wait<'_> {
@@ -132,6 +134,9 @@ impl Wait<'_> {
     async fn ended_badly(&self, name: &str, words: &str, line: &Line<'_>) -> Outcome<Option<Reached>> {
         match self.client.instance(name).await {
             Ok(instance) => {
+                if self.taken_back(&instance).is_some() {
+                    return Err(self.failed(name, words).await);
+                }
                 if let Some(kind) = self.reached(&instance) {
                     let name = instance.name.to_string();
                     return Ok(Some(Reached { name, url: Some(instance.url), kind }));
@@ -152,11 +157,20 @@ impl Wait<'_> {
         Ok(None)
     }
 
+    /// Why the update was taken back, if it was. Each update forgets what was said of the one before.
+    fn taken_back<'a>(&self, instance: &'a Instance) -> Option<&'a str> {
+        instance.update_error.as_deref().filter(|_| self.update)
+    }
+
     async fn ask(&self, name: &str, line: &mut Line<'_>) -> Outcome<Reached> {
         let mut told = false;
         loop {
             match self.client.instance(name).await {
                 Ok(instance) => {
+                    if let Some(why) = self.taken_back(&instance) {
+                        let words = format!("the update failed and was taken back: {why}");
+                        return Err(self.failed(name, &words).await);
+                    }
                     if let Some(kind) = self.reached(&instance) {
                         let name = instance.name.to_string();
                         return Ok(Reached { name, url: Some(instance.url), kind });

@@ -29,12 +29,18 @@ pub struct BuildSection {
     pub memory: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<Cpus>,
+    /// What one build may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Bytes>,
     /// The largest artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_artifact: Option<Bytes>,
     /// How long an upload address is good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_time: Option<Span>,
+    /// Of an instance, the images of so many of its newest revisions that were ever ready are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_revisions: Option<u32>,
 }
 
 impl BuildSection {
@@ -44,6 +50,9 @@ impl BuildSection {
             Some(n) if n == "host" || n.is_empty() || n.len() > 100 || !n.bytes().all(plain) => Err(format!(
                 "build.network: `{n}` is not allowed: name a network of the engine, or `none`; never the host's own"
             )),
+            _ if self.keep_revisions.is_some_and(|n| !(1..=100).contains(&n)) => {
+                Err("build.keep_revisions: must be from 1 to 100".into())
+            }
             _ => Ok(()),
         }
     }
@@ -63,8 +72,10 @@ impl BuildSection {
         set(&mut settings.limits.time, given.time.map(Span::duration));
         set(&mut settings.limits.memory, given.memory);
         set(&mut settings.limits.cpus, given.cpus);
+        set(&mut settings.limits.disk, given.disk);
         set(&mut settings.max_artifact, given.max_artifact);
         set(&mut settings.upload_time, given.upload_time.map(Span::duration));
+        set(&mut settings.keep_revisions, given.keep_revisions);
         Ok(settings)
     }
 }

@@ -128,7 +128,8 @@ impl Server {
             Some(dns) => dns,
             None => Arc::new(Dns::new(&config.dns.servers).context("name lookups")?),
         };
-        let deploy = config.build.settings(data)?;
+        let mut deploy = config.build.settings(data)?;
+        config.databases.set(&mut deploy.databases);
         // Unpacked artifacts are of use only to the job that unpacks them.
         let _ = std::fs::remove_dir_all(&deploy.work);
         let blobs =
@@ -143,6 +144,7 @@ impl Server {
             identity,
             billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
+            gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
         };
         let app = App::new(Parts {
@@ -250,6 +252,7 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
     let docker = Docker::connect(docker::Options {
         socket: Some(Box::pin(engine::choose(config)).await?),
         allow_unlimited: config.engine.allow_unlimited,
+        gpus: config.engine.gpus,
         reach: config
             .engine
             .reach

@@ -11,6 +11,7 @@ use ryokan_model::quantity::{Bytes, Cpus, Span};
 use serde::Deserialize;
 
 use crate::build::BuildSection;
+use crate::databases::DatabasesSection;
 use crate::identity::IdentitySection;
 use crate::money::{BillingSection, MailSection, MeteringSection};
 use crate::payments::{FundingSection, PaymentsSection};
@@ -29,6 +30,7 @@ pub struct Config {
     pub payments: PaymentsSection,
     pub funding: FundingSection,
     pub build: BuildSection,
+    pub databases: DatabasesSection,
     pub retention: RetentionSection,
     pub metering: MeteringSection,
     pub billing: BillingSection,
@@ -83,6 +85,9 @@ pub struct Engine {
     pub reach: Option<String>,
     /// Run agents on an engine that does not enforce their limits.
     pub allow_unlimited: bool,
+    /// How many GPUs the engine's machine has; they are counted then. When absent, the engine is asked whether it gives
+    /// any, and nobody counts.
+    pub gpus: Option<u32>,
     /// Where this user's own sockets are: `XDG_RUNTIME_DIR`.
     #[serde(skip)]
     pub runtime_dir: Option<PathBuf>,
@@ -189,6 +194,7 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_ENGINE_SOCKET", "engine.socket", Some("DOCKER_HOST")),
     ("RYOKAN_ENGINE_REACH", "engine.reach", None),
     ("RYOKAN_ENGINE_ALLOW_UNLIMITED", "engine.allow_unlimited", None),
+    ("RYOKAN_ENGINE_GPUS", "engine.gpus", None),
     ("RYOKAN_INSTANCES_PER_PROJECT", "limits.instances_per_project", None),
     ("RYOKAN_MEMORY_PER_INSTANCE", "limits.memory_per_instance", None),
     ("RYOKAN_CPUS_PER_INSTANCE", "limits.cpus_per_instance", None),
@@ -222,6 +228,10 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_BUILD_PYTHON_BASE", "build.python_base", None),
     ("RYOKAN_BUILD_FRONTEND_BASE", "build.frontend_base", None),
     ("RYOKAN_BUILD_NETWORK", "build.network", None),
+    ("RYOKAN_MYSQL_IMAGE", "databases.mysql_image", None),
+    ("RYOKAN_MONGO_IMAGE", "databases.mongo_image", None),
+    ("RYOKAN_REDIS_IMAGE", "databases.redis_image", None),
+    ("RYOKAN_POSTGRES_IMAGE", "databases.postgres_image", None),
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
@@ -357,6 +367,9 @@ impl Config {
         if !matches!(self.engine.reach.as_deref(), None | Some("bridge" | "loopback")) {
             return Err(ConfigError("engine.reach: must be `bridge` or `loopback`".into()));
         }
+        if self.engine.gpus.is_some_and(|gpus| gpus > 1024) {
+            return Err(ConfigError("engine.gpus: must be a whole number from 0 to 1024".into()));
+        }
         if self.limits.requests_per_second == 0 {
             return Err(ConfigError("limits.requests_per_second: must be at least 1".into()));
         }
@@ -390,6 +403,7 @@ impl Config {
             "secrets": { "key": hidden(&self.secrets.key), "key_file": self.secrets.key_file },
             "engine": {
                 "socket": self.engine.socket, "reach": self.engine.reach, "allow_unlimited": self.engine.allow_unlimited,
+                "gpus": self.engine.gpus,
             },
             "limits": {
                 "instances_per_project": self.limits.instances_per_project, "memory_per_instance": self.limits.memory_per_instance,
@@ -399,6 +413,7 @@ impl Config {
             "payments": self.payments.redacted(),
             "funding": self.funding,
             "build": self.build,
+            "databases": self.databases,
             "retention": self.retention,
             "metering": self.metering.redacted(),
             "billing": self.billing,
@@ -450,6 +465,7 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         }
         "limits.instances_per_project"
         | "limits.requests_per_second"
+        | "engine.gpus"
         | "billing.core"
         | "billing.memory_gb"
         | "billing.disk_gb"
@@ -512,6 +528,11 @@ mod tests {
             ("[identity]\nmax_body = \"1Gi\"", &[], "identity.max_body"),
             ("", &[("RYOKAN_ALLOW_PUBLIC_HTTP", "maybe")], "RYOKAN_ALLOW_PUBLIC_HTTP"),
             ("", &[("RYOKAN_MEMORY_PER_INSTANCE", "lots")], "lots"),
+            ("", &[("RYOKAN_ENGINE_GPUS", "all")], "RYOKAN_ENGINE_GPUS"),
+            ("[engine]\ngpus = 1025", &[], "engine.gpus"),
+            ("[engine]\ngpus = -1", &[], "-1"),
+            ("[build]\nkeep_revisions = 0", &[], "build.keep_revisions"),
+            ("[build]\ndisk = \"plenty\"", &[], "plenty"),
             ("[retention]\nevents = \"5m\"", &[], "retention.events"),
             ("", &[("PROMETHEUS_URL", "http://ada:hush@x")], "metering.prometheus_url"),
             ("[funding]\nevery = \"5s\"", &[], "funding.every"),

@@ -7,6 +7,7 @@ pub mod build;
 pub mod cli;
 pub mod compose;
 pub mod config;
+pub mod databases;
 mod engine;
 mod http;
 mod identity;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{domains, funding, housekeeping, instances, jobs, metering};
+use ryokan_app::{deployments, domains, funding, housekeeping, instances, jobs, metering};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,6 +123,7 @@ async fn lead(app: Arc<ryokan_app::App>, leave: CancellationToken) {
         let loops = TaskTracker::new();
         loops.spawn(instances::reconcile::run(app.clone(), term.clone()));
         loops.spawn(housekeeping::reconciler().run(app.clone(), term.clone()));
+        loops.spawn(deployments::collect::reconciler().run(app.clone(), term.clone()));
         loops.spawn(domains::reconciler().run(app.clone(), term.clone()));
         loops.spawn(metering::sample::reconciler(&app).run(app.clone(), term.clone()));
         loops.spawn(metering::close::reconciler().run(app.clone(), term.clone()));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
+use ryokan_model::addon::Addon;
 use ryokan_model::billing::Suspension;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
@@ -19,6 +20,9 @@ pub struct Previous {
     pub spec: InstanceSpec,
     pub image_id: Option<String>,
     pub image_digest: Option<String>,
+    /// When the update began that may go back to it, or when its image was there.
+    #[serde(default)]
+    pub since: Millis,
 }
 
 /// What is remembered of a deleted instance for the sake of its volumes.
@@ -70,6 +74,10 @@ pub struct Instance {
     pub keep_volumes: bool,
     /// Why the server keeps it from running, whatever its user wants.
     pub suspended: Option<Suspension>,
+    /// What it is, if it is a database beside an agent. Never changes.
+    pub addon: Option<Addon>,
+    /// That agent, once it has been released.
+    pub addon_of: Option<InstanceId>,
     pub version: i64,
     pub created_at: Millis,
     pub updated_at: Millis,
@@ -113,6 +121,8 @@ impl Instance {
             reach: None,
             keep_volumes: false,
             suspended: None,
+            addon: None,
+            addon_of: None,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -143,6 +153,7 @@ const PROJECT_STATE_PAGE: &str = select!(
 
 const OF_IDS: &str =
     select!("i.deleted_at IS NULL AND i.id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))");
+const ADDONS: &str = select!("i.addon_of = $1 AND i.deleted_at IS NULL ORDER BY i.name");
 const LIVE_AMONG: &str = "SELECT id FROM instances WHERE deleted_at IS NULL AND id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))";
 const IN_USE: &str = "SELECT DISTINCT project_id FROM instances
      WHERE deleted_at IS NULL AND project_id IN (SELECT value FROM json_each(CAST($1 AS TEXT)))";
@@ -181,6 +192,8 @@ fn instance(row: &Row) -> Result<Instance> {
         reach: row.opt_text("reach")?,
         keep_volumes: row.bool("keep_volumes")?,
         suspended: row.opt_parse("suspended")?,
+        addon: row.opt_parse("addon")?,
+        addon_of: row.opt_parse("addon_of")?,
         version: row.int("version")?,
         created_at: Millis(row.int("created_at")?),
         updated_at: Millis(row.int("updated_at")?),
@@ -189,7 +202,7 @@ fn instance(row: &Row) -> Result<Instance> {
 }
 
 /// What may change in a row, in the order of [`changeable`].
-const CHANGEABLE: [&str; 22] = [
+const CHANGEABLE: [&str; 23] = [
     "spec",
     "desired",
     "state",
@@ -210,6 +223,7 @@ const CHANGEABLE: [&str; 22] = [
     "reach",
     "keep_volumes",
     "suspended",
+    "addon_of",
     "updated_at",
     "deleted_at",
 ];
@@ -236,13 +250,14 @@ fn changeable(i: &Instance) -> Result<Vec<Value>> {
         (&i.reach).into(),
         i.keep_volumes.into(),
         i.suspended.map(Suspension::as_str).into(),
+        i.addon_of.map(|id| id.to_string()).into(),
         i.updated_at.0.into(),
         i.deleted_at.map(|t| t.0).into(),
     ])
 }
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let columns = ["id", "project_id", "name", "template", "version", "created_at"];
+    let columns = ["id", "project_id", "name", "template", "addon", "version", "created_at"];
     let columns: Vec<&str> = columns.into_iter().chain(CHANGEABLE).collect();
     let values: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
     format!("INSERT INTO instances ({}) VALUES ({})", columns.join(", "), values.join(", "))
@@ -264,6 +279,7 @@ impl Tx<'_> {
             i.project.to_string().into(),
             i.name.as_str().into(),
             (&i.template).into(),
+            i.addon.map(Addon::as_str).into(),
             i.version.into(),
             i.created_at.0.into(),
         ];
@@ -304,6 +320,11 @@ impl Tx<'_> {
     /// Those of `ids` that live, in no order.
     pub fn instances_of_ids(&mut self, ids: &[InstanceId]) -> Result<Vec<Instance>> {
         self.query(OF_IDS, params![json(&ids)?])?.iter().map(instance).collect()
+    }
+
+    /// The databases beside an agent, by name, with those that are being deleted.
+    pub fn addons_of(&mut self, agent: InstanceId) -> Result<Vec<Instance>> {
+        self.query(ADDONS, params![agent.to_string()])?.iter().map(instance).collect()
     }
 
     /// Those of `ids` whose instance lives.

@@ -42,6 +42,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0010_deployments"),
     migration!("0011_payments"),
     migration!("0012_domains"),
+    migration!("0013_addons"),
+    migration!("0014_disk_quotas"),
     migration!("0015_funding"),
 ];
 

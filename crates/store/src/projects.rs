@@ -318,7 +318,8 @@ impl Tx<'_> {
         let bytes = |value: Option<Bytes>| value.map(|n| i64::try_from(n.get()).unwrap_or(i64::MAX));
         self.execute(
             "INSERT INTO quotas (project_id, instances, cpus, memory, disk, tasks) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (project_id) DO UPDATE SET instances = $2, cpus = $3, memory = $4, disk = $5, tasks = $6",
+             ON CONFLICT (project_id) DO UPDATE SET instances = $2, cpus = $3, memory = $4, disk = $5, tasks = $6,
+                disk_reached_at = CASE WHEN quotas.disk = $5 THEN quotas.disk_reached_at END",
             params![
                 project.to_string(),
                 quotas.instances.map(i64::from),

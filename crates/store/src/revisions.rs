@@ -46,11 +46,6 @@ impl Tx<'_> {
     pub fn insert_revision(&mut self, r: &Revision) -> Result<()> {
         let spec = serde_json::to_string(&r.spec)
             .map_err(|e| StoreError::Other(format!("a spec cannot be written as JSON: {e}")))?;
-        // An update that was taken back before the engine was asked for it leaves its number to the next.
-        self.execute(
-            "DELETE FROM revisions WHERE instance_id = $1 AND number = $2 AND state = 'failed'",
-            params![r.instance.to_string(), r.number],
-        )?;
         self.execute(
             "INSERT INTO revisions (instance_id, number, spec, manifest, deployment_id, state, created_by, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -101,6 +96,15 @@ impl Tx<'_> {
             params![instance.to_string(), number, reason.chars().take(2000).collect::<String>()],
         )
         .map(drop)
+    }
+
+    /// The highest number that any of them has had; 0 when there is none.
+    pub fn last_revision(&mut self, instance: InstanceId) -> Result<i64> {
+        let rows = self.query(
+            "SELECT COALESCE(MAX(number), 0) AS last FROM revisions WHERE instance_id = $1",
+            params![instance.to_string()],
+        )?;
+        rows.first().map_or(Ok(0), |row| row.int("last"))
     }
 
     /// The newest first.

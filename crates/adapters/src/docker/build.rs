@@ -2,21 +2,23 @@
 //!
 //! The classic builder is asked for on purpose: it holds `RUN` steps to the memory, the processor and the network that
 //! the request names, which the same API with `BuildKit` behind it silently does not. Dropping a build closes its
-//! connection, and the engine ends it. Podman answers the same call.
+//! connection, and the engine ends it. Podman answers the same call. It has no limit for the disk: see [`super::measure`].
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use ryokan_model::image::ImageRef;
-use ryokan_ports::build::{BuildError, BuildRequest, ImageBuilder, OnLine};
+use ryokan_model::dockerfile;
+use ryokan_ports::build::{BuildError, BuildRequest, Built, Forgotten, ImageBuilder, OnLine};
 use ryokan_ports::runtime::{Image, RuntimeError};
 use tokio::sync::mpsc;
 
+use super::measure::{Said, Written};
 use super::{Docker, Inner, connect, error, label, look};
 
 /// What the Dockerfile is called on its way: a name that no artifact may have.
@@ -26,26 +28,35 @@ const MAX_LINE: usize = 8 * 1024;
 #[async_trait]
 impl ImageBuilder for Docker {
     async fn build(&self, request: &BuildRequest, line: OnLine<'_>) -> Result<Image, BuildError> {
-        let limit = request.limits.time;
-        tokio::time::timeout(limit, self.0.build(request, line))
-            .await
-            .unwrap_or(Err(BuildError::TooLong(limit)))
+        let (time, said) = (request.limits.time, Mutex::default());
+        let mut written = Written::new(request.limits.disk);
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(time, self.0.build(request, line, &said)) => {
+                outcome.unwrap_or(Err(BuildError::TooLong(time)))
+            }
+            // What came before is dropped then, and the engine ends the build.
+            why = self.0.outgrown(&mut written, &said) => Err(why),
+        };
+        let outcome = match outcome {
+            // The last steps may have been too fast to be looked at.
+            Ok(image) => self.0.look_at_build(&mut written, &said).await.map(|()| image),
+            failed => failed,
+        };
+        if matches!(outcome, Err(BuildError::TooLarge(_))) {
+            self.0.clear_build(request, &written).await;
+        }
+        outcome
     }
 
-    async fn forget(&self, tag: &ImageRef) -> Result<(), BuildError> {
-        let api = self.0.link.api().await.map_err(away)?;
-        match self
-            .0
-            .link
-            .call(
-                "image",
-                api.remove_image(tag.as_str(), None::<bollard::query_parameters::RemoveImageOptions>, None),
-            )
-            .await
-        {
-            Ok(_) | Err(RuntimeError::NotFound(_)) => Ok(()),
-            Err(e) => Err(away(e)),
+    async fn built(&self) -> Result<Vec<Built>, BuildError> {
+        if let Err(error) = self.0.sweep_builds().await {
+            tracing::debug!(error = %error, "what builds left behind could not be removed");
         }
+        self.0.built_images().await.map_err(away)
+    }
+
+    async fn forget(&self, image: &Built) -> Result<Forgotten, BuildError> {
+        self.0.forget_image(image).await.map_err(away)
     }
 }
 
@@ -57,10 +68,16 @@ fn away(e: RuntimeError) -> BuildError {
 }
 
 impl Inner {
-    async fn build(self: &Arc<Self>, request: &BuildRequest, line: OnLine<'_>) -> Result<Image, BuildError> {
+    async fn build(
+        self: &Arc<Self>,
+        request: &BuildRequest,
+        line: OnLine<'_>,
+        said: &Mutex<Said>,
+    ) -> Result<Image, BuildError> {
         let path = self.link.versioned(&format!("/build?{}", self.query(request))).await.map_err(away)?;
         let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(8);
-        let (context, dockerfile) = (request.context.clone(), request.dockerfile.clone());
+        let dockerfile = self.labelled(request)?;
+        let context = request.context.clone();
         // Ends when the receiver is dropped.
         let packing = tokio::task::spawn_blocking(move || {
             let failed = sender.clone();
@@ -79,7 +96,7 @@ impl Inner {
         if !response.status().is_success() {
             return Err(away(error::map(connect::refusal(response).await, "the build")));
         }
-        let mut report = Report { left: request.limits.log_bytes, cut: false, error: None };
+        let mut report = Report { left: request.limits.log_bytes, cut: false, error: None, said };
         let mut body = response.into_body();
         let mut buffer = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -109,10 +126,23 @@ impl Inner {
             .ok_or_else(|| BuildError::Failed("the build ended without an image".into()))
     }
 
+    /// The labels that the engine is told of come last, and a build that fails never gets there.
+    fn labelled(&self, request: &BuildRequest) -> Result<String, BuildError> {
+        let labels = label::of_build(self.server, request.project);
+        // Sorted, or the engine's cache would not know the line again.
+        let labels: BTreeMap<_, _> = labels.into_iter().collect();
+        let mut line = String::from("LABEL");
+        for (name, value) in labels {
+            let _ = write!(line, " {name}=\"{value}\"");
+        }
+        dockerfile::labelled(&request.dockerfile, &line)
+            .map_err(|e| BuildError::Failed(format!("the Dockerfile: {e}")))
+    }
+
     fn query(&self, request: &BuildRequest) -> String {
         let limits = &request.limits;
-        let mut labels = label::of_project(self.server, request.project);
-        labels.insert("ryokan.deployment".to_owned(), request.deployment.to_string());
+        let mut labels = label::of_build(self.server, request.project);
+        labels.insert(label::BUILT_IN.to_owned(), request.deployment.to_string());
         let quota = i64::from(limits.cpus.millis()) * 100;
         let mut query = String::from("version=1&rm=1&forcerm=1");
         for (key, value) in [
@@ -132,13 +162,14 @@ impl Inner {
 }
 
 /// Reads the engine's messages: lines for the log, and what went wrong.
-struct Report {
+struct Report<'a> {
     left: u64,
     cut: bool,
     error: Option<String>,
+    said: &'a Mutex<Said>,
 }
 
-impl Report {
+impl Report<'_> {
     fn take(&mut self, message: &[u8], line: OnLine<'_>) {
         let Ok(message) = serde_json::from_slice::<serde_json::Value>(message) else { return };
         if let Some(why) = message.get("error").and_then(|v| v.as_str()) {
@@ -148,6 +179,7 @@ impl Report {
         for text in text.unwrap_or_default().lines().filter(|l| !l.trim().is_empty()) {
             let mut text: String = text.chars().filter(|c| !c.is_control() || *c == '\t').collect();
             text.truncate(text.floor_char_boundary(MAX_LINE));
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).hear(&text);
             let length = u64::try_from(text.len()).unwrap_or(u64::MAX) + 1;
             if length <= self.left {
                 self.left -= length;
@@ -193,15 +225,14 @@ impl Write for Chunks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     #[test]
     fn the_log_is_bounded_and_the_error_is_kept() {
         let lines = Mutex::new(Vec::new());
         let line = |text: String| lines.lock().unwrap().push(text);
-        let mut report = Report { left: 12, cut: false, error: None };
+        let said = Mutex::default();
+        let mut report = Report { left: 12, cut: false, error: None, said: &said };
         for message in [
             r#"{"stream":"Step 1\n"}"#,
             r#"{"stream":"\n"}"#,

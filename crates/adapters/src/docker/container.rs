@@ -8,7 +8,7 @@ use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions, StopContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ryokan_model::{InstanceId, Millis, ServerId};
-use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Volumes};
+use ryokan_ports::runtime::{Io, Observed, Phase, Reach, Result, RuntimeError, Target, Volumes};
 use tokio::net::TcpStream;
 
 use super::label::Tag;
@@ -25,7 +25,7 @@ pub(super) struct Held {
     pub(super) id: String,
     pub(super) tag: Tag,
     created: i64,
-    runs: bool,
+    pub(super) runs: bool,
 }
 
 impl Held {
@@ -48,11 +48,16 @@ fn held(server: ServerId, listed: &[Listed]) -> Vec<Held> {
     held
 }
 
-/// As it is shown: what runs first. A replacement that was cut off may have left an old container running beside a new
-/// one that was made and never started; whoever looks must see that the instance runs.
+/// As it is shown: what runs first, and of those the oldest, which serves until a newer one has taken over. A
+/// replacement that was cut off may also have left an old container running beside a new one that was never started.
 fn as_shown(mut held: Vec<Held>) -> Vec<Held> {
-    held.sort_by_key(|h| !h.runs);
+    held.sort_by_key(|h| if h.runs { (false, h.tag.generation) } else { (true, -h.tag.generation) });
     held
+}
+
+/// The newest generation, if it is another one than what is shown.
+fn candidate(held: &[Held], shown: &Observed) -> Option<Held> {
+    held.iter().max_by_key(|h| h.tag.generation).filter(|h| h.tag.generation > shown.generation).cloned()
 }
 
 impl Inner {
@@ -89,16 +94,27 @@ impl Inner {
     }
 
     /// The instance's container.
-    pub(super) async fn container(&self, instance: InstanceId) -> Result<Held> {
-        as_shown(self.held(instance).await?)
-            .into_iter()
-            .next()
-            .ok_or_else(|| RuntimeError::NotFound(format!("the container of {instance}")))
+    pub(super) async fn container(&self, of: Target) -> Result<Held> {
+        let mut held = as_shown(self.held(of.instance).await?);
+        let serving = held.iter().position(|h| h.runs && Some(h.tag.generation) == of.serving);
+        if held.is_empty() {
+            return Err(RuntimeError::NotFound(format!("the container of {}", of.instance)));
+        }
+        Ok(held.swap_remove(serving.unwrap_or(0)))
+    }
+
+    /// The same, or that of a generation.
+    pub(super) async fn logged(&self, of: Target, generation: Option<i64>) -> Result<Held> {
+        let Some(generation) = generation else { return self.container(of).await };
+        let held = self.held(of.instance).await?;
+        held.into_iter()
+            .find(|h| h.tag.generation == generation)
+            .ok_or_else(|| RuntimeError::NotFound(format!("generation {generation} of {}", of.instance)))
     }
 
     /// The instance's container, which runs.
-    pub(super) async fn running(&self, instance: InstanceId) -> Result<(Held, Observed)> {
-        let held = self.container(instance).await?;
+    pub(super) async fn running(&self, of: Target) -> Result<(Held, Observed)> {
+        let held = self.container(of).await?;
         let observed = self.inspect(&held).await?.ok_or(RuntimeError::NotRunning)?;
         if observed.phase.is_running() { Ok((held, observed)) } else { Err(RuntimeError::NotRunning) }
     }
@@ -112,11 +128,18 @@ impl Inner {
     }
 
     pub(super) async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
-        for held in as_shown(self.held(instance).await?) {
+        self.show(as_shown(self.held(instance).await?)).await
+    }
+
+    async fn show(&self, held: Vec<Held>) -> Result<Option<Observed>> {
+        for one in &held {
             // One that is being removed right now does not count.
-            if let Some(observed) = self.inspect(&held).await? {
-                return Ok(Some(observed));
-            }
+            let Some(observed) = self.inspect(one).await? else { continue };
+            let candidate = match candidate(&held, &observed) {
+                Some(newer) if observed.phase.is_up() => self.inspect(&newer).await?,
+                _ => None,
+            };
+            return Ok(Some(Observed { candidate: candidate.map(Box::new), ..observed }));
         }
         Ok(None)
     }
@@ -124,11 +147,12 @@ impl Inner {
     pub(super) async fn list(&self) -> Result<Vec<Observed>> {
         let all = self.list_containers(&[(label::INSTANCE, None)]).await?;
         self.sweep(&all).await;
-        let mut held = as_shown(held(self.server, &all));
-        let mut seen = HashSet::new();
-        held.retain(|h| seen.insert(h.tag.instance));
-        stream::iter(held)
-            .map(|held| async move { self.inspect(&held).await })
+        let mut instances: BTreeMap<InstanceId, Vec<Held>> = BTreeMap::new();
+        for one in as_shown(held(self.server, &all)) {
+            instances.entry(one.tag.instance).or_default().push(one);
+        }
+        stream::iter(instances.into_values())
+            .map(|held| self.show(held))
             .buffered(INSPECTIONS)
             .try_filter_map(|observed| async move { Ok(observed) })
             .try_collect()
@@ -143,6 +167,16 @@ impl Inner {
         };
         for container in held {
             self.stop_container(&container.id, grace).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn retire(&self, instance: InstanceId, keep: i64, grace: Duration) -> Result<()> {
+        for container in self.held(instance).await? {
+            if container.tag.generation != keep {
+                self.stop_container(&container.id, grace).await?;
+                self.remove_container(&container.id).await?;
+            }
         }
         Ok(())
     }
@@ -224,8 +258,8 @@ impl Inner {
         })
     }
 
-    pub(super) async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
-        let (_, observed) = self.running(instance).await?;
+    pub(super) async fn dial(&self, of: Target, port: &str) -> Result<Box<dyn Io>> {
+        let (_, observed) = self.running(of).await?;
         let endpoint = endpoint(&observed, port)?;
         match tokio::time::timeout(DIAL, TcpStream::connect(endpoint)).await {
             Ok(Ok(stream)) => {
@@ -282,6 +316,7 @@ fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option
         phase,
         endpoints,
         reach: tag.reach,
+        candidate: None,
     })
 }
 

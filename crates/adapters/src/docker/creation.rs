@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
-    NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceRequest, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount, MountType, NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use ryokan_model::ServerId;
 use ryokan_model::spec::Resources;
@@ -75,6 +75,8 @@ fn labels(server: ServerId, workload: &Workload, reach: Reach, network: &Bridge)
     labels.insert(label::GENERATION.to_owned(), workload.generation.to_string());
     labels.insert(label::NAME.to_owned(), workload.name.to_string());
     labels.insert(label::FACTS.to_owned(), surroundings(workload, network));
+    // Also when there are none: an image may claim what it likes.
+    labels.insert(label::GPUS.to_owned(), workload.spec.resources.gpus.to_string());
     labels.insert(label::REACH.to_owned(), label::reach_text(reach).to_owned());
     for port in &workload.spec.ports {
         labels.insert(format!("{}{}", label::PORT, port.name), port.port.to_string());
@@ -118,6 +120,7 @@ fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> 
         memory_swap: Some(spec.resources.memory.signed()),
         nano_cpus: Some(spec.resources.cpus.nanos()),
         pids_limit: Some(i64::from(spec.resources.pids)),
+        device_requests: gpus(spec.resources.gpus),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
@@ -126,6 +129,18 @@ fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> 
             ])),
         }),
         ..HostConfig::default()
+    })
+}
+
+/// As `docker run --gpus N` asks for them. Which ones it gets is the engine's affair.
+fn gpus(count: u32) -> Option<Vec<DeviceRequest>> {
+    (count > 0).then(|| {
+        vec![DeviceRequest {
+            driver: Some("nvidia".to_owned()),
+            count: Some(i64::from(count)),
+            capabilities: Some(vec![vec!["gpu".to_owned()]]),
+            ..DeviceRequest::default()
+        }]
     })
 }
 

@@ -122,6 +122,7 @@ impl Inner {
             reach,
             cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
             memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            no_gpus: self.why_no_gpus(&info, podman).await,
             unlimited: unlimited.iter().map(|r| (*r).to_owned()).collect(),
             warnings,
         };
@@ -277,6 +278,11 @@ impl Facts {
             let reason = format!("gVisor's own threads are counted too: give it at least {GVISOR_PIDS}");
             return refuse("pids", reason);
         }
+        if spec.resources.gpus > 0
+            && let Some(why) = &self.info.no_gpus
+        {
+            return refuse("gpus", why.clone());
+        }
         if spec.resources.memory.get() > self.info.memory {
             return refuse(
                 "memory",
@@ -317,6 +323,7 @@ mod tests {
                 reach: Reach::Bridge,
                 cpus: 2,
                 memory: 1 << 30,
+                no_gpus: Some("it has none; buy some".to_owned()),
                 unlimited: Vec::new(),
                 warnings: Vec::new(),
             },
@@ -388,6 +395,10 @@ mod tests {
                 .to_string()
                 .starts_with("resources.pids: gVisor")
         );
+        spec.resources.gpus = 1;
+        let refused = facts(&[], "runc").fits(&spec).unwrap_err().to_string();
+        assert_eq!(refused, "resources.gpus: it has none; buy some");
+        spec.resources.gpus = 0;
         spec.resources.cpus = ryokan_model::quantity::Cpus::from_millis(2001);
         assert!(facts(&[], "runc").fits(&spec).unwrap_err().to_string().starts_with("resources.cpus: 2001m"));
     }

@@ -113,6 +113,13 @@ fn unstartable(message: &str) -> Option<RuntimeError> {
     if message.contains("No command specified") {
         return refused("command", "the image has no command of its own; give one".to_owned());
     }
+    if message.contains("could not select device driver") {
+        return refused(
+            "resources.gpus",
+            "the engine has no driver for GPUs; install the NVIDIA container toolkit where it runs"
+                .to_owned(),
+        );
+    }
     if message.contains("unable to find user") || message.contains("no matching entries in passwd") {
         return refused("security.user", format!("the image does not know it: {message}"));
     }
@@ -148,6 +155,10 @@ mod tests {
         let missing = "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \
                        \"nope\": executable file not found in $PATH: unknown";
         assert!(matches!(says(400, missing), RuntimeError::Refused { field, .. } if field == "command"));
+        let no_driver = "could not select device driver \"nvidia\" with capabilities: [[gpu]]";
+        assert!(
+            matches!(says(500, no_driver), RuntimeError::Refused { field, .. } if field == "resources.gpus")
+        );
         assert!(matches!(says(503, "busy"), RuntimeError::Unavailable(_)));
         assert!(matches!(says(500, "driver failed programming"), RuntimeError::Other(_)));
         assert!(says(500, "driver failed programming").is_transient());

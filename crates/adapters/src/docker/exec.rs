@@ -19,8 +19,7 @@ use http_body_util::Full;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use ryokan_model::InstanceId;
-use ryokan_ports::runtime::{BoxStream, Exec, ExecInput, ExecSpec, Output, Result, RuntimeError};
+use ryokan_ports::runtime::{BoxStream, Exec, ExecInput, ExecSpec, Output, Result, RuntimeError, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,14 +36,18 @@ const BEGIN: Duration = Duration::from_secs(15);
 type Raw = TokioIo<Upgraded>;
 
 impl Inner {
-    pub(super) async fn exec(self: Arc<Self>, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
+    pub(super) async fn exec(self: Arc<Self>, of: Target, spec: ExecSpec) -> Result<Exec> {
+        let (container, _) = self.running(of).await?;
+        self.exec_in(container.id, spec).await
+    }
+
+    pub(super) async fn exec_in(self: Arc<Self>, container: String, spec: ExecSpec) -> Result<Exec> {
         let Some(program) = spec.command.first().cloned() else {
             return Err(RuntimeError::Refused {
                 field: "command".to_owned(),
                 reason: "must not be empty".to_owned(),
             });
         };
-        let (container, _) = self.running(instance).await?;
         let api = self.link.api().await?;
         let config = ExecConfig {
             attach_stdin: Some(spec.stdin),
@@ -57,7 +60,7 @@ impl Inner {
             working_dir: spec.workdir,
             ..ExecConfig::default()
         };
-        let created = match self.link.call("container", api.create_exec(&container.id, config)).await {
+        let created = match self.link.call("container", api.create_exec(&container, config)).await {
             Err(RuntimeError::NotFound(_)) => return Err(RuntimeError::NotRunning),
             other => other?,
         };
@@ -65,7 +68,7 @@ impl Inner {
         let running = Arc::new(Running {
             inner: self.clone(),
             exec: created.id.clone(),
-            container: container.id,
+            container,
             tty: spec.tty.is_some(),
             finished: AtomicBool::new(false),
             closed: CancellationToken::new(),

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bollard::query_parameters::ContainerArchiveInfoOptions;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
+use ryokan_model::Millis;
 use ryokan_ports::files::{MAX_FILE, normal, refuse, within};
-use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError};
+use ryokan_ports::runtime::{BoxStream, FileInfo, FileKind, Result, RuntimeError, Target};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
@@ -117,9 +117,9 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
+    pub(super) async fn list_files(&self, of: Target, path: &str) -> Result<Vec<FileInfo>> {
         let path = normal(path)?;
-        let container = self.container(instance).await?.id;
+        let container = self.container(of).await?.id;
         let (path, there) = self.resolve(&container, &path).await?;
         let there = there.ok_or_else(|| RuntimeError::NotFound(path.clone()))?;
         if there.kind != FileKind::Directory {
@@ -172,11 +172,11 @@ impl Inner {
 
     pub(super) async fn read_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
     ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
         let path = normal(path)?;
-        let container = self.container(instance).await?.id;
+        let container = self.container(of).await?.id;
         let (path, there) = self.resolve(&container, &path).await?;
         let there = there.ok_or_else(|| RuntimeError::NotFound(path.clone()))?;
         match there.kind {
@@ -198,7 +198,7 @@ impl Inner {
 
     pub(super) async fn write_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
         mode: u32,
         size: u64,
@@ -208,7 +208,7 @@ impl Inner {
         if size > MAX_FILE {
             return Err(refuse(&path, format!("is larger than {} MiB", MAX_FILE >> 20)));
         }
-        let container = self.container(instance).await?.id;
+        let container = self.container(of).await?.id;
         let (path, there) = self.resolve(&container, &path).await?;
         if path == "/" || there.is_some_and(|t| t.kind == FileKind::Directory) {
             return Err(refuse(&path, "is a folder"));

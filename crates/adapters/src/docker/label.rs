@@ -13,12 +13,19 @@ pub(super) const GENERATION: &str = "ryokan.generation";
 pub(super) const NAME: &str = "ryokan.name";
 /// Name of the volume within its instance.
 pub(super) const VOLUME: &str = "ryokan.volume";
+/// How many it holds.
+pub(super) const GPUS: &str = "ryokan.gpus";
 /// What a container was told of its surroundings.
 pub(super) const FACTS: &str = "ryokan.facts";
 /// How a container was made to be reached.
 pub(super) const REACH: &str = "ryokan.reach";
 /// `ryokan.port.NAME` holds the port's number.
 pub(super) const PORT: &str = "ryokan.port.";
+/// The server that built an image, and what for. Containers that a build runs its steps in bear these, too, and may bear
+/// whatever else a Dockerfile says; so they must never come by [`SERVER`], which makes a container an instance's.
+pub(super) const BUILT_BY: &str = "ryokan.build";
+pub(super) const BUILT_FOR: &str = "ryokan.build.project";
+pub(super) const BUILT_IN: &str = "ryokan.build.deployment";
 /// Marks the never started containers that prepare volumes; they live for milliseconds and are no instance's.
 pub(super) const PURPOSE: &str = "ryokan.purpose";
 
@@ -63,6 +70,10 @@ pub(super) fn of_project(server: ServerId, project: ProjectId) -> Labels {
     HashMap::from([(SERVER.to_owned(), server.to_string()), (PROJECT.to_owned(), project.to_string())])
 }
 
+pub(super) fn of_build(server: ServerId, project: ProjectId) -> Labels {
+    HashMap::from([(BUILT_BY.to_owned(), server.to_string()), (BUILT_FOR.to_owned(), project.to_string())])
+}
+
 pub(super) fn of_instance(server: ServerId, project: ProjectId, instance: InstanceId) -> Labels {
     let mut labels = of_project(server, project);
     labels.insert(INSTANCE.to_owned(), instance.to_string());
@@ -94,6 +105,7 @@ pub(super) struct Tag {
     pub(super) generation: i64,
     pub(super) reach: Reach,
     pub(super) ports: Vec<(String, u16)>,
+    pub(super) gpus: u32,
     pub(super) facts: String,
 }
 
@@ -111,6 +123,7 @@ impl Tag {
                 Some("loopback") => Reach::Loopback,
                 _ => Reach::Bridge,
             },
+            gpus: labels.get(GPUS).and_then(|n| n.parse().ok()).unwrap_or(0),
             facts: labels.get(FACTS).cloned().unwrap_or_default(),
             ports: labels
                 .iter()

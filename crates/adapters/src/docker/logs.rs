@@ -8,8 +8,8 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptions;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use ryokan_model::{InstanceId, Millis};
-use ryokan_ports::runtime::{BoxStream, LogLine, LogOptions, Output, Result};
+use ryokan_model::Millis;
+use ryokan_ports::runtime::{BoxStream, LogLine, LogOptions, Output, Result, Target};
 
 use super::{Inner, error};
 
@@ -23,10 +23,10 @@ const MAX_TAIL: u64 = 1_000_000;
 impl Inner {
     pub(super) async fn logs(
         self: Arc<Self>,
-        instance: InstanceId,
+        of: Target,
         options: LogOptions,
     ) -> Result<BoxStream<Result<LogLine>>> {
-        let container = self.container(instance).await?.id;
+        let container = self.logged(of, options.generation).await?.id;
         // Podman tells the time of a line in whole seconds.
         let coarse = self.facts().await?.is_podman();
         let wanted = {

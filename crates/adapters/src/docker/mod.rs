@@ -9,6 +9,7 @@
 mod apart;
 mod archive;
 mod build;
+mod built;
 mod config_file;
 mod connect;
 mod container;
@@ -19,10 +20,12 @@ mod error;
 mod events;
 mod exec;
 mod files;
+mod gpus;
 mod image;
 mod label;
 mod logs;
 mod look;
+mod measure;
 mod network;
 mod owner;
 mod podman;
@@ -47,9 +50,10 @@ use ryokan_model::{InstanceId, ProjectId, ServerId};
 use ryokan_ports::Runtime;
 use ryokan_ports::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
-    Observed, OnProgress, PullRequest, Reach, Result, Stats, Volumes, Workload,
+    Observed, OnProgress, PullRequest, Reach, Result, Stats, Target, Volumes, Workload,
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -66,6 +70,8 @@ pub struct Options {
     pub reach: Option<Reach>,
     /// Run containers on an engine that does not enforce their limits. Such an engine is refused otherwise.
     pub allow_unlimited: bool,
+    /// How many GPUs there are, if whoever runs the server says so; else the engine is asked whether it can give any.
+    pub gpus: Option<u32>,
     /// Containers that are being started at a time; twice the engine's cores when absent. More only adds latency.
     pub start_limit: Option<usize>,
     /// How long the engine may take to answer a plain call.
@@ -85,6 +91,7 @@ impl Options {
             server,
             reach: None,
             allow_unlimited: false,
+            gpus: None,
             start_limit: None,
             patience: Duration::from_secs(15),
             pull_stall: Duration::from_mins(2),
@@ -112,6 +119,8 @@ struct Inner {
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
     listings: Semaphore,
     sizes: usage::Sizes,
+    /// Containers of builds that do not run, and since when.
+    idle_builds: Mutex<HashMap<String, Instant>>,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -132,6 +141,7 @@ impl Docker {
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
             listings: Semaphore::new(2),
             sizes: usage::Sizes::default(),
+            idle_builds: Mutex::default(),
             tasks,
             ending,
             options,
@@ -183,6 +193,10 @@ impl Runtime for Docker {
         self.0.stop(instance, grace).await
     }
 
+    async fn retire(&self, instance: InstanceId, keep: i64, grace: Duration) -> Result<()> {
+        self.0.retire(instance, keep, grace).await
+    }
+
     async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()> {
         self.0.remove(instance, volumes).await
     }
@@ -220,43 +234,39 @@ impl Runtime for Docker {
         self.0.clone().probe(observed, check, timeout).await
     }
 
-    async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
-        self.0.clone().logs(instance, options).await
+    async fn logs(&self, of: Target, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
+        self.0.clone().logs(of, options).await
     }
 
-    async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
-        self.0.clone().exec(instance, spec).await
+    async fn exec(&self, of: Target, spec: ExecSpec) -> Result<Exec> {
+        self.0.clone().exec(of, spec).await
     }
 
-    async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        self.0.clone().stats(instance).await
+    async fn stats(&self, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        self.0.clone().stats(of).await
     }
 
-    async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
-        self.0.dial(instance, port).await
+    async fn dial(&self, of: Target, port: &str) -> Result<Box<dyn Io>> {
+        self.0.dial(of, port).await
     }
 
-    async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
-        self.0.list_files(instance, path).await
+    async fn list_files(&self, of: Target, path: &str) -> Result<Vec<FileInfo>> {
+        self.0.list_files(of, path).await
     }
 
-    async fn read_file(
-        &self,
-        instance: InstanceId,
-        path: &str,
-    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
-        self.0.clone().read_file(instance, path).await
+    async fn read_file(&self, of: Target, path: &str) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
+        self.0.clone().read_file(of, path).await
     }
 
     async fn write_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
         mode: u32,
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()> {
-        self.0.write_file(instance, path, mode, size, content).await
+        self.0.write_file(of, path, mode, size, content).await
     }
 
     async fn close(&self) {

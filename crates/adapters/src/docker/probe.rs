@@ -64,7 +64,7 @@ impl Inner {
 
     async fn command(self: Arc<Self>, observed: &Observed, command: &[String]) -> Result<Answer> {
         let spec = ExecSpec { command: command.to_vec(), ..ExecSpec::default() };
-        let mut exec = match self.exec(observed.instance, spec).await {
+        let mut exec = match self.exec_in(observed.engine_id.clone(), spec).await {
             Ok(exec) => exec,
             Err(RuntimeError::NotRunning) => return Ok(Err("is not running".to_owned())),
             Err(e @ (RuntimeError::NotFound(_) | RuntimeError::Refused { .. })) => {

@@ -2,7 +2,7 @@
 //! equal call beside it, leads to the same end.
 //!
 //! The new generation's container is made before the old one is stopped: what the engine refuses to make (a bad image,
-//! no disk) must not cost a running agent. It is started only when the old one is gone.
+//! no disk) must not cost a running agent. It is started only when the old one is gone, unless it is to run beside it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Inner {
                 None => return Ok(None),
             },
         };
-        for stale in current.chain(older) {
+        let goes_on = |h: &Held| h.runs && Some(h.tag.generation) == workload.beside;
+        for stale in current.chain(older.into_iter().filter(|h| !goes_on(h))) {
             crash::point("replace.made");
             self.stop_container(&stale.id, workload.spec.stop_grace.duration()).await?;
             crash::point("replace.stopped");

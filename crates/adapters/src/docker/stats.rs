@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
 use futures_util::{StreamExt, stream};
-use ryokan_model::InstanceId;
-use ryokan_ports::runtime::{BoxStream, Result, Stats};
+use ryokan_model::Millis;
+use ryokan_ports::runtime::{BoxStream, Result, Stats, Target};
 
 use super::container::millis;
 use super::{Inner, error};
 
 impl Inner {
-    pub(super) async fn stats(self: Arc<Self>, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        let (container, _) = self.running(instance).await?;
+    pub(super) async fn stats(self: Arc<Self>, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        let (container, _) = self.running(of).await?;
         let api = self.link.api().await?;
         let samples =
             Box::pin(api.stats(&container.id, Some(StatsOptions { stream: true, one_shot: false })));
@@ -104,6 +104,8 @@ pub(super) struct Counters {
     pub(super) cpu_nanos: u64,
     pub(super) memory_bytes: u64,
     pub(super) network_bytes: u64,
+    /// The engine's time of them, in milliseconds.
+    pub(super) at: Millis,
 }
 
 /// `None` when the container has ended.
@@ -118,7 +120,7 @@ pub(super) fn counters(sample: &ContainerStatsResponse) -> Option<Counters> {
     let network_bytes = networks
         .map(|n| n.rx_bytes.unwrap_or(0).saturating_add(n.tx_bytes.unwrap_or(0)))
         .fold(0, u64::saturating_add);
-    Some(Counters { cpu_nanos, memory_bytes, network_bytes })
+    Some(Counters { cpu_nanos, memory_bytes, network_bytes, at: millis(sample.read.as_deref()) })
 }
 
 /// Usage less what the kernel would give up first: `total_inactive_file` in cgroup v1, `inactive_file` in v2.

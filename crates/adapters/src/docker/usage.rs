@@ -4,7 +4,7 @@
 //! Sizes are measured by the engine, which walks whole trees for them: at most once a minute, in the background, and
 //! nobody waits for it. An engine that does not measure them leaves disk use at nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bollard::query_parameters::StatsOptions;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use ryokan_model::usage::VOLUMES;
 use ryokan_model::{InstanceId, Millis, ProjectId};
 use ryokan_ports::runtime::{Phase, Result, RuntimeError};
 use ryokan_ports::usage::{Reading, UsageSource};
@@ -27,7 +28,6 @@ const ASKED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two measurements of volumes.
 const MEASURED: Duration = Duration::from_secs(55);
-const VOLUMES: &str = "volumes";
 
 /// What is known of volumes' sizes.
 #[derive(Default)]
@@ -76,12 +76,20 @@ pub(crate) struct Run {
     pub(crate) instance: InstanceId,
     pub(crate) project: ProjectId,
     pub(crate) started: Millis,
+    /// How many it holds.
+    pub(crate) gpus: u32,
 }
 
 impl Run {
     /// The same whoever reads the counters, so that a change of the source counts nothing twice.
     pub(crate) fn epoch(&self) -> String {
         format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
+    }
+
+    /// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
+    pub(crate) fn gpu_millis(&self, at: Millis) -> u64 {
+        let held = u64::try_from(at.since(self.started).as_millis()).unwrap_or(u64::MAX);
+        held.saturating_mul(u64::from(self.gpus))
     }
 }
 
@@ -112,8 +120,8 @@ impl Inner {
         else {
             return Ok(None);
         };
-        let (instance, project) = (held.tag.instance, held.tag.project);
-        Ok(Some(Run { container: held.id, instance, project, started }))
+        let (instance, project, gpus) = (held.tag.instance, held.tag.project, held.tag.gpus);
+        Ok(Some(Run { container: held.id, instance, project, started, gpus }))
     }
 
     /// Nothing when it does not run. Asked before and after, since counters of another run must not be taken for this
@@ -137,7 +145,7 @@ impl Inner {
             memory_bytes: counters.memory_bytes,
             disk_bytes: 0,
             network_bytes: counters.network_bytes,
-            gpu_millis: 0,
+            gpu_millis: run.gpu_millis(counters.at),
         }))
     }
 
@@ -166,9 +174,19 @@ impl Inner {
     }
 
     async fn volume_sizes(&self) -> Result<Vec<Reading>, RuntimeError> {
+        Ok(sum(&self.server.to_string(), self.disk_usage().await?))
+    }
+
+    async fn disk_usage(&self) -> Result<Vec<Measured>, RuntimeError> {
         let path = self.link.versioned("/system/df?type=volume").await?;
-        let usage: DiskUsage = self.link.get("volumes' sizes", &path).await?;
-        Ok(sum(&self.server.to_string(), usage))
+        Ok(self.link.get::<DiskUsage>("volumes' sizes", &path).await?.listed())
+    }
+
+    /// Of volumes that are no instance's, by their names.
+    pub(super) async fn sizes_of_volumes(&self, names: &HashSet<String>) -> Result<u64, RuntimeError> {
+        let measured = self.disk_usage().await?;
+        let size = |volume: Measured| u64::try_from(volume.usage_data.unwrap_or_default().size).unwrap_or(0);
+        Ok(measured.into_iter().filter(|volume| names.contains(&volume.name)).map(size).sum())
     }
 }
 
@@ -189,6 +207,7 @@ struct Summary {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Measured {
+    name: String,
     labels: Option<label::Labels>,
     usage_data: Option<Size>,
 }
@@ -200,9 +219,14 @@ struct Size {
     size: i64,
 }
 
+impl DiskUsage {
+    fn listed(self) -> Vec<Measured> {
+        self.volumes.or(self.volume_usage.and_then(|summary| summary.items)).unwrap_or_default()
+    }
+}
+
 /// All volumes of an instance together.
-fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
-    let listed = usage.volumes.or(usage.volume_usage.and_then(|summary| summary.items)).unwrap_or_default();
+fn sum(server: &str, listed: Vec<Measured>) -> Vec<Reading> {
     let mut sizes: BTreeMap<(InstanceId, ProjectId), u64> = BTreeMap::new();
     for volume in listed {
         let labels = volume.labels.unwrap_or_default();
@@ -234,6 +258,16 @@ fn sum(server: &str, usage: DiskUsage) -> Vec<Reading> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn gpus_count_for_as_long_as_they_are_held() {
+        let id = uuid::Uuid::from_bytes([1; 16]);
+        let (instance, project) = (InstanceId(id), ProjectId(id));
+        let run = |gpus| Run { container: "c".into(), instance, project, started: Millis(1_000), gpus };
+        assert_eq!(run(2).gpu_millis(Millis(16_000)), 30_000);
+        assert_eq!(run(0).gpu_millis(Millis(16_000)), 0);
+        assert_eq!(run(2).gpu_millis(Millis(500)), 0, "a clock that went back proves nothing");
+    }
+
     /// Fault 7 of the seed: of several volumes only the first was counted.
     #[test]
     fn fault_under_metering_all_volumes_of_an_instance_count() {
@@ -255,10 +289,10 @@ mod tests {
             serde_json::json!({"Volumes": volumes, "BuildCache": null}),
             serde_json::json!({"VolumeUsage": {"Items": volumes, "TotalCount": 5}}),
         ] {
-            let readings = sum("me", serde_json::from_value(answer).unwrap());
+            let readings = sum("me", serde_json::from_value::<DiskUsage>(answer).unwrap().listed());
             assert_eq!(readings.len(), 1);
             assert_eq!((readings[0].disk_bytes, readings[0].epoch.as_str()), (12, VOLUMES));
         }
-        assert!(sum("me", serde_json::from_str("{}").unwrap()).is_empty());
+        assert!(serde_json::from_str::<DiskUsage>("{}").unwrap().listed().is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::query_parameters::{
-    CreateImageOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
+    CreateImageOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
     RemoveContainerOptions,
 };
 use futures_util::TryStreamExt;
@@ -169,8 +169,24 @@ impl Stage {
             );
             let networks = self.docker.list_networks(Some(ListNetworksOptions { filters })).await.unwrap();
             left.extend(networks.into_iter().map(|n| format!("network {:?}", n.name)));
+            left.extend(self.built(server).await);
         }
         left
+    }
+}
+
+impl Stage {
+    /// What builds for one of the servers left: containers and images.
+    async fn built(&self, server: ServerId) -> Vec<String> {
+        let label = format!("ryokan.build={server}");
+        let filters = Some([("label".to_owned(), vec![label])].into_iter().collect());
+        let options =
+            ListContainersOptions { all: true, filters: filters.clone(), ..ListContainersOptions::default() };
+        let containers = self.docker.list_containers(Some(options)).await.unwrap();
+        let options = ListImagesOptions { filters, ..ListImagesOptions::default() };
+        let images = self.docker.list_images(Some(options)).await.unwrap();
+        let containers = containers.into_iter().map(|c| format!("container of a build {:?}", c.names));
+        containers.chain(images.into_iter().map(|i| format!("image {:?} {}", i.repo_tags, i.id))).collect()
     }
 }
 

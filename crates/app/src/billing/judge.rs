@@ -93,7 +93,10 @@ fn suspend(
         tx.suspend_instances(project, None, why, now)?;
         return Ok(());
     }
-    let capped: BTreeSet<InstanceId> = caps.iter().filter_map(|cap| cap.cap.instance).collect();
+    let mut capped: BTreeSet<InstanceId> = caps.iter().filter_map(|cap| cap.cap.instance).collect();
+    for agent in capped.clone() {
+        capped.extend(tx.addons_of(agent)?.into_iter().map(|database| database.id));
+    }
     for (instance, is) in tx.suspended_instances(project)? {
         if is != Suspension::Cap || !capped.contains(&instance) {
             tx.suspend_instances(project, Some(instance), None, now)?;

@@ -1,27 +1,34 @@
-//! Telling a project of its balance, by mail and by webhook. Both are durable jobs, tried again for a day: a message may
+//! Telling a project of its balance and of its disk, by mail and by webhook. Both are durable jobs, tried again for a day: a message may
 //! arrive twice, and is never lost.
 
 use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
-use ryokan_model::{Millis, ProjectId, Sats};
+use ryokan_model::{JobId, Millis, ProjectId, Sats};
 use ryokan_ports::notify::{Mail, NotifyError};
+use ryokan_store::Tx;
 use serde::Deserialize;
+use serde_json::json;
 use sha2::Sha256;
 
 use super::settings::{WEBHOOK_SECRET, secrets_of};
 use crate::App;
-use crate::jobs::JobError;
+use crate::jobs::{JobError, NewJobParts, new_job};
 
 pub const MAIL: &str = "billing.mail";
 pub const WEBHOOK: &str = "billing.webhook";
+
+/// The events that projects are told of.
+pub(crate) const BALANCE_CROSSED: &str = "balance.crossed";
+pub(crate) const DISK_REACHED: &str = "project.disk_quota_reached";
 
 #[derive(Deserialize)]
 struct Message {
     project: ProjectId,
     name: String,
+    event: String,
     at: Millis,
-    data: Crossing,
+    data: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +36,13 @@ struct Crossing {
     threshold: Sats,
     balance: Sats,
     urgent: bool,
+}
+
+/// In bytes.
+#[derive(Deserialize)]
+struct Disk {
+    used: u64,
+    quota: u64,
 }
 
 /// A webhook's address: `https` (or `http`) with a host, no credentials in it. Where the host leads is checked when it is
@@ -67,24 +81,71 @@ fn failed(error: NotifyError) -> JobError {
 }
 
 impl App {
+    /// Enqueues a job for each way in which the project wants to be told. `key` names the occasion.
+    pub(crate) fn tell_project(
+        &self,
+        tx: &mut Tx<'_>,
+        project: ProjectId,
+        event: &str,
+        key: &str,
+        data: serde_json::Value,
+        at: Millis,
+    ) -> crate::Result<()> {
+        let name = tx.project(project)?.map(|p| p.name.to_string()).unwrap_or_default();
+        let standing = tx.standing(project)?;
+        for (kind, wanted) in [(MAIL, standing.email.is_some()), (WEBHOOK, standing.webhook_url.is_some())] {
+            if !wanted {
+                continue;
+            }
+            let job = new_job(NewJobParts {
+                id: JobId::from_parts(at, self.entropy.bytes()),
+                kind,
+                key: key.to_owned(),
+                payload: json!({"project": project, "name": name, "event": event, "at": at, "data": data}),
+                run_at: at,
+                max_attempts: 12,
+            });
+            tx.enqueue_job(&job, at.0)?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn run_mail_job(self: &Arc<Self>, payload: serde_json::Value) -> Result<(), JobError> {
         let message: Message = serde_json::from_value(payload).map_err(JobError::fatal)?;
         let project = message.project;
         let standing = self.store.read(move |tx| tx.standing(project)).await.map_err(JobError::retry)?;
         // Nobody wants it any more, or nobody here can send it.
         let (Some(to), Some(mailer)) = (standing.email, &self.mailer) else { return Ok(()) };
-        mailer.send(&self.balance_mail(to, &message)).await.map_err(failed)
+        let mail = match message.event.as_str() {
+            DISK_REACHED => self.disk_mail(to, &message),
+            _ => self.balance_mail(to, &message),
+        };
+        mailer.send(&mail.map_err(JobError::fatal)?).await.map_err(failed)
     }
 
-    fn balance_mail(&self, to: String, message: &Message) -> Mail {
-        let Crossing { threshold, balance, urgent } = message.data;
+    fn disk_mail(&self, to: String, message: &Message) -> serde_json::Result<Mail> {
+        let Disk { used, quota } = serde_json::from_value(message.data.clone())?;
+        Ok(Mail {
+            to,
+            subject: format!("the disk of {} is full", message.name),
+            body: format!(
+                "The volumes of the project {} held {used} bytes at {}, and it may have {quota}.\n\
+                 What runs goes on. Nothing more is created, started or uploaded until there is room: delete files, or \
+                 instances with their volumes, or ask whoever runs the server for more.\n\n{}/projects/{}\n",
+                message.name, message.at, self.settings.public_url, message.project
+            ),
+        })
+    }
+
+    fn balance_mail(&self, to: String, message: &Message) -> serde_json::Result<Mail> {
+        let Crossing { threshold, balance, urgent } = serde_json::from_value(message.data.clone())?;
         let urgent = if urgent { "Urgent: " } else { "" };
         let below = if balance.is_negative() {
             "The project owes money. Unless it is paid within the grace, its agents are stopped; their data is kept.\n"
         } else {
             ""
         };
-        Mail {
+        Ok(Mail {
             to,
             subject: format!("{urgent}balance of {} is below {threshold} satoshis", message.name),
             body: format!(
@@ -92,7 +153,7 @@ impl App {
                  Pay and look at what was used: {}/projects/{}/billing\n",
                 message.name, message.at, self.settings.public_url, message.project
             ),
-        }
+        })
     }
 
     pub(crate) async fn run_webhook_job(

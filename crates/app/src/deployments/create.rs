@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Bound;
 use crate::idempotency::{self, IdempotencyKey};
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 /// Deployments of one project that are not over.
@@ -34,8 +35,8 @@ impl App {
         key: Option<IdempotencyKey>,
     ) -> Result<(Deployment, String)> {
         let project = self.find_project(caller, Scope::Write, project).await?;
-        if request.name.as_ref().is_some_and(Name::is_frontend) {
-            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        if let Some(name) = &request.name {
+            name.may_be_asked_for()?;
         }
         let asked = request.clone();
         let sha256 = request.sha256.map(|s| s.to_ascii_lowercase());
@@ -89,6 +90,7 @@ impl App {
                         format!("{MOST_OPEN} deployments of this project are under way; cancel one, or wait");
                     return Err(Error::QuotaExceeded(why));
                 }
+                disk::must_have_room(tx, row.project, asked.size.unwrap_or(0), now)?;
                 tx.insert_deployment(&row)?;
                 let data = json!({"name": row.name});
                 let id = row.id.to_string();

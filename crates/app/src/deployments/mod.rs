@@ -3,7 +3,9 @@
 //! The request makes a row and an address; the upload uses the address up and enqueues one durable job; the job may be
 //! killed at any point and begins again from the artifact. What ran before goes on until what is new has become ready.
 
+pub mod collect;
 pub mod create;
+mod databases;
 mod dockerfiles;
 pub mod look;
 mod note;
@@ -12,13 +14,16 @@ pub mod run;
 pub mod unpack;
 pub mod upload;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac as _};
+use ryokan_model::addon::Addon;
 use ryokan_model::image::ImageRef;
 use ryokan_model::quantity::{Bytes, Cpus};
 use ryokan_model::{DeploymentId, Millis, Name, ProjectId};
+use ryokan_ports::build::REGISTRY;
 use sha2::Sha256;
 
 use crate::{Error, Result};
@@ -31,13 +36,17 @@ pub struct Settings {
     pub python_base: ImageRef,
     /// Serves `/usr/share/nginx/html` on port 8080; a small server of ours on `node_base` when absent.
     pub frontend_base: Option<ImageRef>,
-    /// Of one build: time, memory, processor, log, network.
+    /// What databases beside agents run.
+    pub databases: BTreeMap<Addon, ImageRef>,
+    /// Of one build: time, memory, processor, disk, log, network.
     pub limits: ryokan_ports::build::BuildLimits,
     /// The largest artifact.
     pub max_artifact: Bytes,
     /// How long an upload URL is good.
     pub upload_time: Duration,
     pub unpack: unpack::UnpackLimits,
+    /// Of an instance, the images of so many of its newest revisions that were ever ready are kept.
+    pub keep_revisions: u32,
     /// Where artifacts are unpacked; what is in it is ours to remove.
     pub work: PathBuf,
 }
@@ -49,16 +58,22 @@ impl Settings {
             node_base: image("docker.io/library/node:22-slim")?,
             python_base: image("docker.io/library/python:3.12-slim")?,
             frontend_base: None,
+            databases: Addon::ALL
+                .into_iter()
+                .map(|addon| Ok((addon, image(addon.default_image())?)))
+                .collect::<Result<_>>()?,
             limits: ryokan_ports::build::BuildLimits {
                 time: Duration::from_mins(15),
                 memory: Bytes::mebi(2048),
                 cpus: Cpus::from_millis(2000),
+                disk: Bytes::mebi(10 * 1024),
                 log_bytes: 4 * 1024 * 1024,
                 network: "bridge".into(),
             },
             max_artifact: Bytes::mebi(512),
             upload_time: Duration::from_hours(1),
             unpack: unpack::UnpackLimits::default(),
+            keep_revisions: 10,
             work,
         })
     }
@@ -128,9 +143,6 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// The registry of images that were built here. Nobody can push to it: it is a name only.
-const REGISTRY: &str = "ryokan.local";
-
 fn image_name(project: ProjectId, name: &Name, deployment: DeploymentId) -> Result<ImageRef> {
     let text = format!("{REGISTRY}/{}/{name}:{deployment}", project.0.simple());
     text.parse().map_err(|_| Error::internal(format!("{text} is not an image's name")))
@@ -142,6 +154,11 @@ pub(crate) fn is_foreign(image: &ImageRef, project: ProjectId) -> bool {
     repository
         .strip_prefix(&format!("{REGISTRY}/"))
         .is_some_and(|rest| rest.split('/').next() != Some(&project.0.simple().to_string()))
+}
+
+/// Whether an image was built here, for whomever: then it is nowhere else.
+pub(crate) fn is_built_here(image: &ImageRef) -> bool {
+    image.repository().strip_prefix(REGISTRY).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -183,7 +200,8 @@ mod tests {
         let (a, b) = (ProjectId::from_parts(Millis(1), [1; 10]), ProjectId::from_parts(Millis(1), [2; 10]));
         let image =
             image_name(a, &"x".parse().unwrap(), DeploymentId::from_parts(Millis(1), [1; 10])).unwrap();
-        assert!(!is_foreign(&image, a) && is_foreign(&image, b));
+        assert!(!is_foreign(&image, a) && is_foreign(&image, b) && is_built_here(&image));
+        assert!(!is_built_here(&"ryokan.local.example/x".parse().unwrap()));
         assert!(is_foreign(&format!("Ryokan.Local/{}/x", a.0.simple()).parse().unwrap(), b));
         assert!(!is_foreign(&"ryokan/hello:dev".parse().unwrap(), b));
     }

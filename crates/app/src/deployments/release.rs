@@ -1,11 +1,12 @@
 //! Releasing one image: the instance is made or changed in one transaction together with its revision, and then has to
 //! become ready. One that does not is taken back by the reconciler, and what ran before goes on.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use ryokan_model::addon::Addon;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Name};
@@ -13,34 +14,61 @@ use ryokan_store::deployments::Deployment;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
+use super::databases::addons_of;
 use super::note::Notes;
 use super::run::Stop;
+use crate::addons;
 use crate::instances::create::{Origin, insert_new};
 use crate::instances::follow::{Goal, Step};
 use crate::instances::update::{SpecChange, change_spec};
-use crate::instances::{enter, keep};
-use crate::projects::quotas;
+use crate::instances::{Raced, enter, gpus, keep};
+use crate::projects::{disk, quotas};
 use crate::{App, Error, Result, events};
 
 /// Beyond what the probe itself allows: for the image, the stop of the old container, and the engine's turn.
-const PATIENCE: Duration = Duration::from_mins(10);
+pub(super) const PATIENCE: Duration = Duration::from_mins(10);
+
+/// What is released of a deployment.
+#[derive(Clone)]
+pub(super) struct Release {
+    pub(super) name: Name,
+    pub(super) spec: InstanceSpec,
+    pub(super) manifest: String,
+    /// What it is told of besides those that it has.
+    pub(super) databases: BTreeSet<Addon>,
+}
 
 impl App {
     pub(super) async fn release_image(
         self: &Arc<Self>,
         row: &Deployment,
-        name: &Name,
-        spec: InstanceSpec,
-        manifest: &str,
+        release: Release,
         notes: &Notes,
     ) -> Result<(), Stop> {
-        self.check_limits(&spec)?;
-        self.check_engine(&spec).await?;
-        let bound = State::Starting.bound(&spec).unwrap_or_default() + PATIENCE;
-        let instance = self.write_release(row, name, spec, manifest).await?;
+        let name = release.name.clone();
+        self.check_limits(&release.spec)?;
+        self.check_engine(&release.spec).await?;
+        let bound = State::Starting.bound(&release.spec).unwrap_or_default() + PATIENCE;
+        let instance = self.write_release(row, release).await?;
         crate::crash::point("deployment.released");
         notes.say(format!("Released {name} as revision {}; waiting until it is ready", instance.generation));
-        let mut steps = Box::pin(self.follow(&instance, Goal::Ready));
+        self.until_ready(&instance, bound, notes).await.map_err(|stop| match stop {
+            Stop::Failed(why) => Stop::Failed(format!("{name}: {why}")),
+            other => other,
+        })?;
+        notes.say(format!("{name} is ready at {}/", self.settings.agent_origin(name.as_str())));
+        Ok(())
+    }
+
+    /// Waits until the instance is ready, and says what happens meanwhile.
+    pub(super) async fn until_ready(
+        self: &Arc<Self>,
+        instance: &Instance,
+        bound: Duration,
+        notes: &Notes,
+    ) -> Result<(), Stop> {
+        let name = &instance.name;
+        let mut steps = Box::pin(self.follow(instance, Goal::Ready));
         let waited = tokio::time::timeout(bound, async {
             let mut last = String::new();
             while let Some(step) = steps.next().await {
@@ -53,60 +81,53 @@ impl App {
                         }
                     }
                     Step::Reached(_) => return Ok(()),
-                    Step::Failed(why) => return Err(Stop::Failed(format!("{name}: {why}"))),
+                    Step::Failed(why) => return Err(Stop::Failed(why)),
                 }
             }
             Err(Stop::Later(anyhow::anyhow!("{name} was lost sight of")))
         })
         .await;
-        match waited {
-            Ok(Ok(())) => {
-                notes.say(format!("{name} is ready at {}/", self.settings.agent_origin(name.as_str())));
-                Ok(())
-            }
-            Ok(Err(stop)) => Err(stop),
-            Err(_) => Err(Stop::Failed(format!("{name} was not ready within {} s", bound.as_secs()))),
-        }
+        let late = || Stop::Failed(format!("it was not ready within {} s", bound.as_secs()));
+        waited.unwrap_or_else(|_| Err(late()))
     }
 
     /// The instance as it was released. Released once for a deployment, however often this is called.
-    async fn write_release(
-        &self,
-        row: &Deployment,
-        name: &Name,
-        spec: InstanceSpec,
-        manifest: &str,
-    ) -> Result<Instance> {
+    async fn write_release(&self, row: &Deployment, release: Release) -> Result<Instance> {
         let fresh = InstanceId::from_parts(self.clock.now(), self.entropy.bytes());
-        let (row, name, manifest) = (row.clone(), name.clone(), manifest.to_owned());
+        let row = row.clone();
+        let Release { name, mut spec, manifest, databases } = release;
         let (seal, job_for) = (self.seal.clone(), self.image_job_maker());
-        let limit = self.limits().instances_per_project;
+        let (limit, most_gpus) = (self.limits().instances_per_project, self.settings.gpus);
         // What the artifact says of variables; others are the instance's own, and the project's.
-        let mut spec = spec;
         spec.artifact_env = std::mem::take(&mut spec.env);
         let written = self
             .write_raced(move |tx, now| {
                 let done = tx.revisions_by(row.id)?;
                 let by = row.user.to_string();
+                let mut spec = spec.clone();
+                let beside = addons_of(tx, &row, &name, &databases)?;
                 let Some(mut instance) = tx.instance_by_name(name.as_str())? else {
                     if !done.is_empty()
                         && done.iter().any(|r| tx.instance(r.instance).is_ok_and(|i| i.is_none()))
                     {
                         return Err(Error::Conflict("its instance was deleted meanwhile".into()).into());
                     }
+                    let told = addons::tell(tx, &seal, fresh, &mut spec, &beside)?;
                     let instance = Instance {
                         project_name: row.project_name.clone(),
                         template: "custom".into(),
-                        ..Instance::new(fresh, row.project, name.clone(), spec.clone(), now)
+                        ..Instance::new(fresh, row.project, name.clone(), spec, now)
                     };
                     let origin = Origin {
-                        secrets: BTreeMap::new(),
+                        secrets: told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
                         manifest: Some(manifest.clone()),
                         deployment: Some(row.id),
                         by,
                     };
+                    gpus::check(tx, &instance, most_gpus)?;
                     let instance = insert_new(tx, &seal, instance, origin, limit, &job_for, now)?;
                     tell(tx, &row, &instance, "instance.created", now)?;
+                    belong(tx, beside, instance.id, now)?;
                     return Ok(instance);
                 };
                 if instance.project != row.project {
@@ -121,14 +142,16 @@ impl App {
                     return Err(Error::Conflict(format!("{} is being deleted", instance.name)).into());
                 }
                 crate::billing::judge::must_not_be_suspended(tx, row.project)?;
+                disk::must_have_room(tx, row.project, 0, now)?;
                 let before = instance.clone();
-                let mut spec = spec.clone();
+                spec.addon_env.clone_from(&instance.spec.addon_env);
+                let told = addons::tell(tx, &seal, instance.id, &mut spec, &beside)?;
                 spec.env.clone_from(&instance.spec.env);
                 spec.secret_env.clone_from(&instance.spec.secret_env);
                 spec.inherited.clone_from(&instance.spec.inherited);
                 let change = SpecChange {
                     spec,
-                    secrets: BTreeMap::new(),
+                    secrets: told,
                     new_container: true,
                     manifest: Some(manifest.clone()),
                     deployment: Some(row.id),
@@ -142,8 +165,10 @@ impl App {
                 }
                 change_spec(tx, &seal, &mut instance, change, &job_for, now)?;
                 quotas::check(tx, &instance, limit)?;
+                gpus::check(tx, &instance, most_gpus)?;
                 keep(tx, &before, &mut instance, now)?;
                 tell(tx, &row, &instance, "instance.updated", now)?;
+                belong(tx, beside, instance.id, now)?;
                 Ok(instance)
             })
             .await;
@@ -152,7 +177,22 @@ impl App {
     }
 }
 
-fn tell(
+/// From now on what happens to the agent happens to these.
+fn belong(
+    tx: &mut ryokan_store::Tx<'_>,
+    beside: Vec<Instance>,
+    agent: InstanceId,
+    now: ryokan_model::Millis,
+) -> Result<(), Raced> {
+    for mut row in beside {
+        let before = row.clone();
+        row.addon_of = Some(agent);
+        keep(tx, &before, &mut row, now)?;
+    }
+    Ok(())
+}
+
+pub(super) fn tell(
     tx: &mut ryokan_store::Tx<'_>,
     row: &Deployment,
     instance: &Instance,

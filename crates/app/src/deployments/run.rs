@@ -1,6 +1,7 @@
 //! The job: unpack, read the manifest, build, release, wait. Each run begins from the artifact and may be cut off at any
 //! point; images are named by the deployment and releases are revisions of it, so that doing it again meets itself.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,15 @@ use ryokan_model::{DeploymentId, Name};
 use ryokan_ports::blob::BlobError;
 use ryokan_ports::build::{BuildError, BuildRequest};
 use ryokan_store::deployments::{DEPLOYMENTS, Deployment};
+use ryokan_store::images::IMAGES;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::note::Notes;
+use super::release::Release;
 use super::{dockerfiles, image_name, is_foreign, unpack};
 use crate::jobs::JobError;
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 pub(crate) const KIND: &str = "deployment";
@@ -100,9 +104,6 @@ impl App {
         if let Some(blob) = &row.blob {
             self.discard(blob).await;
         }
-        if state != DeploymentState::Succeeded {
-            self.forget_images(&row).await;
-        }
         Ok(())
     }
 
@@ -123,6 +124,10 @@ impl App {
                 // From `building`, say, straight to `succeeded` is no step of its own: it was released on the way.
                 let from = row.state;
                 tx.move_deployment(id, from, state, message.as_deref(), now)?;
+                if state != DeploymentState::Succeeded {
+                    // What was built for nothing may go.
+                    tx.notify(IMAGES);
+                }
                 let data = json!({"name": name, "message": message});
                 let text = id.to_string();
                 events::system(
@@ -179,6 +184,8 @@ impl App {
         if !self.identity().still_has(row.user, row.project) {
             return Err(Stop::Failed("whoever asked for it may not deploy to this project any more".into()));
         }
+        let (project, now) = (row.project, self.clock.now());
+        self.store.read(move |tx| disk::must_have_room(tx, project, 0, now)).await?;
         self.advance(row, DeploymentState::Building).await?;
         crate::crash::point("deployment.building");
         let name: Name = row
@@ -191,13 +198,10 @@ impl App {
         crate::crash::point("deployment.unpacked");
         let (manifest, text) = read_manifest(&folder).await?;
         let plan = manifest.plan().map_err(|e| Stop::Failed(format!("{}: {e}", manifest::FILE)))?;
-        if plan.gpus > 0 {
-            let why = "resources.gpu: this server hands no GPUs to agents yet; leave it out, or deploy to one that has them";
-            return Err(Stop::Failed(why.into()));
-        }
-        if !plan.addons.is_empty() {
-            let why = "databases: this server runs none beside agents yet; run one as an instance of its own, and name it in `env`";
-            return Err(Stop::Failed(why.into()));
+        // Before anything is built for nothing.
+        if plan.agent.spec.resources.gpus > 0 {
+            self.check_limits(&plan.agent.spec).map_err(in_manifest)?;
+            self.check_engine(&plan.agent.spec).await.map_err(in_manifest)?;
         }
         let mut built = Vec::new();
         for part in plan.parts() {
@@ -206,6 +210,7 @@ impl App {
             built.push((name, part, image));
         }
         self.advance(row, DeploymentState::Releasing).await?;
+        self.release_addons(row, &name, &plan, notes).await?;
         for (name, part, image) in built {
             let mut spec = part.spec.clone();
             if let Source::Image(_) = part.source {
@@ -214,7 +219,10 @@ impl App {
                 spec.pull = ryokan_model::spec::PullPolicy::Never;
             }
             spec.image = image;
-            self.release_image(row, &name, spec, &text, notes).await?;
+            // A frontend is for browsers, and knows of no database.
+            let databases = if part.role == Role::Agent { plan.addons.clone() } else { BTreeSet::new() };
+            let release = Release { name, spec, manifest: text.clone(), databases };
+            self.release_image(row, release, notes).await?;
         }
         Ok(())
     }
@@ -320,16 +328,15 @@ impl App {
         }
         Ok(())
     }
+}
 
-    /// What was built for nothing. What still runs keeps its image.
-    async fn forget_images(&self, row: &Deployment) {
-        let Some(name) = row.name.as_deref().and_then(|n| n.parse::<Name>().ok()) else { return };
-        for name in [name.clone(), name.frontend()] {
-            let Ok(tag) = image_name(row.project, &name, row.id) else { continue };
-            if let Err(error) = self.builder.forget(&tag).await {
-                tracing::info!(image = %tag, error = %error, "an image that nobody needs could not be removed");
-            }
+/// A manifest has its own word for it.
+fn in_manifest(refused: Error) -> Stop {
+    match refused {
+        Error::Invalid(refused) if refused.field == "gpus" => {
+            Stop::Failed(format!("{}: resources.gpu: {}", manifest::FILE, refused.problem))
         }
+        other => other.into(),
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{Bound, run};
 use crate::jobs::{NewJobParts, new_job};
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 impl App {
@@ -41,6 +42,8 @@ impl App {
         if size.is_some_and(|size| size > row.max_size) {
             return Err(too_large(row.max_size));
         }
+        let (project, now) = (row.project, self.clock.now());
+        self.store.read(move |tx| disk::must_have_room(tx, project, size.unwrap_or(0), now)).await?;
         Ok(row)
     }
 
@@ -84,6 +87,8 @@ impl App {
         let taken = self
             .store
             .write(move |tx| {
+                // One that came without a length was not counted before.
+                disk::must_have_room(tx, row.project, stored.size, now)?;
                 if !tx.take_artifact(id, &name, stored.size, &stored.sha256, now)? {
                     return Ok::<_, Error>(None);
                 }

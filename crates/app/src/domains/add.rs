@@ -16,6 +16,9 @@ impl App {
     /// Again for the same instance changes nothing, but that one that failed begins anew with the same record.
     pub async fn add_domain(&self, caller: &Caller, instance: &str, domain: &str) -> Result<Domain> {
         let row = self.instance_as(caller, Role::Admin, instance).await?;
+        if row.addon.is_some() {
+            return Err(Error::Conflict("a database has no address outside of its project".into()));
+        }
         let name: DomainName = domain.parse()?;
         self.is_not_ours(&name)?;
         let (now, by) = (self.clock.now(), caller.clone());

@@ -12,8 +12,10 @@ use ryokan_model::project::Inherited;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
+use ryokan_store::images::IMAGES;
 use ryokan_store::instances::{Instance, TakenBack};
 
+use crate::deployments::is_built_here;
 use crate::instances::{delete, enter, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
@@ -21,11 +23,18 @@ use crate::{App, Error, Result, events};
 const LAST_LINES: u64 = 15;
 
 /// After so many crashes before it was ever ready, what ran before an update is brought back.
-const TRIAL_CRASHES: u32 = 3;
+pub(super) const TRIAL_CRASHES: u32 = 3;
 
 /// Whether this is the first start of an update that was never ready, with something to go back to.
 fn is_on_trial(row: &Instance) -> bool {
     row.state == State::Starting && row.image_generation == row.generation && row.previous.is_some()
+}
+
+pub(super) fn reach_text(reach: Reach) -> String {
+    match reach {
+        Reach::Bridge => "bridge".to_owned(),
+        Reach::Loopback => "loopback".to_owned(),
+    }
 }
 
 /// How a probe went, for the reconciler's memory.
@@ -50,8 +59,8 @@ impl App {
         ])
     }
 
-    /// What runs now, if it was started.
-    pub(crate) async fn start_container(&self, row: &Instance) -> Result<Option<Observed>> {
+    /// What the engine is to run for it.
+    pub(crate) async fn workload(&self, row: &Instance) -> Result<Workload> {
         let Some(image_id) = row.image_id.clone() else {
             return Err(Error::internal(format!("instance {} has no image", row.id)));
         };
@@ -61,7 +70,8 @@ impl App {
         spec.secret_env = secret_env.keys().cloned().collect();
         spec.inherited = Inherited::default();
         spec.artifact_env.clear();
-        let workload = Workload {
+        spec.addon_env.clear();
+        Ok(Workload {
             instance: row.id,
             project: row.project,
             name: row.name.clone(),
@@ -70,7 +80,13 @@ impl App {
             image_id,
             secret_env,
             facts: self.facts(row),
-        };
+            beside: None,
+        })
+    }
+
+    /// What runs now, if it was started.
+    pub(crate) async fn start_container(&self, row: &Instance) -> Result<Option<Observed>> {
+        let workload = self.workload(row).await?;
         crate::crash::point("start.before");
         let outcome = self.runtime.ensure(&workload).await;
         crate::crash::point("start.after");
@@ -122,6 +138,7 @@ impl App {
                 row.image_id = previous.image_id;
                 row.image_digest = previous.image_digest;
                 row.message = None;
+                (row.crashes, row.retry_at) = (0, None);
                 if asked {
                     enter(row, State::Pending, Some("going back to what ran before".into()), now)?;
                 }
@@ -164,10 +181,7 @@ impl App {
                 return Ok(());
             }
             row.endpoints.clone_from(&seen.endpoints);
-            row.reach = Some(match seen.reach {
-                Reach::Bridge => "bridge".to_owned(),
-                Reach::Loopback => "loopback".to_owned(),
-            });
+            row.reach = Some(reach_text(seen.reach));
             // Every start carries out the restarts that were asked for before it.
             row.restart_done = row.restart_done.max(wanted);
             row.retry_at = None;
@@ -195,16 +209,12 @@ impl App {
         out_of_memory: bool,
         lost: bool,
     ) -> Result<()> {
-        let logs = self.last_lines(row.id).await;
+        let logs = self.last_lines(row.id, None).await;
         let [jitter] = self.entropy.bytes();
         let generation = row.generation;
         if is_on_trial(row) && row.crashes + 1 >= TRIAL_CRASHES && !lost {
-            let last = if logs.is_empty() {
-                String::new()
-            } else {
-                format!(". Its last lines:\n{}", logs.join("\n"))
-            };
-            let why = format!("it exited with code {code} {TRIAL_CRASHES} times before it was ready{last}");
+            let why =
+                format!("it exited {TRIAL_CRASHES} times before it was ready, last with code {code}{logs}");
             if self.give_up_update(row.id, generation, true, &why).await? {
                 return Ok(());
             }
@@ -225,9 +235,7 @@ impl App {
             };
             row.exit_code = (!lost).then_some(code);
             row.endpoints.clear();
-            let with_logs = |text: String| {
-                if logs.is_empty() { text } else { format!("{text}. Its last lines:\n{}", logs.join("\n")) }
-            };
+            let with_logs = |text: String| format!("{text}{logs}");
             // A container that was taken away did not crash by its own fault, unless it is never to be restarted.
             let code = if lost && row.spec.restart.mode != RestartMode::Never { 1 } else { code };
             let mut spec = row.spec.clone();
@@ -262,17 +270,20 @@ impl App {
         Ok(())
     }
 
-    pub(crate) async fn last_lines(&self, id: InstanceId) -> Vec<String> {
-        let options = LogOptions { tail: Some(LAST_LINES), ..LogOptions::default() };
+    /// How a container's log ends, to be put behind a reason; nothing when it says nothing.
+    pub(crate) async fn last_lines(&self, id: InstanceId, generation: Option<i64>) -> String {
+        let options = LogOptions { tail: Some(LAST_LINES), generation, ..LogOptions::default() };
         let read = async {
-            let mut lines = self.runtime.logs(id, options).await.ok()?;
-            let mut text = Vec::new();
+            let mut lines = self.runtime.logs(id.into(), options).await.ok()?;
+            let mut text: Vec<String> = Vec::new();
             while let Some(Ok(line)) = lines.next().await {
                 text.push(line.text.chars().take(400).collect());
             }
             Some(text)
         };
-        tokio::time::timeout(Duration::from_secs(5), read).await.ok().flatten().unwrap_or_default()
+        let lines =
+            tokio::time::timeout(Duration::from_secs(5), read).await.ok().flatten().unwrap_or_default();
+        if lines.is_empty() { String::new() } else { format!(". Its last lines:\n{}", lines.join("\n")) }
     }
 
     pub(crate) async fn fail(&self, row: &Instance, reason: String) -> Result<()> {
@@ -346,15 +357,10 @@ impl App {
                     ryokan_ports::runtime::Phase::Running { started_at } => started_at,
                     _ => row.since,
                 });
-                let logs = self.last_lines(row.id).await;
+                let logs = self.last_lines(row.id, None).await;
                 if is_on_trial(row) {
                     let why = row.message.clone().unwrap_or_else(|| "its probe never passed".into());
-                    let last = if logs.is_empty() {
-                        String::new()
-                    } else {
-                        format!(". Its last lines:\n{}", logs.join("\n"))
-                    };
-                    let why = format!("it did not become ready in time: {why}{last}");
+                    let why = format!("it did not become ready in time: {why}{logs}");
                     if self.give_up_update(row.id, row.generation, true, &why).await? {
                         return Ok(());
                     }
@@ -372,14 +378,7 @@ impl App {
                     } else {
                         "it stayed unhealthy"
                     };
-                    let text = format!(
-                        "{what}: {why}{}",
-                        if logs.is_empty() {
-                            String::new()
-                        } else {
-                            format!(". Its last lines:\n{}", logs.join("\n"))
-                        }
-                    );
+                    let text = format!("{what}: {why}{logs}");
                     row.endpoints.clear();
                     match row.spec.after_exit(1, now.since(started_at), row.crashes, now, jitter) {
                         AfterExit::Restart { at, crashes } => {
@@ -451,6 +450,10 @@ impl App {
                     if row.image_generation == row.generation {
                         let (image, digest) = (row.image_id.as_deref(), row.image_digest.as_deref());
                         tx.revision_is_live(id, row.generation, image, digest)?;
+                        if is_built_here(&row.spec.image) {
+                            // The oldest that it could be rolled back to has become one too many.
+                            tx.notify(IMAGES);
+                        }
                     }
                     enter(row, State::Ready, None, now)
                 }

@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::idempotency::{self, IdempotencyKey, Once};
 use crate::instances::fit::Lack;
+use crate::instances::gpus;
 use crate::instances::secrets_of;
 use crate::instances::update::new_revision;
-use crate::projects::{inheritance, inherited_name, quotas};
+use crate::projects::{disk, inheritance, inherited_name, quotas};
 use crate::{App, Error, Result, events};
 
 /// A name is generated this often before we give up on finding a free one.
@@ -49,10 +50,12 @@ impl App {
             other => other,
         })?;
         let wanted_name = request.name.take();
-        if wanted_name.as_ref().is_some_and(Name::is_frontend) {
-            return Err(Error::invalid("name", "begins with `frontend-`, which is reserved; choose another"));
+        if let Some(name) = &wanted_name {
+            name.may_be_asked_for()?;
         }
-        let (spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        let (mut spec, secrets) = request.into_spec(&template, &|| self.entropy.secret(""))?;
+        // A template has no databases, whatever it says.
+        spec.addon_env.clear();
         check_image(&spec, project.id)?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
@@ -93,13 +96,14 @@ impl App {
             self.seal.clone(),
             self.limits().instances_per_project,
         );
-        let job_for = self.image_job_maker();
+        let (job_for, most_gpus) = (self.image_job_maker(), self.settings.gpus);
         self.store
             .write(move |tx| {
                 if let Some(made) = once.claim(tx, &row.id.to_string(), now)? {
                     let made = made.parse().ok().map(|id| tx.instance(id)).transpose()?.flatten();
                     return made.ok_or_else(idempotency::gone);
                 }
+                gpus::check(tx, &row, most_gpus)?;
                 let origin = Origin { secrets, manifest: None, deployment: None, by: by.login.clone() };
                 let row = insert_new(tx, &seal, row, origin, limit, &job_for, now)?;
                 let data = json!({"template": row.template, "image": row.spec.image});
@@ -144,6 +148,9 @@ impl App {
                 format!("at most {} an instance here", limits.cpus_per_instance),
             ));
         }
+        if let Some(most) = self.settings.gpus.filter(|most| *most > 0 && spec.resources.gpus > *most) {
+            return Err(Error::invalid("gpus", format!("there are only {most} here; ask for fewer")));
+        }
         Ok(())
     }
 
@@ -164,6 +171,7 @@ impl App {
                 "memory",
                 format!("the engine's host has only {}", ryokan_model::quantity::Bytes::new(info.memory)),
             ),
+            Lack::Gpus => Error::invalid("gpus", info.no_gpus.unwrap_or_default()),
         })
     }
 }
@@ -177,7 +185,7 @@ pub(crate) struct Origin {
 }
 
 /// A new instance with its secrets, what it has of its project, its first revision and its image's job, if the project
-/// may have one more.
+/// may have one more. A database runs somebody else's program for the agent alone, and has nothing of the project.
 pub(crate) fn insert_new(
     tx: &mut Tx<'_>,
     seal: &Seal,
@@ -192,12 +200,16 @@ pub(crate) fn insert_new(
         return Err(Error::not_found("project", &row.project_name));
     }
     quotas::check(tx, &row, limit)?;
+    disk::must_have_room(tx, row.project, 0, now)?;
     crate::billing::judge::must_not_be_suspended(tx, row.project)?;
-    let given = inheritance(tx, seal, row.project)?;
-    row.spec.inherited = given.inherited;
+    let mut secrets = origin.secrets;
+    if row.addon.is_none() {
+        let given = inheritance(tx, seal, row.project)?;
+        row.spec.inherited = given.inherited;
+        secrets.extend(given.secrets.into_iter().map(|(name, value)| (inherited_name(&name), value)));
+    }
     tx.insert_instance(&row)?;
-    let theirs = given.secrets.into_iter().map(|(name, value)| (inherited_name(&name), value));
-    for (name, value) in origin.secrets.into_iter().chain(theirs) {
+    for (name, value) in secrets {
         tx.put_secret(seal, &secrets_of(row.id), &name, &value, now.0)?;
     }
     tx.enqueue_job(&job_for(&row), now.0)?;

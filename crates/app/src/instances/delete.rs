@@ -1,14 +1,16 @@
 //! `delete`: gracefully through the reconciler, or at once with `force`, which needs no engine at all: the row becomes a
 //! tombstone, its name is free, and the orphan search removes what the engine still holds as soon as it can.
 
-use ryokan_model::Millis;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
+use ryokan_model::{Millis, Name};
 use ryokan_store::Tx;
+use ryokan_store::images::IMAGES;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use crate::instances::{enter, previous_secrets_of, secrets_of};
+use crate::addons::{delete_beside, must_not_be_needed};
+use crate::instances::{enter, keep, previous_secrets_of, secrets_of};
 use crate::{App, Error, Result, events};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,33 +28,16 @@ impl App {
         options: DeleteOptions,
     ) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Write, id_or_name).await?;
-        let by = caller.clone();
+        let (id, by) = (row.id, caller.clone());
         let changed = self
-            .change_instance(row.id, move |tx, row, now| {
-                let first = row.state != State::Deleting;
-                if !first && !options.force {
-                    return Ok(());
-                }
-                row.desired = Desired::Deleted;
-                // Forcing a deletion that keeps volumes is no order to remove them.
-                row.keep_volumes = options.keep_volumes || (!first && row.keep_volumes);
-                enter(row, State::Deleting, None, now)?;
-                let data = json!({"force": options.force, "keep_volumes": row.keep_volumes});
-                events::by_caller(
-                    tx,
-                    now,
-                    &by,
-                    Some(row.project),
-                    "instance.delete_requested",
-                    "instance",
-                    &row.id.to_string(),
-                    row.name.as_str(),
-                    data,
-                )?;
-                if options.force {
-                    bury(tx, row, now)?;
-                }
-                Ok(())
+            .write_raced(move |tx, now| {
+                let Some(mut row) = tx.instance(id)? else { return Ok(None) };
+                must_not_be_needed(tx, &row, options)?;
+                delete_beside(tx, &row, options, &by, now)?;
+                let before = row.clone();
+                ask_deletion(tx, &mut row, options, &by, None, now)?;
+                keep(tx, &before, &mut row, now)?;
+                Ok(Some(row))
             })
             .await?;
         crate::crash::point("delete.committed");
@@ -60,6 +45,43 @@ impl App {
         self.wake.notify_one();
         changed.ok_or_else(|| Error::not_found("instance", id_or_name))
     }
+}
+
+/// Writes into the row that it is to go, with an event; `with` the agent whose database it is. Asked again, only force
+/// makes a difference.
+pub(crate) fn ask_deletion(
+    tx: &mut Tx<'_>,
+    row: &mut Instance,
+    options: DeleteOptions,
+    by: &Caller,
+    with: Option<&Name>,
+    now: Millis,
+) -> Result<()> {
+    let first = row.state != State::Deleting;
+    if !first && !options.force {
+        return Ok(());
+    }
+    row.desired = Desired::Deleted;
+    // Forcing a deletion that keeps volumes is no order to remove them.
+    row.keep_volumes = options.keep_volumes || (!first && row.keep_volumes);
+    enter(row, State::Deleting, None, now)?;
+    let mut data = json!({"force": options.force, "keep_volumes": row.keep_volumes});
+    if let Some(agent) = with {
+        data["with"] = json!(agent);
+    }
+    let (id, name) = (row.id.to_string(), row.name.as_str());
+    events::by_caller(
+        tx,
+        now,
+        by,
+        Some(row.project),
+        "instance.delete_requested",
+        "instance",
+        &id,
+        name,
+        data,
+    )?;
+    if options.force { bury(tx, row, now) } else { Ok(()) }
 }
 
 /// Turns the row into a tombstone: gone for everybody, remembered so that its volumes may be removed.
@@ -70,6 +92,9 @@ pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<(
     tx.delete_secrets(&previous_secrets_of(row.id))?;
     tx.delete_revisions(row.id)?;
     tx.delete_domains_of(row.id)?;
+    if crate::deployments::is_built_here(&row.spec.image) {
+        tx.notify(IMAGES);
+    }
     events::system(
         tx,
         now,

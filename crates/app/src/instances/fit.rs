@@ -17,6 +17,7 @@ pub(crate) enum Lack {
     Isolation,
     Cpus,
     Memory,
+    Gpus,
 }
 
 impl App {
@@ -44,7 +45,8 @@ pub(crate) fn lacks(spec: &InstanceSpec, info: &EngineInfo) -> impl Iterator<Ite
     let isolation = !info.isolations.contains(&spec.security.isolation);
     let cpus = u64::from(spec.resources.cpus.millis()) > u64::from(info.cpus) * 1000;
     let memory = spec.resources.memory.get() > info.memory;
-    [(isolation, Lack::Isolation), (cpus, Lack::Cpus), (memory, Lack::Memory)]
+    let gpus = spec.resources.gpus > 0 && info.no_gpus.is_some();
+    [(isolation, Lack::Isolation), (cpus, Lack::Cpus), (memory, Lack::Memory), (gpus, Lack::Gpus)]
         .into_iter()
         .filter_map(|(lacking, what)| lacking.then_some(what))
 }

@@ -146,12 +146,9 @@ impl Follow {
         };
         if let Some(Step::Reached(Some(ready))) = &step
             && self.goal == Goal::Ready
+            && ready.addon.is_none()
         {
-            // The gateway follows within moments; a server without one is not waited for long.
-            let mut served = self.app.served.subscribe();
-            let version = ready.version;
-            let there = served.wait_for(|all| all.get(&id).is_some_and(|v| *v >= version));
-            let _ = tokio::time::timeout(Duration::from_secs(2), there).await;
+            self.app.wait_for_routes(id, ready.version).await;
         }
         if step.is_some() {
             return Ok(step);

@@ -11,6 +11,7 @@ use ryokan_store::NewJob;
 use ryokan_store::instances::Instance;
 use serde::{Deserialize, Serialize};
 
+use crate::instances::beside::rolls_beside;
 use crate::instances::enter;
 use crate::jobs::{JobError, NewJobParts};
 use crate::{App, Error, Result};
@@ -98,7 +99,12 @@ impl App {
                     row.image_generation = generation;
                     row.image_id = Some(image.id.clone());
                     row.image_digest.clone_from(&image.digest);
+                    if let Some(previous) = row.previous.as_mut() {
+                        previous.since = now;
+                    }
                     match row.state {
+                        // What runs goes on, and the new one starts beside it.
+                        _ if rolls_beside(row) => {}
                         State::Building => enter(row, State::Pending, None, now)?,
                         // An update: from here on the old container is being replaced.
                         State::Starting | State::Ready | State::Unhealthy => {
@@ -173,7 +179,8 @@ impl App {
             row.retry_at = Some(now.plus(wait));
             let when = if wait.is_zero() { String::new() } else { format!(" in {} s", wait.as_secs()) };
             let message = format!("its image is gone from the engine; fetching it again{when}");
-            enter(row, State::Pending, Some(message), now)?;
+            let state = if rolls_beside(row) { row.state } else { State::Pending };
+            enter(row, state, Some(message), now)?;
             let job = NewJob { run_at: now.plus(wait).0, ..job_for(row) };
             tx.enqueue_job(&job, now.0)?;
             Ok(())

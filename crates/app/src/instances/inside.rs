@@ -4,15 +4,26 @@
 use bytes::Bytes;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_ports::runtime::{
-    BoxStream, Exec, ExecSpec, FileInfo, LogLine, LogOptions, Result as EngineResult, Stats,
+    BoxStream, Exec, ExecSpec, FileInfo, LogLine, LogOptions, Result as EngineResult, Stats, Target,
 };
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
+use crate::instances::beside::rolls_beside;
+use crate::projects::disk;
 use crate::{App, Error, Result, events};
 
 /// The largest file that goes in or out.
 pub const MAX_FILE: u64 = 1 << 30;
+
+/// The container that requests go to.
+fn serving(row: &Instance) -> Target {
+    let generation = match &row.previous {
+        Some(previous) if rolls_beside(row) => previous.generation,
+        _ => row.generation,
+    };
+    Target { instance: row.id, serving: Some(generation) }
+}
 
 impl App {
     pub async fn instance_logs(
@@ -22,7 +33,7 @@ impl App {
         options: LogOptions,
     ) -> Result<BoxStream<EngineResult<LogLine>>> {
         let row = self.find_instance(caller, Scope::Read, id_or_name).await?;
-        match self.runtime.logs(row.id, options).await {
+        match self.runtime.logs(serving(&row), options).await {
             // It has not run yet, or its container is being replaced: no lines, no error.
             Err(ryokan_ports::runtime::RuntimeError::NotFound(_)) => {
                 Ok(Box::pin(futures_util::stream::empty()))
@@ -44,7 +55,7 @@ impl App {
         // Arguments may hold secrets, so only the program is recorded.
         let data = json!({"program": spec.command[0], "tty": spec.tty.is_some()});
         self.record_inside(caller, &row, "instance.exec", data).await?;
-        Ok(self.runtime.exec(row.id, spec).await?)
+        Ok(self.runtime.exec(serving(&row), spec).await?)
     }
 
     pub async fn instance_stats(
@@ -53,7 +64,7 @@ impl App {
         id_or_name: &str,
     ) -> Result<BoxStream<EngineResult<Stats>>> {
         let row = self.find_instance(caller, Scope::Read, id_or_name).await?;
-        Ok(self.runtime.stats(row.id).await?)
+        Ok(self.runtime.stats(serving(&row)).await?)
     }
 
     pub async fn list_instance_files(
@@ -63,7 +74,7 @@ impl App {
         path: &str,
     ) -> Result<Vec<FileInfo>> {
         let row = self.find_instance(caller, Scope::Read, id_or_name).await?;
-        Ok(self.runtime.list_files(row.id, &absolute(path)?).await?)
+        Ok(self.runtime.list_files(serving(&row), &absolute(path)?).await?)
     }
 
     pub async fn read_instance_file(
@@ -74,7 +85,7 @@ impl App {
     ) -> Result<(FileInfo, BoxStream<EngineResult<Bytes>>)> {
         let row = self.find_instance(caller, Scope::Read, id_or_name).await?;
         let path = absolute(path)?;
-        let (info, content) = self.runtime.read_file(row.id, &path).await?;
+        let (info, content) = self.runtime.read_file(serving(&row), &path).await?;
         if info.size > MAX_FILE {
             return Err(Error::invalid("path", "the file is larger than 1 GiB; copy it out in parts"));
         }
@@ -95,9 +106,11 @@ impl App {
         if size > MAX_FILE {
             return Err(Error::invalid("content-length", "at most 1 GiB"));
         }
+        let (project, now) = (row.project, self.clock.now());
+        self.store.read(move |tx| disk::must_have_room(tx, project, size, now)).await?;
         self.record_inside(caller, &row, "instance.file_written", json!({"path": path, "size": size}))
             .await?;
-        Ok(self.runtime.write_file(row.id, &path, mode, size, content).await?)
+        Ok(self.runtime.write_file(serving(&row), &path, mode, size, content).await?)
     }
 
     async fn record_inside(

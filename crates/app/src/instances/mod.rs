@@ -1,17 +1,20 @@
 //! Instances: use cases that write what is wanted, and the reconciler that makes it so.
 
 mod act;
+pub(crate) mod beside;
 pub mod create;
 pub mod delete;
 pub mod find;
 pub(crate) mod fit;
 pub mod follow;
+pub(crate) mod gpus;
 pub mod images;
 pub mod inside;
 mod jump;
 pub mod lifecycle;
 mod obtain;
 pub mod orphans;
+mod perform;
 pub mod plan;
 pub mod reconcile;
 pub mod rollback;
@@ -28,6 +31,7 @@ use ryokan_store::instances::Instance;
 use ryokan_store::{Scope as SealScope, StoreError, Tx};
 use serde_json::json;
 
+use crate::addons::given_name;
 use crate::projects::inherited_name;
 use crate::{App, Error, Result, events};
 
@@ -138,11 +142,12 @@ impl App {
         Ok(self.open_variables(row).await?.remove(INSTANCE_TOKEN))
     }
 
-    /// The values of an instance's secret variables, and of those that it has of its project.
+    /// The values of an instance's secret variables, and of those that it has of its project and its databases.
     pub(crate) async fn open_variables(&self, row: &Instance) -> Result<BTreeMap<String, Secret>> {
         let own = row.spec.secret_env.iter().map(|name| (name.clone(), name.clone()));
         let theirs = row.spec.inherited_secrets().map(|name| (name.clone(), inherited_name(name)));
-        let wanted: Vec<(String, String)> = own.chain(theirs).collect();
+        let given = row.spec.addon_secrets().map(|name| (name.clone(), given_name(name)));
+        let wanted: Vec<(String, String)> = own.chain(theirs).chain(given).collect();
         if wanted.is_empty() {
             return Ok(BTreeMap::new());
         }

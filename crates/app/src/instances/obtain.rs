@@ -9,6 +9,7 @@ use ryokan_model::spec::PullPolicy;
 use ryokan_ports::runtime::{Image, PullRequest, RuntimeError};
 use ryokan_store::instances::Instance;
 
+use crate::deployments::is_built_here;
 use crate::{App, Result};
 
 impl App {
@@ -28,6 +29,9 @@ impl App {
                 Some(found) if !private => return Ok(Ok(found)),
                 Some(_) => {
                     "was fetched with a login, so that its registry must be asked each time, and its pull policy is `never`; use `if_missing`"
+                }
+                None if is_built_here(image) => {
+                    "was built here, and is not in the engine any more; deploy that version again"
                 }
                 None => {
                     "is not in the engine, and its pull policy is `never`; load it there, or use `if_missing`"

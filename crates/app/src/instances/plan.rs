@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use ryokan_model::Millis;
 use ryokan_model::instance::{Desired, State};
+use ryokan_model::{Millis, Name};
 use ryokan_ports::runtime::{Observed, Phase};
 use ryokan_store::instances::Instance;
 
+use super::beside;
 use super::images::MAX_WAIT;
 
 /// The reconciler's memory of probing one run of a container.
@@ -27,6 +28,8 @@ pub enum Action {
     Wait(Option<Millis>),
     /// Make the container run.
     Start,
+    /// A database of this name is on its way; say so.
+    Await(Name),
     /// Stop and start it in place.
     Restart,
     /// It runs already; record where.
@@ -47,6 +50,19 @@ pub enum Action {
     /// Failed, yet it runs: stop it without touching the state.
     Quiesce,
     Delete,
+    /// Start the new revision beside what runs.
+    StartCandidate,
+    ProbeCandidate,
+    CandidateEnded {
+        code: i64,
+        started_at: Millis,
+        out_of_memory: bool,
+    },
+    CandidateOverdue,
+    /// End all containers but those of this generation.
+    Retire {
+        keep: i64,
+    },
     /// The state has outlived its bound.
     Overdue,
 }
@@ -101,6 +117,9 @@ pub fn plan(
             Action::Start
         };
     };
+    if let Some(action) = beside::plan(row, seen, probing, watched_since, now) {
+        return action;
+    }
     if seen.generation != row.generation && !fetching {
         return Action::Start;
     }
@@ -124,6 +143,38 @@ pub fn plan(
             _ => Action::Wait(Some(probing.next)),
         },
     }
+}
+
+/// A database that has ended so often in a row is not waited for any more.
+pub(crate) const CRASHES_AWAITED: u32 = 3;
+
+/// What is to be done in place of a start while a database of this agent is on its way: one that will not come by itself
+/// is not waited for. `held` are all rows that are not at rest.
+pub(crate) fn await_addon<'a>(
+    row: &Instance,
+    mut held: impl Iterator<Item = &'a Instance>,
+) -> Option<Action> {
+    if row.spec.addon_env.is_empty() {
+        return None;
+    }
+    let coming = held.find(|other| {
+        other.addon_of == Some(row.id)
+            && other.goal() == Desired::Running
+            && other.crashes < CRASHES_AWAITED
+            && matches!(other.state, State::Pending | State::Building | State::Starting)
+    })?;
+    let said = row.message.as_deref() == Some(&awaiting(&coming.name));
+    // Its change wakes us.
+    Some(if said || row.state != State::Pending {
+        Action::Wait(None)
+    } else {
+        Action::Await(coming.name.clone())
+    })
+}
+
+/// What an agent says that waits for its database.
+pub(crate) fn awaiting(addon: &Name) -> String {
+    format!("waiting for its database {addon}")
 }
 
 /// Whether nothing is to be done, now or later, as long as the row does not change and nothing of it is on the engine.
@@ -171,6 +222,7 @@ mod tests {
             phase,
             endpoints: BTreeMap::new(),
             reach: Reach::Bridge,
+            candidate: None,
         }
     }
 
@@ -230,6 +282,35 @@ mod tests {
         assert_eq!(next(&updating, Some(RUNNING)), Action::Wait(None));
         updating.image_generation = 2;
         assert_eq!(next(&updating, Some(RUNNING)), Action::Start);
+    }
+
+    #[test]
+    fn an_agent_waits_for_databases_that_come_and_for_no_others() {
+        let mut agent = row(Desired::Running, State::Pending);
+        let mut database = row(Desired::Running, State::Starting);
+        database.id = InstanceId::from_parts(Millis(1), [2; 10]);
+        database.name = "redis-a".parse().unwrap();
+        database.addon_of = Some(agent.id);
+        let next = |agent: &Instance, database: &Instance| await_addon(agent, [agent, database].into_iter());
+        assert_eq!(next(&agent, &database), None, "it was told of none");
+        agent.spec.addon_env.insert("REDIS_URL".into());
+        assert_eq!(next(&agent, &database), Some(Action::Await(database.name.clone())));
+        agent.message = Some(awaiting(&database.name));
+        assert_eq!(next(&agent, &database), Some(Action::Wait(None)), "said already");
+        for state in State::ALL {
+            database.state = state;
+            let comes = matches!(state, State::Pending | State::Building | State::Starting);
+            assert_eq!(next(&agent, &database).is_some(), comes, "{state}");
+        }
+        database.state = State::Pending;
+        database.desired = Desired::Stopped;
+        assert_eq!(next(&agent, &database), None, "nobody wants it to run");
+        database.desired = Desired::Running;
+        database.crashes = CRASHES_AWAITED;
+        assert_eq!(next(&agent, &database), None, "it keeps ending");
+        database.crashes = 0;
+        database.addon_of = None;
+        assert_eq!(next(&agent, &database), None, "another's");
     }
 
     #[test]

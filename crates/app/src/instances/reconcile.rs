@@ -17,13 +17,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::act::Probed;
+use super::beside::{is_tried_beside, rolls_beside};
 use super::jump::Watch;
 use super::orphans::Orphans;
-use super::plan::{Action, Probing, is_left_alone, plan};
+use super::perform::perform;
+use super::plan::{Action, Probing, await_addon, is_left_alone, plan};
 use super::rows::Rows;
 use crate::background::Report;
-use crate::{App, EngineHealth, Error, Result};
+use crate::{App, EngineHealth, Error};
 
 pub const NAME: &str = "instances";
 
@@ -34,8 +35,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
 /// While it starts, an agent is asked again after this, doubling to its probe's interval and to the maximum: most are
 /// there within some milliseconds, and nobody should wait a second for those.
-const PROBE_AGAIN: Duration = Duration::from_millis(10);
-const MAX_PROBE_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const PROBE_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const MAX_PROBE_AGAIN: Duration = Duration::from_secs(2);
 
 /// A database that is away is asked again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -47,10 +48,10 @@ const STEP: Duration = Duration::from_mins(30);
 
 /// What the reconciler remembers between two looks. All of it can be lost.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     /// Instances with a step under way.
     busy: BTreeSet<InstanceId>,
-    probing: BTreeMap<InstanceId, (RunKey, Probing)>,
+    pub(super) probing: BTreeMap<InstanceId, (RunKey, Probing)>,
     /// Steps that failed for a passing reason: how often, and not before when.
     retry: BTreeMap<InstanceId, (u32, Millis)>,
     /// Those that the engine told something of meanwhile.
@@ -74,7 +75,7 @@ impl Memory {
 }
 
 /// Identifies one run of one container, so that probe counts start anew with it.
-type RunKey = (String, Option<Millis>);
+pub(super) type RunKey = (String, Option<Millis>);
 
 /// A step that ended.
 struct Ended {
@@ -197,7 +198,7 @@ impl Reconciler {
 
     /// Watches the engine and lists it. Nothing may be planned before that: an instance that was not looked at yet
     /// would seem to be lost.
-    async fn connect(&mut self) -> Option<BoxStream<std::result::Result<Change, RuntimeError>>> {
+    async fn connect(&mut self) -> Option<BoxStream<Result<Change, RuntimeError>>> {
         let started = self.app.clock.now();
         match answered(ANSWER, self.app.runtime.watch()).await {
             Ok(stream) => {
@@ -352,7 +353,8 @@ impl Reconciler {
 
     async fn ask_for_images(&self) {
         for row in self.held.values().filter(|r| {
-            r.image_generation < r.generation && matches!(r.state, State::Pending | State::Building)
+            r.image_generation < r.generation
+                && (matches!(r.state, State::Pending | State::Building) || rolls_beside(r))
         }) {
             if let Err(error) = self.app.ensure_image_job(row).await {
                 tracing::warn!(instance = %row.id, error = %error, "its image could not be asked for");
@@ -438,14 +440,18 @@ impl Reconciler {
                     soonest(*at);
                     continue;
                 }
-                let key = run_key(observed.as_ref());
+                let key = run_key(observed.as_ref().map(|seen| asked(row, seen)));
                 let entry = memory.probing.entry(row.id).or_insert_with(|| (key.clone(), Probing::default()));
                 if entry.0 != key {
                     *entry = (key, Probing::default());
                 }
                 entry.1
             };
-            match plan(row, observed.as_ref(), probing, watched_since, now) {
+            let mut action = plan(row, observed.as_ref(), probing, watched_since, now);
+            if action == Action::Start {
+                action = await_addon(row, self.held.values()).unwrap_or(action);
+            }
+            match action {
                 Action::Wait(until) => {
                     if let Some(at) = until {
                         soonest(at);
@@ -453,7 +459,9 @@ impl Reconciler {
                 }
                 action => self.begin(row.clone(), observed, action, probing),
             }
-            if let Some(bound) = row.state.bound(&row.spec) {
+            if let Some(bound) = row.state.bound(&row.spec)
+                && !rolls_beside(row)
+            {
                 soonest(row.since.plus(bound));
             }
         }
@@ -469,7 +477,11 @@ impl Reconciler {
         let (app, memory, starts, done) =
             (self.app.clone(), self.memory.clone(), self.starts.clone(), self.done.clone());
         self.tasks.spawn(async move {
-            let (id, quiet) = (row.id, matches!(action, Action::ProbeReadiness | Action::ProbeStartup));
+            let id = row.id;
+            let quiet = matches!(
+                action,
+                Action::ProbeReadiness | Action::ProbeStartup | Action::ProbeCandidate
+            );
             let step = perform(&app, &row, observed, action, probing, &memory, &starts);
             let limit = STEP + row.spec.stop_grace.duration();
             // Its starts may wait for their turn; whatever is cut off here is seen, and gone on with, at the next look.
@@ -503,12 +515,20 @@ fn silent(limit: Duration) -> RuntimeError {
 /// What the engine says, if it says anything.
 async fn answered<T>(
     limit: Duration,
-    call: impl Future<Output = std::result::Result<T, RuntimeError>>,
-) -> std::result::Result<T, RuntimeError> {
+    call: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
     tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(silent(limit)))
 }
 
-fn run_key(observed: Option<&Observed>) -> RunKey {
+/// The container that is asked whether it is well.
+fn asked<'a>(row: &Instance, seen: &'a Observed) -> &'a Observed {
+    match seen.candidate.as_deref() {
+        Some(candidate) if is_tried_beside(row, seen) => candidate,
+        _ => seen,
+    }
+}
+
+pub(super) fn run_key(observed: Option<&Observed>) -> RunKey {
     use ryokan_ports::runtime::Phase;
     match observed {
         None => (String::new(), None),
@@ -518,149 +538,6 @@ fn run_key(observed: Option<&Observed>) -> RunKey {
             | Phase::Exited { started_at, .. } => (o.engine_id.clone(), Some(started_at)),
             Phase::Created => (o.engine_id.clone(), None),
         },
-    }
-}
-
-/// What the engine showed last, if the step knows.
-async fn perform(
-    app: &Arc<App>,
-    row: &Instance,
-    observed: Option<Observed>,
-    action: Action,
-    probing: Probing,
-    memory: &Mutex<Memory>,
-    starts: &Arc<Semaphore>,
-) -> Result<Option<Observed>> {
-    match action {
-        Action::Wait(_) => {}
-        Action::Start | Action::Restart => {
-            let _slot = match starts.clone().try_acquire_owned() {
-                Ok(slot) => slot,
-                Err(_) => {
-                    app.record_queued(row.id).await?;
-                    starts
-                        .clone()
-                        .acquire_owned()
-                        .await
-                        .map_err(|_| Error::internal("the start gate is closed"))?
-                }
-            };
-            let outcome = if action == Action::Start {
-                app.start_container(row).await
-            } else {
-                app.restart_container(row).await
-            };
-            return noted(app, row, outcome).await;
-        }
-        Action::Adopt => {
-            if let Some(observed) = observed {
-                app.adopt(row, &observed).await?;
-            }
-        }
-        Action::Ended { code, started_at, out_of_memory, lost } => {
-            app.ended(row, code, started_at, out_of_memory, lost).await?;
-        }
-        Action::Stop => noted(app, row, app.stop_container(row).await).await?,
-        Action::Stopped => app.record_stopped(row.id).await?,
-        Action::Quiesce => app.runtime.stop(row.id, row.spec.stop_grace.duration()).await?,
-        Action::Delete => noted(app, row, app.delete_container(row).await).await?,
-        Action::Overdue => app.overdue(row, observed.as_ref()).await?,
-        Action::ProbeStartup | Action::ProbeReadiness => {
-            if let Some(observed) = observed {
-                probe(app, row, observed, action == Action::ProbeStartup, probing, memory).await?;
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Shows why a step has to be tried again.
-async fn noted<T>(app: &App, row: &Instance, outcome: Result<T>) -> Result<T> {
-    if let Err(error) = &outcome {
-        app.record_trying(row.id, error.to_string()).await?;
-    }
-    outcome
-}
-
-async fn probe(
-    app: &Arc<App>,
-    row: &Instance,
-    observed: Observed,
-    startup: bool,
-    mut probing: Probing,
-    memory: &Mutex<Memory>,
-) -> Result<()> {
-    let wanted = if startup { row.spec.startup_probe() } else { row.spec.readiness.clone() };
-    let Some(probe) = wanted else {
-        // Nothing to ask: running is ready.
-        return app.record_health(row.id, row.generation, true, None).await;
-    };
-    let key = run_key(Some(&observed));
-    let started_at = key.1.unwrap_or(row.since);
-    let outcome = app.clone().probe(observed, probe.check.clone(), probe.timeout.duration()).await;
-    let now = app.clock.now();
-    let in_grace = now.since(started_at) < probe.start_period.duration();
-    let mut pace = probe.interval.duration();
-    if startup {
-        pace = pace.min(MAX_PROBE_AGAIN).min(PROBE_AGAIN.saturating_mul(1 << probing.asked.min(10)));
-        probing.asked = probing.asked.saturating_add(1);
-    }
-    probing.next = now.plus(pace);
-    match outcome {
-        Probed::Well => {
-            probing.failures = 0;
-            if row.state != State::Ready {
-                app.record_health(row.id, row.generation, true, None).await?;
-            }
-        }
-        Probed::Unwell(why) => {
-            if !in_grace {
-                probing.failures += 1;
-            }
-            if startup {
-                if row.message.as_deref() != Some(&why) {
-                    app.record_waiting(row.id, why).await?;
-                }
-            } else if probing.failures >= probe.retries && row.state == State::Ready {
-                app.record_health(
-                    row.id,
-                    row.generation,
-                    false,
-                    Some(format!("its readiness probe failed {} times: {why}", probing.failures)),
-                )
-                .await?;
-            }
-        }
-        Probed::Unknown => {}
-    }
-    memory.lock().unwrap_or_else(PoisonError::into_inner).probing.insert(row.id, (key, probing));
-    Ok(())
-}
-
-impl App {
-    async fn record_queued(&self, id: InstanceId) -> Result<()> {
-        self.note(
-            id,
-            "waiting for its turn: as many starts as this machine can do at a time are under way".into(),
-        )
-        .await
-    }
-
-    async fn record_trying(&self, id: InstanceId, why: String) -> Result<()> {
-        self.note(id, format!("{why}; trying again")).await
-    }
-
-    /// Changes the message of an instance that waits, and nothing else.
-    async fn note(&self, id: InstanceId, text: String) -> Result<()> {
-        self.change_instance(id, move |_, row, now| match row.state {
-            State::Pending | State::Stopping | State::Deleting => {
-                let state = row.state;
-                super::enter(row, state, Some(text.clone()), now)
-            }
-            _ => Ok(()),
-        })
-        .await?;
-        Ok(())
     }
 }
 

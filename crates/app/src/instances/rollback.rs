@@ -2,10 +2,14 @@
 //! variables keep the values that they have.
 
 use ryokan_model::deployment::RevisionState;
+use ryokan_model::image::ImageRef;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
+use crate::deployments::is_built_here;
+use crate::instances::fit::PATIENCE;
+use crate::instances::gpus;
 use crate::instances::update::{SpecChange, change_spec};
 use crate::{App, Error, Result, events};
 
@@ -27,7 +31,9 @@ impl App {
                 .ok_or_else(|| Error::not_found("revision", number.to_string()))?,
             None => revisions
                 .into_iter()
-                .find(|r| r.number < row.generation && r.state == RevisionState::Superseded)
+                .find(|r| {
+                    r.number < row.generation && r.state == RevisionState::Superseded && r.image_id.is_some()
+                })
                 .ok_or_else(|| Error::Conflict("there is no earlier revision that was ever ready".into()))?,
         };
         let missing = target.spec.secret_env.iter().find(|name| !row.spec.secret_env.contains(*name));
@@ -42,12 +48,14 @@ impl App {
         spec.secret_env.clone_from(&row.spec.secret_env);
         spec.env.retain(|name, _| !spec.secret_env.contains(name));
         spec.inherited.clone_from(&row.spec.inherited);
+        spec.addon_env.clone_from(&row.spec.addon_env);
         super::create::check_image(&spec, row.project)?;
+        self.check_image_is_kept(&spec.image, target.number).await?;
         self.check_limits(&spec)?;
         self.check_engine(&spec).await?;
         let (by, seal, job_for, number) =
             (caller.clone(), self.seal.clone(), self.image_job_maker(), target.number);
-        let base = row.generation;
+        let (base, most_gpus) = (row.generation, self.settings.gpus);
         let changed = self
             .change_instance(id, move |tx, row, now| {
                 if row.generation != base || row.state == ryokan_model::instance::State::Deleting {
@@ -65,6 +73,7 @@ impl App {
                 };
                 change_spec(tx, &seal, row, change, &job_for, now)?;
                 crate::projects::quotas::check(tx, row, usize::MAX)?;
+                gpus::check(tx, row, most_gpus)?;
                 let data = json!({"generation": row.generation, "rolled_back_to": number});
                 events::by_caller(
                     tx,
@@ -81,5 +90,19 @@ impl App {
             .await?;
         crate::crash::point("rollback.committed");
         changed.ok_or_else(|| Error::not_found("instance", id_or_name))
+    }
+
+    /// An engine that does not answer soon is asked at the start.
+    async fn check_image_is_kept(&self, image: &ImageRef, number: i64) -> Result<()> {
+        if !is_built_here(image) {
+            return Ok(());
+        }
+        match tokio::time::timeout(PATIENCE, self.runtime.find_image(image)).await {
+            Ok(Ok(None)) => Err(Error::Conflict(format!(
+                "the image of revision {number} is gone: kept are those of the last {} revisions that were ready; deploy that version again, or roll back to a later one",
+                self.settings.deploy.keep_revisions
+            ))),
+            _ => Ok(()),
+        }
     }
 }

@@ -20,7 +20,7 @@ pub struct RouteSource {
 #[derive(Debug, Default)]
 pub struct RouteChanges {
     pub changed: Vec<RouteSource>,
-    /// Deleted, or their secret cannot be opened: not to be served.
+    /// Deleted, a database, or their secret cannot be opened: not to be served.
     pub gone: Vec<InstanceId>,
 }
 
@@ -67,6 +67,11 @@ impl RouteSources {
             self.left_out.remove(id);
         }
         for row in look.read {
+            // Whatever it listens on is for its own project's network.
+            if row.addon.is_some() {
+                changes.gone.push(row.id);
+                continue;
+            }
             match self.secret(app, &row).await {
                 Ok(upstream_secret) => {
                     self.left_out.remove(&row.id);

@@ -1,17 +1,17 @@
 //! `update`: a new image, other resources, other variables, in place. The container is replaced, volumes stay.
 
-use ryokan_model::Millis;
 use ryokan_model::deployment::RevisionState;
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::spec::{InstanceSpec, PullPolicy};
+use ryokan_model::{InstanceId, Millis};
 use ryokan_store::instances::{Instance, Previous};
 use ryokan_store::revisions::Revision;
 use ryokan_store::{NewJob, Seal, Tx};
 use serde_json::json;
 
-use crate::instances::{enter, previous_secrets_of, secrets_of};
+use crate::instances::{enter, gpus, previous_secrets_of, secrets_of};
 use crate::projects::quotas;
 use crate::{App, Error, Result, events};
 
@@ -37,6 +37,7 @@ impl App {
         if row.state == State::Deleting {
             return Err(Error::Conflict("the instance is being deleted".into()));
         }
+        crate::addons::check_update(&row, &request)?;
         let template = self.get_template(&row.template).await.ok();
         if request.image.is_some()
             && template.is_some_and(|t| t.image == ryokan_model::template::ImageChoice::Fixed)
@@ -54,7 +55,7 @@ impl App {
         self.check_engine(&spec).await?;
         let (by, id, seal) = (caller.clone(), row.id, self.seal.clone());
         let base = row.clone();
-        let job_for = self.image_job_maker();
+        let (job_for, most_gpus) = (self.image_job_maker(), self.settings.gpus);
         // A row and its spec are large; the future of every caller would hold them several times.
         let changed = Box::pin(self.change_instance(id, move |tx, row, now| {
                 if row.spec != base.spec || row.state == State::Deleting {
@@ -73,6 +74,7 @@ impl App {
                 };
                 let new_container = change_spec(tx, &seal, row, change, &job_for, now)?;
                 quotas::check(tx, row, usize::MAX)?;
+                gpus::check(tx, row, most_gpus)?;
                 let data = json!({"generation": row.generation, "image": row.spec.image, "new_container": new_container});
                 events::by_caller(tx, now, &by, Some(row.project), "instance.updated", "instance", &id.to_string(), row.name.as_str(), data)
             }))
@@ -108,12 +110,11 @@ pub(crate) fn change_spec(
     let new_container = new_container || needs_new_container(&row.spec, &spec) || !secrets.is_empty();
     // What runs now goes on until the new image is there, and again if it never comes.
     let goes_on = new_container
+        && row.previous.is_none()
         && row.image_generation == row.generation
         && matches!(row.state, State::Ready | State::Unhealthy);
-    if goes_on && !secrets.is_empty() {
-        for (name, value) in tx.get_secrets(seal, &secrets_of(id))? {
-            tx.put_secret(seal, &previous_secrets_of(id), &name, &value, now.0)?;
-        }
+    if (goes_on || row.previous.is_some()) && !secrets.is_empty() {
+        keep_secrets(tx, seal, id, now)?;
     }
     for (name, value) in &secrets {
         match value {
@@ -128,9 +129,11 @@ pub(crate) fn change_spec(
                 spec: row.spec.clone(),
                 image_id: row.image_id.clone(),
                 image_digest: row.image_digest.clone(),
+                since: now,
             });
         }
-        row.generation += 1;
+        // A number never stands for two specs, not even when an update was given up.
+        row.generation = row.generation.max(tx.last_revision(id)?) + 1;
         row.taken_back = None;
         row.crashes = 0;
         row.retry_at = None;
@@ -146,6 +149,16 @@ pub(crate) fn change_spec(
         enter(row, State::Ready, None, now)?;
     }
     Ok(new_container)
+}
+
+/// Keeps the secrets of what runs for the way back. Once they are kept, later updates on the way change nothing of it.
+fn keep_secrets(tx: &mut Tx<'_>, seal: &Seal, id: InstanceId, now: Millis) -> Result<()> {
+    if tx.get_secrets(seal, &previous_secrets_of(id))?.is_empty() {
+        for (name, value) in tx.get_secrets(seal, &secrets_of(id))? {
+            tx.put_secret(seal, &previous_secrets_of(id), &name, &value, now.0)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is asked of the instance from its present generation on.
@@ -172,7 +185,7 @@ pub(crate) fn new_revision(
     }
 }
 
-/// The gateway's policy, probes, restart policy and stop grace are read by us, not by the engine.
+/// The gateway's policy, probes, restart policy, stop grace and whether two may write are read by us, not by the engine.
 fn needs_new_container(old: &InstanceSpec, new: &InstanceSpec) -> bool {
     let strip = |spec: &InstanceSpec| {
         let mut spec = spec.clone();
@@ -182,6 +195,7 @@ fn needs_new_container(old: &InstanceSpec, new: &InstanceSpec) -> bool {
         spec.restart = ryokan_model::spec::RestartPolicy::default();
         spec.stop_grace = ryokan_model::quantity::Span::seconds(0);
         spec.pull = PullPolicy::default();
+        spec.single_writer = true;
         spec
     };
     strip(old) != strip(new)

@@ -8,14 +8,12 @@ pub mod settle;
 pub mod verify;
 pub mod view;
 
-use ryokan_model::JobId;
 use ryokan_model::money::{URGENT, crossed};
 use ryokan_store::Tx;
 use ryokan_store::ledger::{Posted, Posting};
 use serde_json::json;
 
 use crate::billing::notify;
-use crate::jobs::NewJobParts;
 use crate::{App, Result, events};
 
 impl App {
@@ -28,7 +26,6 @@ impl App {
             return Ok(posted);
         }
         let name = tx.project(posting.project)?.map(|p| p.name.to_string()).unwrap_or_default();
-        let standing = tx.standing(posting.project)?;
         for threshold in told {
             let data = json!({
                 "threshold": threshold, "balance": posted.after, "urgent": threshold <= URGENT,
@@ -38,32 +35,15 @@ impl App {
             events::system(
                 tx,
                 posting.at,
-                "balance.crossed",
+                notify::BALANCE_CROSSED,
                 "project",
                 &id,
                 &name,
                 Some(posting.project),
                 data.clone(),
             )?;
-            for (kind, wanted) in
-                [(notify::MAIL, standing.email.is_some()), (notify::WEBHOOK, standing.webhook_url.is_some())]
-            {
-                if !wanted {
-                    continue;
-                }
-                let job = crate::jobs::new_job(NewJobParts {
-                    id: JobId::from_parts(posting.at, self.entropy.bytes()),
-                    kind,
-                    key: format!("{}:{threshold}", posting.id),
-                    payload: json!({
-                        "project": posting.project, "name": name, "event": "balance.crossed",
-                        "at": posting.at, "data": data,
-                    }),
-                    run_at: posting.at,
-                    max_attempts: 12,
-                });
-                tx.enqueue_job(&job, posting.at.0)?;
-            }
+            let key = format!("{}:{threshold}", posting.id);
+            self.tell_project(tx, posting.project, notify::BALANCE_CROSSED, &key, data, posting.at)?;
         }
         Ok(posted)
     }

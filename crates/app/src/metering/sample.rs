@@ -18,7 +18,13 @@ pub fn reconciler(app: &App) -> Simple {
         name: "metering",
         topics: &[],
         every: app.settings.billing.sample_every,
-        once: |app| Box::pin(async move { app.sample_usage().await.map(|_| 0) }),
+        once: |app| {
+            Box::pin(async move {
+                app.sample_usage().await?;
+                app.watch_disk_quotas().await?;
+                Ok(0)
+            })
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use ryokan_model::instance::{Desired, State};
 use ryokan_model::permission::{Caller, Role};
+use ryokan_store::images::IMAGES;
 use serde_json::json;
 
 use super::{record, secrets_of};
@@ -9,7 +10,8 @@ use crate::instances::{enter, keep};
 use crate::{App, Error, Result, events};
 
 impl App {
-    /// Without `cascade` its instances must be gone first; with it they go, and their volumes. Its network goes last.
+    /// Without `cascade` its instances must be gone first; with it they go, and their volumes. Its network and the
+    /// images that were built for it go last.
     pub async fn delete_project(&self, caller: &Caller, id_or_name: &str, cascade: bool) -> Result<()> {
         let project = self.find_project_as(caller, Role::Owner, id_or_name).await?;
         if project.personal {
@@ -51,6 +53,7 @@ impl App {
             }
             tx.delete_project(project.id, now)?;
             tx.delete_secrets(&secrets_of(project.id))?;
+            tx.notify(IMAGES);
             record(tx, now, &by, &project, "project.deleted", json!({"cascade": cascade}))?;
             Ok(())
         })

@@ -196,7 +196,7 @@ pub(super) fn renew_all(
 ) -> Result<(), Raced> {
     let inheritance = inheritance(tx, seal, project)?;
     for mut row in tx.instances_page(Some(project), None, "", u32::MAX)? {
-        if row.state == State::Deleting {
+        if row.state == State::Deleting || row.addon.is_some() {
             continue;
         }
         let before = row.clone();

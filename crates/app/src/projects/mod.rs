@@ -3,6 +3,7 @@
 mod agent_key;
 mod create;
 mod delete;
+pub(crate) mod disk;
 mod env;
 mod members;
 pub(crate) mod quotas;

@@ -10,7 +10,7 @@ use ryokan_store::Tx;
 use ryokan_store::instances::Instance;
 use serde_json::json;
 
-use super::record;
+use super::{disk, record};
 use crate::{App, Error, Result};
 
 /// What a project has now of what is bounded.
@@ -19,12 +19,20 @@ pub struct QuotaUse {
     pub instances: u32,
     pub cpus: Cpus,
     pub memory: Bytes,
+    /// As last measured.
+    pub disk: Bytes,
 }
 
 impl App {
     pub async fn get_quotas(&self, caller: &Caller, project: &str) -> Result<(Quotas, QuotaUse)> {
         let project = self.find_project_as(caller, Role::Viewer, project).await?.id;
-        self.store.read(move |tx| Ok((tx.quotas(project)?, in_use(tx, project, None)?))).await
+        let now = self.clock.now();
+        self.store
+            .read(move |tx| {
+                let disk = disk::used(tx, project, now)?;
+                Ok((tx.quotas(project)?, QuotaUse { disk, ..in_use(tx, project, None)? }))
+            })
+            .await
     }
 
     /// Operators only. What is there already stays, also above the new bound.
@@ -46,7 +54,7 @@ impl App {
     }
 }
 
-/// Sums over the project's instances, with `candidate` as it is to be.
+/// Sums over the project's instances, with `candidate` as it is to be. Disk is left out.
 fn in_use(tx: &mut Tx<'_>, project: ProjectId, candidate: Option<&Instance>) -> Result<QuotaUse> {
     let rows = tx.instances_page(Some(project), None, "", u32::MAX)?;
     let others = rows.iter().filter(|row| candidate.is_none_or(|c| c.id != row.id));
@@ -58,7 +66,8 @@ fn in_use(tx: &mut Tx<'_>, project: ProjectId, candidate: Option<&Instance>) -> 
             memory = memory.saturating_add(row.spec.resources.memory.get());
         }
     }
-    Ok(QuotaUse { instances: count, cpus: Cpus::from_millis(cpus), memory: Bytes::new(memory) })
+    let (cpus, memory) = (Cpus::from_millis(cpus), Bytes::new(memory));
+    Ok(QuotaUse { instances: count, cpus, memory, disk: Bytes::new(0) })
 }
 
 /// Refuses what would be above a bound with `candidate` as it is to be. Takes the project's lock.

@@ -63,6 +63,10 @@ fn unmet(template: &Template, info: &EngineInfo) -> Vec<String> {
             "it needs {} cores and this server has {}: ask for fewer with --cpus",
             spec.resources.cpus, info.cpus
         ),
+        Lack::Gpus => {
+            let why = info.no_gpus.as_deref().unwrap_or_default();
+            format!("it needs {} GPUs: {why}", spec.resources.gpus)
+        }
     };
     lacks(spec, info).map(said).collect()
 }

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::addon::Addon;
 pub use path::RelativePath;
-pub use plan::{Addon, Generated, Part, Plan, Role, Source};
+pub use plan::{Generated, Part, Plan, Role, Source};
 
 use crate::Name;
 use crate::image::ImageRef;

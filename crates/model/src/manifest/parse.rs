@@ -33,8 +33,8 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        if self.name.as_ref().is_some_and(crate::Name::is_frontend) {
-            return Err(Invalid::new("name", "begins with `frontend-`, which is reserved; choose another"));
+        if let Some(name) = &self.name {
+            name.may_be_asked_for()?;
         }
         for name in self.env.keys() {
             env_name("env", name)?;
@@ -319,6 +319,7 @@ mod tests {
             ),
             (with(&json!({"access": "all"})), "access: `all` is not allowed"),
             (with(&json!({"name": "frontend-x"})), "name: begins with `frontend-`"),
+            (with(&json!({"name": "redis-x"})), "name: begins with `redis-`"),
             (with(&json!({"name": "Bad"})), "name: "),
         ] {
             let error = refused(&value);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::parse::check_spec;
 use super::{AgentKind, Manifest, RelativePath, Runtime};
 use crate::Invalid;
+use crate::addon::Addon;
 use crate::image::ImageRef;
 use crate::probe::{Check, Probe};
 use crate::quantity::Span;
@@ -51,15 +52,6 @@ pub enum Generated {
     Static,
 }
 
-/// A database that runs beside the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Addon {
-    Mysql,
-    Mongo,
-    Redis,
-    Postgres,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub role: Role,
@@ -73,7 +65,6 @@ pub struct Plan {
     pub agent: Part,
     pub frontend: Option<Part>,
     pub addons: BTreeSet<Addon>,
-    pub gpus: u32,
 }
 
 /// Where the static frontend's server listens; it is no root, so not on port 80.
@@ -92,8 +83,7 @@ impl Manifest {
             (wanted.postgres, Addon::Postgres),
         ];
         let addons = addons.into_iter().filter_map(|(wanted, addon)| wanted.then_some(addon)).collect();
-        let gpus = self.resources.as_ref().and_then(|r| r.gpu).map_or(0, |g| g.0);
-        Ok(Plan { agent, frontend, addons, gpus })
+        Ok(Plan { agent, frontend, addons })
     }
 
     fn agent_part(&self) -> Result<Part, Invalid> {
@@ -118,6 +108,7 @@ impl Manifest {
         if let Some(resources) = &self.resources {
             spec.resources.cpus = resources.cpu.unwrap_or(spec.resources.cpus);
             spec.resources.memory = resources.memory.unwrap_or(spec.resources.memory);
+            spec.resources.gpus = resources.gpu.map_or(0, |gpus| gpus.0);
         }
         let ports = self.ports();
         spec.ports = ports.iter().enumerate().map(|(i, port)| named(i, *port)).collect();
@@ -214,6 +205,7 @@ mod tests {
             Source::Generated { context: "srv".parse().unwrap(), kind: Generated::Python }
         );
         assert_eq!((spec.resources.cpus.millis(), spec.ports[1].name.as_str()), (500, "port1"));
+        assert_eq!(spec.resources.gpus, 2);
         assert!(
             matches!(&spec.readiness.as_ref().unwrap().check, Check::Http { port, path, .. } if port == "port1" && path == "/ok")
         );
@@ -222,9 +214,8 @@ mod tests {
         assert!(
             matches!(&frontend.source, Source::Generated { context, kind: Generated::Static } if context.as_str() == "frontend")
         );
-        assert!(!frontend.spec.single_writer);
+        assert!(!frontend.spec.single_writer && frontend.spec.resources.gpus == 0);
         assert_eq!(plan.addons, BTreeSet::from([Addon::Redis, Addon::Postgres]));
-        assert_eq!(plan.gpus, 2);
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct InstanceSpec {
     /// What the artifact that it was deployed from brings. Everything else wins over these.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub artifact_env: BTreeMap<String, String>,
+    /// Secret variables that it is given of the databases beside it. Everything else wins over these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addon_env: BTreeSet<String>,
     /// What it is given of its project; kept up to date with it.
     #[serde(default, skip_serializing_if = "Inherited::is_empty")]
     pub inherited: Inherited,
@@ -115,6 +118,7 @@ impl InstanceSpec {
             env: BTreeMap::new(),
             secret_env: BTreeSet::new(),
             artifact_env: BTreeMap::new(),
+            addon_env: BTreeSet::new(),
             inherited: Inherited::default(),
             resources: Resources::default(),
             ports: Vec::new(),
@@ -145,6 +149,16 @@ impl InstanceSpec {
         }
         storage::validate(&self.volumes, &self.files)?;
         self.security.validate()?;
+        let isolation = self.security.isolation.as_str();
+        if self.resources.gpus > 0 && ![Security::DEFAULT_ISOLATION, "nvidia"].contains(&isolation) {
+            return Err(Invalid::new(
+                "resources.gpus",
+                format!(
+                    "`{isolation}` is not known to pass GPUs on; take the isolation `{}`, or none",
+                    Security::DEFAULT_ISOLATION
+                ),
+            ));
+        }
         self.gateway.validate(&self.secret_env)
     }
 
@@ -207,6 +221,15 @@ impl InstanceSpec {
             .filter(|name| !self.env.contains_key(*name) && !self.secret_env.contains(*name))
     }
 
+    /// The secrets of the databases beside it that its process is given: those that nobody else gave it.
+    pub fn addon_secrets(&self) -> impl Iterator<Item = &String> {
+        self.addon_env.iter().filter(|name| {
+            let plain = [&self.env, &self.artifact_env, &self.inherited.env];
+            let secret = [&self.secret_env, &self.inherited.secret_env];
+            !plain.iter().any(|all| all.contains_key(*name)) && !secret.iter().any(|all| all.contains(*name))
+        })
+    }
+
     /// The port that the gateway talks to.
     pub fn gateway_port(&self) -> Option<&Port> {
         self.ports.first()
@@ -241,6 +264,14 @@ mod tests {
             (|s| s.ports[0].name = "a--b".into(), "ports[0].name"),
             (|s| s.resources.memory = Bytes::new(1024), "resources.memory"),
             (|s| s.resources.pids = 1, "resources.pids"),
+            (|s| s.resources.gpus = 65, "resources.gpus"),
+            (
+                |s| {
+                    s.resources.gpus = 1;
+                    s.security.isolation = "runsc".into();
+                },
+                "resources.gpus",
+            ),
             (
                 |s| {
                     s.env.insert("1X".into(), String::new());
@@ -320,6 +351,8 @@ mod tests {
             spec.effective_env(),
             pairs(&[("A", "own"), ("C", "project"), ("D", "art"), ("S1", "own")])
         );
+        spec.addon_env = ["A", "B", "C", "D", "S1", "S2", "E"].map(str::to_owned).into();
+        assert_eq!(spec.addon_secrets().collect::<Vec<_>>(), ["E"], "nobody's variable is overwritten");
     }
 
     #[test]
@@ -327,5 +360,10 @@ mod tests {
         let json = serde_json::to_string(&spec()).unwrap();
         assert_eq!(serde_json::from_str::<InstanceSpec>(&json).unwrap(), spec());
         assert!(serde_json::from_str::<InstanceSpec>(r#"{"image":"a","privileged":true}"#).is_err());
+        let gpus = |json: &str| serde_json::from_str::<Resources>(&format!("{{\"gpus\":{json}}}"));
+        assert_eq!(gpus("2").unwrap().gpus, 2);
+        for bad in ["-1", "0.5", "\"1\"", "null", "[1]", "4294967296"] {
+            assert!(gpus(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -16,9 +16,19 @@ pub struct Resources {
     /// Processes and threads.
     #[serde(default = "Resources::default_pids")]
     pub pids: u32,
+    /// Whole ones. An engine that cannot give them refuses the instance.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub gpus: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(gpus: &u32) -> bool {
+    *gpus == 0
 }
 
 impl Resources {
+    pub const MOST_GPUS: u32 = 64;
+
     fn default_cpus() -> Cpus {
         Cpus::from_millis(1000)
     }
@@ -36,12 +46,19 @@ impl Resources {
         if self.pids < 8 || self.pids > 65_536 {
             return Err(Invalid::new("resources.pids", "must be between 8 and 65536"));
         }
+        if self.gpus > Self::MOST_GPUS {
+            return Err(Invalid::new(
+                "resources.gpus",
+                format!("must be a whole number from 0 to {}", Self::MOST_GPUS),
+            ));
+        }
         Ok(())
     }
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { cpus: Self::default_cpus(), memory: Self::default_memory(), pids: Self::default_pids() }
+        let (cpus, memory) = (Self::default_cpus(), Self::default_memory());
+        Self { cpus, memory, pids: Self::default_pids(), gpus: 0 }
     }
 }

@@ -59,7 +59,7 @@ pub async fn facts_name_the_address_that_the_gateway_comes_from(h: &Harness) {
     h.runtime.ensure(&workload).await.unwrap();
     h.answers(&workload, "http").await;
     // A connection that is held open is seen by its other end.
-    let _open = h.runtime.dial(workload.instance, "http").await.unwrap();
+    let _open = h.runtime.dial(workload.instance.into(), "http").await.unwrap();
     let proxy = h.sh(workload.instance, &format!("echo ${PROXY}")).await;
     let peers = h.sh(workload.instance, "netstat -tn").await;
     assert!(peers.contains(&format!("{proxy}:")), "{proxy} in {peers}");
@@ -99,7 +99,7 @@ pub async fn files_are_seeded_once_and_managed_always(h: &Harness) {
     assert_eq!(h.read(instance, "/data/deep/er/seed").await.unwrap(), "first seed");
     assert_eq!(h.read(instance, "/data/managed").await.unwrap(), "first managed");
     assert_eq!(h.read(instance, "/etc/on-root").await.unwrap(), "root");
-    let modes = h.runtime.list_files(instance, "/data/managed").await.unwrap();
+    let modes = h.runtime.list_files(instance.into(), "/data/managed").await.unwrap();
     assert_eq!(modes[0].mode, 0o640);
 
     h.write(instance, "/data/deep/er/seed", "the agent's own").await;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use ryokan_model::probe::Check;
 use ryokan_model::quantity::{Bytes, Cpus};
 
 use super::{Harness, next, volume};
-use crate::runtime::{Observed, Phase, RuntimeError, Workload};
+use crate::runtime::{LogOptions, Observed, Phase, RuntimeError, Target, Workload};
 
 pub async fn info_describes_the_engine(h: &Harness) {
     let info = h.runtime.info().await.unwrap();
@@ -52,6 +54,96 @@ pub async fn ensure_replaces_an_older_generation(h: &Harness) {
     assert_ne!(second.engine_id, first.engine_id);
     assert_eq!(second.generation, 2);
     assert_eq!(h.runtime.list().await.unwrap(), [second]);
+}
+
+pub async fn ensure_beside_leaves_the_older_generation_alone(h: &Harness) {
+    let (workload, first) = h.up(&["serve"]).await;
+    let beside = Workload { beside: Some(1), ..next(&workload) };
+    let second = h.runtime.ensure(&beside).await.unwrap();
+    assert!(second.phase.is_running() && second.generation == 2, "{second:?}");
+    assert_ne!(second.engine_id, first.engine_id);
+    assert_eq!(h.runtime.ensure(&beside).await.unwrap(), second, "once more");
+    let both = Observed { candidate: Some(Box::new(second.clone())), ..first };
+    assert_eq!(h.runtime.observe(workload.instance).await.unwrap(), Some(both.clone()));
+    assert_eq!(h.runtime.list().await.unwrap(), [both]);
+    // Each is asked by itself.
+    let tcp = Check::Tcp { port: "http".to_owned() };
+    let well = async {
+        while h.runtime.probe(&second, &tcp, Duration::from_secs(5)).await.unwrap().is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, well).await.unwrap();
+    // Whoever goes inside says which of the two he means; without a word it is the one that served so far.
+    for (path, serving) in [("/second", Some(2)), ("/first", Some(1)), ("/also-first", None)] {
+        let of = Target { instance: workload.instance, serving };
+        let content = Box::pin(futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"x"))]));
+        h.runtime.write_file(of, path, 0o644, 1, content).await.unwrap();
+    }
+    let within = async |serving, path: &str| {
+        let of = Target { instance: workload.instance, serving };
+        h.runtime.list_files(of, path).await.is_ok()
+    };
+    assert!(within(Some(2), "/second").await && !within(Some(1), "/second").await);
+    for path in ["/first", "/also-first"] {
+        assert!(within(Some(1), path).await && !within(Some(2), path).await, "{path}");
+    }
+    // A third takes the place of the candidate, not of what serves.
+    let third = Workload { beside: Some(1), ..next(&beside) };
+    let third = h.runtime.ensure(&third).await.unwrap();
+    let shown = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+    assert_eq!((shown.generation, shown.candidate), (1, Some(Box::new(third))));
+    // And without a word of it, all older ones go.
+    let last = h.runtime.ensure(&Workload { generation: 4, beside: None, ..beside }).await.unwrap();
+    assert_eq!(h.runtime.list().await.unwrap(), [last]);
+}
+
+pub async fn a_candidate_that_ends_is_seen_beside_what_serves(h: &Harness) {
+    let (workload, first) = h.up(&["serve"]).await;
+    let mut candidate = h.workload(&["exit", "7"]).await;
+    candidate.instance = workload.instance;
+    candidate.generation = 2;
+    candidate.beside = Some(1);
+    h.runtime.ensure(&candidate).await.unwrap();
+    let ended = async {
+        loop {
+            let shown = h.runtime.observe(workload.instance).await.unwrap().unwrap();
+            assert_eq!(shown.engine_id, first.engine_id);
+            let candidate = shown.candidate.unwrap();
+            if let Phase::Exited { code, .. } = candidate.phase {
+                return (candidate.generation, code);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(super::PATIENCE, ended).await.unwrap(), (2, 7));
+    assert_eq!(h.run(workload.instance, &["echo", "serves"]).await.0, 0);
+    let mut of_candidate = h
+        .runtime
+        .logs(workload.instance.into(), LogOptions { generation: Some(2), ..LogOptions::default() })
+        .await
+        .unwrap();
+    assert!(of_candidate.next().await.is_none_or(|line| line.is_ok()));
+    let none =
+        h.runtime.logs(workload.instance.into(), LogOptions { generation: Some(9), ..LogOptions::default() });
+    assert!(matches!(none.await, Err(RuntimeError::NotFound(_))));
+}
+
+pub async fn retire_leaves_one_generation(h: &Harness) {
+    let (workload, first) = h.up(&["serve"]).await;
+    let beside = Workload { beside: Some(1), ..next(&workload) };
+    let grace = Duration::from_secs(5);
+    h.runtime.ensure(&beside).await.unwrap();
+    // The candidate is given up.
+    h.runtime.retire(workload.instance, 1, grace).await.unwrap();
+    assert_eq!(h.runtime.list().await.unwrap(), [first]);
+    // The next one takes over.
+    let third = h.runtime.ensure(&Workload { generation: 3, ..beside }).await.unwrap();
+    h.runtime.retire(workload.instance, 3, grace).await.unwrap();
+    assert_eq!(h.runtime.list().await.unwrap(), std::slice::from_ref(&third));
+    h.runtime.retire(workload.instance, 3, grace).await.unwrap();
+    assert_eq!(h.runtime.list().await.unwrap(), [third], "nothing left to do");
+    h.runtime.retire(h.workload(&["serve"]).await.instance, 1, grace).await.unwrap();
 }
 
 pub async fn ensure_that_was_overtaken_changes_nothing(h: &Harness) {

@@ -43,7 +43,7 @@ pub async fn exec_tells_output_and_exit_code(h: &Harness) {
 pub async fn exec_passes_input_and_its_end(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let spec = ExecSpec { stdin: true, ..command(&[&h.agent, "cat"]) };
-    let mut exec = h.runtime.exec(workload.instance, spec).await.unwrap();
+    let mut exec = h.runtime.exec(workload.instance.into(), spec).await.unwrap();
     exec.input.send(ExecInput::Data(Bytes::from_static(b"one "))).await.unwrap();
     assert_eq!(read_until(&mut exec, "one ").await, "one ");
     exec.input.send(ExecInput::Data(Bytes::from_static(b"two"))).await.unwrap();
@@ -55,30 +55,30 @@ pub async fn exec_passes_input_and_its_end(h: &Harness) {
 
 pub async fn exec_of_a_missing_program_is_clear(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
-    match h.runtime.exec(workload.instance, command(&["no-such-program"])).await.map(drop) {
+    match h.runtime.exec(workload.instance.into(), command(&["no-such-program"])).await.map(drop) {
         Err(RuntimeError::Refused { field, reason }) => {
             assert_eq!(field, "command");
             assert!(reason.contains("no-such-program"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
-    let empty = h.runtime.exec(workload.instance, command(&[])).await.map(drop);
+    let empty = h.runtime.exec(workload.instance.into(), command(&[])).await.map(drop);
     assert!(matches!(empty, Err(RuntimeError::Refused { .. })), "{empty:?}");
 }
 
 pub async fn exec_needs_a_running_container(h: &Harness) {
     let (workload, _) = h.serving().await;
     h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
-    let stopped = h.runtime.exec(workload.instance, command(&[&h.agent, "env"])).await.map(drop);
+    let stopped = h.runtime.exec(workload.instance.into(), command(&[&h.agent, "env"])).await.map(drop);
     assert!(matches!(stopped, Err(RuntimeError::NotRunning)), "{stopped:?}");
-    let missing = h.runtime.exec(h.instance(), command(&[&h.agent, "env"])).await.map(drop);
+    let missing = h.runtime.exec(h.instance().into(), command(&[&h.agent, "env"])).await.map(drop);
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
 }
 
 pub async fn exec_with_a_terminal(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let spec = ExecSpec { stdin: true, tty: Some((100, 40)), ..command(&["sh"]) };
-    let mut exec = h.runtime.exec(workload.instance, spec).await.unwrap();
+    let mut exec = h.runtime.exec(workload.instance.into(), spec).await.unwrap();
     let type_in = |text: &'static str| exec.input.send(ExecInput::Data(Bytes::from_static(text.as_bytes())));
     type_in("test -t 0 && test -t 1 && echo is-a-$((1))-terminal\n").await.unwrap();
     read_until(&mut exec, "is-a-1-terminal").await;
@@ -119,7 +119,7 @@ pub async fn exec_ends_when_nobody_looks(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     for tty in [None, Some((80, 24))] {
         let spec = ExecSpec { stdin: true, tty, ..command(&["sleep", "4711"]) };
-        let exec = h.runtime.exec(workload.instance, spec).await.unwrap();
+        let exec = h.runtime.exec(workload.instance.into(), spec).await.unwrap();
         let count = "ps | grep -c '[s]leep 4711' || true";
         assert_eq!(h.sh(workload.instance, count).await, "1");
         drop(exec);
@@ -135,7 +135,7 @@ pub async fn exec_ends_when_nobody_looks(h: &Harness) {
 pub async fn exec_that_was_cut_off_leaves_nothing(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     for millis in [0, 1, 3, 10, 20, 40, 60, 80, 100, 150] {
-        let exec = h.runtime.exec(workload.instance, command(&["sleep", "4713"]));
+        let exec = h.runtime.exec(workload.instance.into(), command(&["sleep", "4713"]));
         drop(tokio::time::timeout(Duration::from_millis(millis), exec).await);
     }
     let gone = async {
@@ -153,7 +153,7 @@ pub async fn exec_that_was_cut_off_leaves_nothing(h: &Harness) {
 pub async fn exec_output_waits_for_its_reader(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let script = "head -c 20000000 /dev/zero; touch /tmp/written";
-    let mut exec = h.runtime.exec(workload.instance, command(&["sh", "-c", script])).await.unwrap();
+    let mut exec = h.runtime.exec(workload.instance.into(), command(&["sh", "-c", script])).await.unwrap();
     // Nobody reads, so it cannot have written all of it, however long we wait.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_ne!(h.run(workload.instance, &["test", "-e", "/tmp/written"]).await.0, 0);

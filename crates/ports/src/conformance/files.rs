@@ -26,8 +26,8 @@ pub async fn files_come_back_as_they_were_written(h: &Harness) {
     let name = format!("/tmp/{}é-{}", "n".repeat(120), "m".repeat(60));
     h.write(instance, &name, "long name").await;
     assert_eq!(h.read(instance, &name).await.unwrap(), "long name");
-    h.runtime.write_file(instance, "/tmp/script", 0o755, 2, content(b"hi")).await.unwrap();
-    let listed = h.runtime.list_files(instance, "/tmp/script").await.unwrap();
+    h.runtime.write_file(instance.into(), "/tmp/script", 0o755, 2, content(b"hi")).await.unwrap();
+    let listed = h.runtime.list_files(instance.into(), "/tmp/script").await.unwrap();
     assert_eq!((listed.len(), listed[0].mode, listed[0].size), (1, 0o755, 2));
     let missing = h.read(instance, "/tmp/missing").await;
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
@@ -40,7 +40,7 @@ pub async fn files_of_a_stopped_container(h: &Harness) {
     h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
     h.write(workload.instance, "/notes/a", "while it sleeps").await;
     assert_eq!(h.read(workload.instance, "/notes/a").await.unwrap(), "while it sleeps");
-    assert_eq!(h.runtime.list_files(workload.instance, "/notes").await.unwrap().len(), 1);
+    assert_eq!(h.runtime.list_files(workload.instance.into(), "/notes").await.unwrap().len(), 1);
 }
 
 pub async fn files_are_listed_by_name(h: &Harness) {
@@ -49,15 +49,15 @@ pub async fn files_are_listed_by_name(h: &Harness) {
         h.write(workload.instance, path, "12345").await;
     }
     for path in ["/here", "/here/", "//here/./"] {
-        let listed = h.runtime.list_files(workload.instance, path).await.unwrap();
+        let listed = h.runtime.list_files(workload.instance.into(), path).await.unwrap();
         let short: Vec<_> = listed.iter().map(|f| (f.name.as_str(), f.kind, f.size)).collect();
         let (file, folder) = (FileKind::File, FileKind::Directory);
         assert_eq!(short, [("a", file, 5), ("b", file, 5), ("c c", file, 5), ("sub", folder, 0)]);
         assert!(listed.iter().all(|f| f.modified.0 >= 0 && f.link.is_none()));
     }
-    let root = h.runtime.list_files(workload.instance, "/").await.unwrap();
+    let root = h.runtime.list_files(workload.instance.into(), "/").await.unwrap();
     assert!(root.iter().any(|f| f.name == "here" && f.kind == FileKind::Directory), "{root:?}");
-    let missing = h.runtime.list_files(workload.instance, "/nowhere").await;
+    let missing = h.runtime.list_files(workload.instance.into(), "/nowhere").await;
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
 }
 
@@ -65,26 +65,26 @@ pub async fn files_never_leave_the_container(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let instance = workload.instance;
     for path in ["", "relative", "../x", "/a/../../etc/shadow", "/..", "/a\0b"] {
-        refused(h.runtime.list_files(instance, path).await);
-        refused(h.runtime.read_file(instance, path).await.map(drop));
-        refused(h.runtime.write_file(instance, path, 0o644, 1, content(b"x")).await);
+        refused(h.runtime.list_files(instance.into(), path).await);
+        refused(h.runtime.read_file(instance.into(), path).await.map(drop));
+        refused(h.runtime.write_file(instance.into(), path, 0o644, 1, content(b"x")).await);
     }
     h.write(instance, "/folder/file", "x").await;
-    refused(h.runtime.read_file(instance, "/folder").await.map(drop));
-    refused(h.runtime.write_file(instance, "/folder", 0o644, 1, content(b"x")).await);
-    refused(h.runtime.write_file(instance, "/", 0o644, 1, content(b"x")).await);
-    refused(h.runtime.write_file(instance, "/folder/file/below", 0o644, 1, content(b"x")).await);
+    refused(h.runtime.read_file(instance.into(), "/folder").await.map(drop));
+    refused(h.runtime.write_file(instance.into(), "/folder", 0o644, 1, content(b"x")).await);
+    refused(h.runtime.write_file(instance.into(), "/", 0o644, 1, content(b"x")).await);
+    refused(h.runtime.write_file(instance.into(), "/folder/file/below", 0o644, 1, content(b"x")).await);
 }
 
 pub async fn files_that_end_early_or_late_keep_the_old_one(h: &Harness) {
     let (workload, _) = h.up(&["sleep", "600"]).await;
     let instance = workload.instance;
     h.write(instance, "/tmp/file", "the old one").await;
-    refused(h.runtime.write_file(instance, "/tmp/file", 0o644, 10, content(b"short")).await);
-    refused(h.runtime.write_file(instance, "/tmp/file", 0o644, 3, content(b"long one")).await);
+    refused(h.runtime.write_file(instance.into(), "/tmp/file", 0o644, 10, content(b"short")).await);
+    refused(h.runtime.write_file(instance.into(), "/tmp/file", 0o644, 3, content(b"long one")).await);
     let broken = stream::iter([Ok(Bytes::from_static(b"some")), Err(std::io::ErrorKind::BrokenPipe.into())]);
-    refused(h.runtime.write_file(instance, "/tmp/file", 0o644, 8, Box::pin(broken)).await);
-    refused(h.runtime.write_file(instance, "/tmp/file", 0o644, 1 << 40, content(b"")).await);
+    refused(h.runtime.write_file(instance.into(), "/tmp/file", 0o644, 8, Box::pin(broken)).await);
+    refused(h.runtime.write_file(instance.into(), "/tmp/file", 0o644, 1 << 40, content(b"")).await);
     assert_eq!(h.read(instance, "/tmp/file").await.unwrap(), "the old one");
     h.write(instance, "/tmp/file", "new").await;
     assert_eq!(h.read(instance, "/tmp/file").await.unwrap(), "new");
@@ -99,8 +99,8 @@ pub async fn files_of_a_hundred_mebibytes(h: &Harness) {
     let piece = |index: usize| Bytes::from(vec![u8::try_from(index % 251).unwrap(); CHUNK]);
     let pieces = stream::iter(0..COUNT).map(move |index| Ok(piece(index)));
     let size = (CHUNK * COUNT) as u64;
-    h.runtime.write_file(workload.instance, "/data/big", 0o600, size, Box::pin(pieces)).await.unwrap();
-    let (info, mut chunks) = h.runtime.read_file(workload.instance, "/data/big").await.unwrap();
+    h.runtime.write_file(workload.instance.into(), "/data/big", 0o600, size, Box::pin(pieces)).await.unwrap();
+    let (info, mut chunks) = h.runtime.read_file(workload.instance.into(), "/data/big").await.unwrap();
     assert_eq!(info.size, size);
     let mut at = 0;
     while let Some(chunk) = chunks.next().await {
@@ -111,7 +111,7 @@ pub async fn files_of_a_hundred_mebibytes(h: &Harness) {
     }
     assert_eq!(at as u64, size);
     // A listing passes over it.
-    assert_eq!(h.runtime.list_files(workload.instance, "/data").await.unwrap()[0].size, size);
+    assert_eq!(h.runtime.list_files(workload.instance.into(), "/data").await.unwrap()[0].size, size);
 }
 
 pub async fn files_behind_links_stay_inside(h: &Harness) {
@@ -140,7 +140,7 @@ pub async fn files_behind_links_stay_inside(h: &Harness) {
     if let Ok(found) = h.read(instance, "/tmp/proc/etc/hostname").await {
         assert_eq!(found.trim(), h.sh(instance, "cat /etc/hostname").await);
     }
-    let listed = h.runtime.list_files(instance, "/root/tmp-link").await.unwrap();
+    let listed = h.runtime.list_files(instance.into(), "/root/tmp-link").await.unwrap();
     let up = listed.iter().find(|f| f.name == "up").unwrap();
     assert_eq!((up.kind, up.link.as_deref()), (FileKind::Symlink, Some("../../../../../../etc/shadow")));
     let hard = listed.iter().find(|f| f.name == "hard").unwrap();

@@ -51,7 +51,7 @@ pub async fn logs_follow_until_the_container_ends(h: &Harness) {
     let (workload, _) = h.up(&["log", "30", "20"]).await;
     h.written(workload.instance, 5).await;
     let options = LogOptions { follow: true, tail: Some(2), ..LogOptions::default() };
-    let mut lines = h.runtime.logs(workload.instance, options).await.unwrap();
+    let mut lines = h.runtime.logs(workload.instance.into(), options).await.unwrap();
     let mut numbers = Vec::new();
     let mut stopping = false;
     let follow = async {
@@ -74,7 +74,7 @@ pub async fn logs_follow_until_the_container_ends(h: &Harness) {
 }
 
 pub async fn logs_of_nothing_are_not_found(h: &Harness) {
-    let missing = h.runtime.logs(h.instance(), LogOptions::default()).await.map(drop);
+    let missing = h.runtime.logs(h.instance().into(), LogOptions::default()).await.map(drop);
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
 }
 

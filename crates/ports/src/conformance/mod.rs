@@ -76,6 +76,9 @@ macro_rules! runtime_cases {
                 ensure_is_idempotent,
                 ensure_starts_a_stopped_container_again,
                 ensure_replaces_an_older_generation,
+                ensure_beside_leaves_the_older_generation_alone,
+                a_candidate_that_ends_is_seen_beside_what_serves,
+                retire_leaves_one_generation,
                 ensure_that_was_overtaken_changes_nothing,
                 ensure_that_was_cut_off_is_finished_by_the_next,
                 ensure_makes_a_lost_container_anew,
@@ -259,6 +262,7 @@ impl Harness {
             image_id: image.id,
             secret_env: BTreeMap::new(),
             facts: BTreeMap::new(),
+            beside: None,
         }
     }
 
@@ -305,7 +309,7 @@ impl Harness {
     /// The answer to a GET, headers and all.
     pub async fn get(&self, instance: InstanceId, port: &str, path: &str) -> Result<String, String> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut io = self.runtime.dial(instance, port).await.map_err(|e| e.to_string())?;
+        let mut io = self.runtime.dial(instance.into(), port).await.map_err(|e| e.to_string())?;
         let ask = format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n");
         io.write_all(ask.as_bytes()).await.map_err(|e| e.to_string())?;
         let mut answer = Vec::new();
@@ -341,7 +345,7 @@ impl Harness {
     }
 
     pub async fn log_lines(&self, instance: InstanceId, options: LogOptions) -> Vec<LogLine> {
-        let lines = self.runtime.logs(instance, options).await.unwrap();
+        let lines = self.runtime.logs(instance.into(), options).await.unwrap();
         let lines: Vec<_> = tokio::time::timeout(PATIENCE, lines.collect()).await.expect("logs end");
         lines.into_iter().map(Result::unwrap).collect()
     }
@@ -371,7 +375,7 @@ impl Harness {
         instance: InstanceId,
         spec: ExecSpec,
     ) -> Result<(i64, String, String), RuntimeError> {
-        let mut exec = self.runtime.exec(instance, spec).await?;
+        let mut exec = self.runtime.exec(instance.into(), spec).await?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
         while let Some(chunk) = exec.output.next().await {
             match chunk? {
@@ -450,11 +454,11 @@ fn content(bytes: &[u8]) -> crate::runtime::BoxStream<std::io::Result<bytes::Byt
 impl Harness {
     async fn write(&self, instance: InstanceId, path: &str, text: &str) {
         let size = text.len() as u64;
-        self.runtime.write_file(instance, path, 0o644, size, content(text.as_bytes())).await.unwrap();
+        self.runtime.write_file(instance.into(), path, 0o644, size, content(text.as_bytes())).await.unwrap();
     }
 
     async fn read(&self, instance: InstanceId, path: &str) -> Result<String, RuntimeError> {
-        let (info, mut chunks) = self.runtime.read_file(instance, path).await?;
+        let (info, mut chunks) = self.runtime.read_file(instance.into(), path).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = chunks.next().await {
             bytes.extend_from_slice(&chunk?);

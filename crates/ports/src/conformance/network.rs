@@ -17,12 +17,12 @@ pub async fn ports_can_be_dialled(h: &Harness) {
 
 pub async fn ports_that_are_not_there_are_told_apart(h: &Harness) {
     let (workload, _) = h.serving().await;
-    let unknown = h.runtime.dial(workload.instance, "nope").await.map(drop);
+    let unknown = h.runtime.dial(workload.instance.into(), "nope").await.map(drop);
     assert!(matches!(unknown, Err(RuntimeError::NotFound(_))), "{unknown:?}");
     h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
-    let stopped = h.runtime.dial(workload.instance, "http").await.map(drop);
+    let stopped = h.runtime.dial(workload.instance.into(), "http").await.map(drop);
     assert!(matches!(stopped, Err(RuntimeError::NotRunning)), "{stopped:?}");
-    let missing = h.runtime.dial(h.instance(), "http").await.map(drop);
+    let missing = h.runtime.dial(h.instance().into(), "http").await.map(drop);
     assert!(matches!(missing, Err(RuntimeError::NotFound(_))), "{missing:?}");
 }
 

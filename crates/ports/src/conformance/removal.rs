@@ -77,7 +77,7 @@ pub async fn servers_do_not_see_each_other(h: &Harness) {
     h.other.stop(instance, Duration::ZERO).await.unwrap();
     h.other.remove(instance, Volumes::Remove).await.unwrap();
     h.other.remove_network(workload.project).await.unwrap();
-    let read = h.other.read_file(instance, "/data").await.map(drop);
+    let read = h.other.read_file(instance.into(), "/data").await.map(drop);
     assert!(matches!(read, Err(RuntimeError::NotFound(_))), "{read:?}");
     assert_eq!(h.runtime.observe(instance).await.unwrap(), Some(ours.clone()));
 

@@ -9,7 +9,7 @@ use crate::runtime::RuntimeError;
 
 pub async fn stats_are_plausible_and_end_with_the_container(h: &Harness) {
     let (workload, _) = h.serving().await;
-    let mut samples = h.runtime.stats(workload.instance).await.unwrap();
+    let mut samples = h.runtime.stats(workload.instance.into()).await.unwrap();
     let first = tokio::time::timeout(PATIENCE, samples.next()).await.unwrap().unwrap().unwrap();
     let second = tokio::time::timeout(PATIENCE, samples.next()).await.unwrap().unwrap().unwrap();
     assert!(second.at > first.at && second.cpu_nanos >= first.cpu_nanos, "{first:?} {second:?}");
@@ -21,6 +21,6 @@ pub async fn stats_are_plausible_and_end_with_the_container(h: &Harness) {
     h.runtime.stop(workload.instance, Duration::from_secs(5)).await.unwrap();
     let end = async { while samples.next().await.is_some() {} };
     tokio::time::timeout(PATIENCE, end).await.expect("samples end");
-    let stopped = h.runtime.stats(workload.instance).await.map(drop);
+    let stopped = h.runtime.stats(workload.instance.into()).await.map(drop);
     assert!(matches!(stopped, Err(RuntimeError::NotRunning)), "{stopped:?}");
 }

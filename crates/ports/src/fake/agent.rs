@@ -1,6 +1,6 @@
 //! The conformance suite's agent, played: what its words do to logs, exit codes and ports, without a process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -8,7 +8,7 @@ use ryokan_model::probe::Check;
 use ryokan_model::spec::InstanceSpec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::exec;
+use super::exec::{self, Outcome};
 use crate::runtime::{Output, PROXY, Workload};
 
 const TERMINATED: i64 = 143;
@@ -83,7 +83,13 @@ impl Play {
         }
     }
 
-    pub(super) fn answer(&self, workload: &Workload, check: &Check) -> Result<(), String> {
+    /// `programs` are those that a test added.
+    pub(super) fn answer(
+        &self,
+        workload: &Workload,
+        check: &Check,
+        programs: &HashMap<String, Outcome>,
+    ) -> Result<(), String> {
         let port = |name: &str| {
             let found = workload.spec.ports.iter().find(|p| p.name == name).map(|p| p.port);
             match found {
@@ -104,10 +110,12 @@ impl Play {
                     _ => Ok(()),
                 }
             }
-            Check::Command { command } => match exec::code(workload, command).map_err(|e| e.to_string())? {
-                0 => Ok(()),
-                code => Err(format!("its command ended with {code}")),
-            },
+            Check::Command { command } => {
+                match exec::code(programs, workload, command).map_err(|e| e.to_string())? {
+                    0 => Ok(()),
+                    code => Err(format!("its command ended with {code}")),
+                }
+            }
         }
     }
 }

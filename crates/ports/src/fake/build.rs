@@ -1,12 +1,14 @@
-//! Builds in memory: nothing runs. What a Dockerfile's comments say is what becomes of it: `# fails WHY`, `# hangs`,
-//! `# ill` (an image whose probe fails), `# exits N`.
+//! Builds in memory: nothing runs. What a Dockerfile's comments say is what becomes of it: `# fails WHY` (which leaves
+//! a part without a name), `# fills` (the disk), `# hangs`, `# ill` (an image whose probe fails), `# exits N`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use async_trait::async_trait;
 use ryokan_model::image::ImageRef;
 
-use super::FakeRuntime;
+use super::{Call, FakeRuntime};
 use crate::Runtime as _;
-use crate::build::{BuildError, BuildRequest, ImageBuilder, OnLine};
+use crate::build::{BuildError, BuildRequest, Built, Forgotten, ImageBuilder, OnLine};
 use crate::runtime::{Image, RuntimeError};
 
 #[async_trait]
@@ -17,15 +19,37 @@ impl ImageBuilder for FakeRuntime {
             .unwrap_or(Err(BuildError::TooLong(request.limits.time)))
     }
 
-    async fn forget(&self, tag: &ImageRef) -> Result<(), BuildError> {
-        self.forget_image(tag.as_str());
-        Ok(())
+    async fn built(&self) -> Result<Vec<Built>, BuildError> {
+        self.enter(Call::Built, "").await.map_err(away)?;
+        let state = self.state();
+        let ours = state.built.iter().filter(|(server, _)| *server == self.server).map(|(_, built)| built);
+        let there =
+            |built: &&Built| built.tag.as_ref().is_none_or(|tag| state.images.contains_key(tag.as_str()));
+        Ok(ours.filter(there).cloned().collect())
     }
+
+    async fn forget(&self, image: &Built) -> Result<Forgotten, BuildError> {
+        self.enter(Call::Forget, image.tag.as_ref().map_or(image.id.as_str(), ImageRef::as_str))
+            .await
+            .map_err(away)?;
+        let mut state = self.state();
+        if let Some(tag) = &image.tag {
+            if state.containers.iter().any(|c| c.workload.spec.image == *tag) {
+                return Ok(Forgotten::InUse);
+            }
+            state.images.remove(tag.as_str());
+        }
+        state.built.retain(|(_, built)| built != image);
+        Ok(Forgotten::Gone)
+    }
+}
+
+fn away(e: RuntimeError) -> BuildError {
+    BuildError::Unavailable(e.to_string())
 }
 
 impl FakeRuntime {
     async fn pretend(&self, request: &BuildRequest, line: OnLine<'_>) -> Result<Image, BuildError> {
-        let away = |e: RuntimeError| BuildError::Unavailable(e.to_string());
         self.info().await.map_err(away)?;
         if !request.context.is_dir() {
             return Err(BuildError::Failed("the context is no folder".into()));
@@ -37,7 +61,14 @@ impl FakeRuntime {
             let comment = text.strip_prefix("# ").unwrap_or_default();
             if let Some(why) = comment.strip_prefix("fails ") {
                 self.forget_image(request.tag.as_str());
+                let mut hasher = DefaultHasher::new();
+                request.dockerfile.hash(&mut hasher);
+                self.left(request, format!("sha256:{:016x}", hasher.finish()), None);
                 return Err(BuildError::Failed(why.to_owned()));
+            }
+            if comment == "fills" {
+                self.forget_image(request.tag.as_str());
+                return Err(BuildError::TooLarge(request.limits.disk));
             }
             if comment == "hangs" {
                 std::future::pending::<()>().await;
@@ -49,9 +80,16 @@ impl FakeRuntime {
                 image.exits(code.parse().unwrap_or(1));
             }
         }
-        self.find_image(&request.tag)
-            .await
-            .map_err(away)?
-            .ok_or_else(|| BuildError::Failed("no image".into()))
+        let image = self.find_image(&request.tag).await.map_err(away)?;
+        let image = image.ok_or_else(|| BuildError::Failed("no image".into()))?;
+        self.left(request, image.id.clone(), Some(request.tag.clone()));
+        Ok(image)
+    }
+
+    fn left(&self, request: &BuildRequest, id: String, tag: Option<ImageRef>) {
+        let mut state = self.state();
+        let created_at = self.now(&mut state);
+        state.built.retain(|(_, built)| built.id != id || built.tag != tag);
+        state.built.push((self.server, Built { id, tag, project: request.project, created_at }));
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ryokan_model::InstanceId;
 
 use super::state::{Container, State};
-use super::{CPUS, FakeRuntime, ISOLATIONS, MEMORY};
-use crate::runtime::{LogLine, Observed, Output, Phase, Reach, Result, RuntimeError, Workload};
+use super::{CPUS, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS};
+use crate::runtime::{LogLine, Observed, Output, Phase, Reach, Result, RuntimeError, Target, Workload};
 
 impl FakeRuntime {
     /// Makes the container of a workload's generation, if it is not there; its id and those of older generations.
@@ -106,13 +106,36 @@ impl FakeRuntime {
             .ok_or_else(|| RuntimeError::NotFound(format!("the container of {instance}")))
     }
 
+    /// The one that all calls for the instance mean.
+    pub(super) fn shown<'a>(&self, state: &'a State, instance: InstanceId) -> Result<&'a Container> {
+        let running = state.of(self.server, instance).filter(|c| c.phase.is_running());
+        match running.min_by_key(|c| c.workload.generation) {
+            Some(running) => Ok(running),
+            None => self.newest(state, instance),
+        }
+    }
+
+    pub(super) fn observed(&self, state: &State, instance: InstanceId) -> Option<Observed> {
+        let (shown, newest) = (self.shown(state, instance).ok()?, self.newest(state, instance).ok()?);
+        let candidate = (newest.id != shown.id).then(|| Box::new(state.observed(newest)));
+        Some(Observed { candidate, ..state.observed(shown) })
+    }
+
+    pub(super) fn meant<'a>(&self, state: &'a State, of: Target) -> Result<&'a Container> {
+        let mut running = state.of(self.server, of.instance).filter(|c| c.phase.is_running());
+        match running.find(|c| Some(c.workload.generation) == of.serving) {
+            Some(serving) => Ok(serving),
+            None => self.shown(state, of.instance),
+        }
+    }
+
     /// The same, if it runs.
-    pub(super) fn live<'a>(&self, state: &'a State, instance: InstanceId) -> Result<&'a Container> {
-        let container = self.newest(state, instance)?;
+    pub(super) fn live<'a>(&self, state: &'a State, of: Target) -> Result<&'a Container> {
+        let container = self.meant(state, of)?;
         if container.phase.is_running() { Ok(container) } else { Err(RuntimeError::NotRunning) }
     }
 
-    pub(super) fn refuse_impossible(workload: &Workload) -> Result<()> {
+    pub(super) fn refuse_impossible(&self, workload: &Workload) -> Result<()> {
         let spec = &workload.spec;
         let refuse =
             |field: &str, reason: String| Err(RuntimeError::Refused { field: field.to_owned(), reason });
@@ -129,6 +152,9 @@ impl FakeRuntime {
         }
         if spec.resources.cpus.millis() > CPUS * 1000 {
             return refuse("resources.cpus", format!("{} is more than there is", spec.resources.cpus));
+        }
+        if spec.resources.gpus > 0 && !self.state().has_gpus {
+            return refuse("resources.gpus", NO_GPUS.to_owned());
         }
         Ok(())
     }
@@ -149,6 +175,7 @@ impl State {
             phase: container.phase,
             endpoints: if container.phase.is_running() { endpoints.collect() } else { BTreeMap::new() },
             reach: Reach::Bridge,
+            candidate: None,
         }
     }
 }

@@ -29,9 +29,13 @@ impl FakeRuntime {
 }
 
 /// How a command without input would end.
-pub(super) fn code(workload: &Workload, command: &[String]) -> Result<i64> {
+pub(super) fn code(
+    programs: &HashMap<String, Outcome>,
+    workload: &Workload,
+    command: &[String],
+) -> Result<i64> {
     let spec = ExecSpec { command: command.to_vec(), ..ExecSpec::default() };
-    played(&HashMap::new(), workload, &spec).map(|(outcome, _)| outcome.code)
+    played(programs, workload, &spec).map(|(outcome, _)| outcome.code)
 }
 
 /// What a command does between its first words and its end.

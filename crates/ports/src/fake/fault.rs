@@ -16,6 +16,7 @@ pub enum Call {
     FindImage,
     Pull,
     Ensure,
+    Retire,
     Stop,
     Remove,
     RemoveNetwork,
@@ -32,6 +33,8 @@ pub enum Call {
     ReadFile,
     WriteFile,
     Close,
+    Built,
+    Forget,
 }
 
 impl FakeRuntime {
@@ -158,7 +161,7 @@ fn gone() -> RuntimeError {
 
 impl State {
     fn hangs(&self, call: Call, about: &str) -> bool {
-        let stuck = matches!(call, Call::Stop | Call::Remove) && self.stuck.contains(about);
+        let stuck = matches!(call, Call::Stop | Call::Retire | Call::Remove) && self.stuck.contains(about);
         self.all_hang || stuck || self.hanging.contains(&call)
     }
 

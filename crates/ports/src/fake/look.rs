@@ -9,7 +9,7 @@ use crate::runtime::Workload;
 
 impl FakeRuntime {
     pub fn running(&self, instance: InstanceId) -> bool {
-        self.live(&self.state(), instance).is_ok()
+        self.live(&self.state(), instance.into()).is_ok()
     }
 
     pub fn exists(&self, instance: InstanceId) -> bool {
@@ -18,16 +18,25 @@ impl FakeRuntime {
 
     /// How often the instance's container was started; a new container begins at nothing.
     pub fn starts(&self, instance: InstanceId) -> u32 {
-        self.newest(&self.state(), instance).map_or(0, |c| c.starts)
+        self.shown(&self.state(), instance).map_or(0, |c| c.starts)
     }
 
     pub fn engine_id(&self, instance: InstanceId) -> Option<String> {
-        self.newest(&self.state(), instance).ok().map(super::state::Container::engine_id)
+        self.shown(&self.state(), instance).ok().map(super::state::Container::engine_id)
+    }
+
+    /// The generations of which a container runs, in order.
+    pub fn running_generations(&self, instance: InstanceId) -> Vec<i64> {
+        let state = self.state();
+        let running = state.of(self.server, instance).filter(|c| c.phase.is_running());
+        let mut generations: Vec<i64> = running.map(|c| c.workload.generation).collect();
+        generations.sort_unstable();
+        generations
     }
 
     /// What its container was made from.
     pub fn workload(&self, instance: InstanceId) -> Option<Workload> {
-        self.newest(&self.state(), instance).ok().map(|c| c.workload.clone())
+        self.shown(&self.state(), instance).ok().map(|c| c.workload.clone())
     }
 
     pub fn has_volume(&self, instance: InstanceId) -> bool {
@@ -60,7 +69,18 @@ impl FakeRuntime {
         let containers = state.containers.iter().map(|c| format!("container {}", c.workload.name));
         let volumes = state.volumes.keys().map(|(_, of, _)| of).chain(state.torn.keys());
         let networks = state.networks.iter().map(|(_, project)| format!("network of {project}"));
-        containers.chain(volumes.map(|of| format!("volume of {of}"))).chain(networks).collect()
+        let built = state.built.iter().filter_map(|(_, built)| built.tag.as_ref());
+        let built = built.filter(|tag| state.images.contains_key(tag.as_str()));
+        containers
+            .chain(volumes.map(|of| format!("volume of {of}")))
+            .chain(networks)
+            .chain(built.map(|tag| format!("image {tag}")))
+            .collect()
+    }
+
+    /// As if there were GPUs, as many as anybody asks for.
+    pub fn give_gpus(&self) {
+        self.state().has_gpus = true;
     }
 
     /// How long a start takes.

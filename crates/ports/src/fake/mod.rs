@@ -42,6 +42,7 @@ use state::State;
 
 const CPUS: u32 = 4;
 const MEMORY: u64 = 16 << 30;
+const NO_GPUS: &str = "the engine in memory has none; give it some";
 const ISOLATIONS: [&str; 3] = ["runc", "runsc", "sysbox-runc"];
 
 /// One server's view of an engine in memory.

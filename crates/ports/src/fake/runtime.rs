@@ -13,11 +13,12 @@ use ryokan_model::{InstanceId, ProjectId};
 use tokio::sync::mpsc;
 
 use super::agent::{Play, Server};
-use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, exec, files};
+use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS, exec, files};
 use crate::Runtime;
 use crate::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
-    Observed, OnProgress, PullRequest, Reach, Result, RuntimeError, Stats, TornVolume, Volumes, Workload,
+    Observed, OnProgress, PullRequest, Reach, Result, RuntimeError, Stats, Target, TornVolume, Volumes,
+    Workload,
 };
 
 #[async_trait]
@@ -32,6 +33,7 @@ impl Runtime for FakeRuntime {
             reach: Reach::Bridge,
             cpus: CPUS,
             memory: MEMORY,
+            no_gpus: (!self.state().has_gpus).then(|| NO_GPUS.to_owned()),
             unlimited: Vec::new(),
             warnings: Vec::new(),
         })
@@ -49,7 +51,7 @@ impl Runtime for FakeRuntime {
 
     async fn ensure(&self, workload: &Workload) -> Result<Observed> {
         self.enter(Call::Ensure, workload.instance).await?;
-        Self::refuse_impossible(workload)?;
+        self.refuse_impossible(workload)?;
         let _lock = self.lock(workload.instance).await;
         {
             let state = self.state();
@@ -59,7 +61,11 @@ impl Runtime for FakeRuntime {
                 return Ok(state.observed(newest));
             }
         }
-        let (id, older) = self.create(workload)?;
+        let (id, mut older) = self.create(workload)?;
+        {
+            let state = self.state();
+            older.retain(|id| !state.serves(*id, workload.beside));
+        }
         for stale in older {
             self.end(stale, workload.spec.stop_grace.duration()).await;
             self.drop_container(&mut self.state(), stale);
@@ -77,7 +83,22 @@ impl Runtime for FakeRuntime {
         }
         let mut state = self.state();
         self.start(&mut state, id)?;
-        self.newest(&state, workload.instance).map(|c| state.observed(c))
+        let made = state.containers.iter().find(|c| c.id == id);
+        made.map(|c| state.observed(c)).ok_or(RuntimeError::NotRunning)
+    }
+
+    async fn retire(&self, instance: InstanceId, keep: i64, grace: Duration) -> Result<()> {
+        self.enter(Call::Retire, instance).await?;
+        let retired: Vec<u64> = {
+            let state = self.state();
+            let of = state.of(self.server, instance);
+            of.filter(|c| c.workload.generation != keep).map(|c| c.id).collect()
+        };
+        for id in retired {
+            self.end(id, grace).await;
+            self.drop_container(&mut self.state(), id);
+        }
+        Ok(())
     }
 
     async fn stop(&self, instance: InstanceId, grace: Duration) -> Result<()> {
@@ -124,7 +145,7 @@ impl Runtime for FakeRuntime {
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
         self.enter(Call::Observe, instance).await?;
         let state = self.state();
-        Ok(self.newest(&state, instance).ok().map(|c| state.observed(c)))
+        Ok(self.observed(&state, instance))
     }
 
     async fn list(&self) -> Result<Vec<Observed>> {
@@ -136,10 +157,7 @@ impl Runtime for FakeRuntime {
             .filter(|c| c.server == self.server)
             .map(|c| c.workload.instance)
             .collect();
-        Ok(instances
-            .into_iter()
-            .filter_map(|i| self.newest(&state, i).ok().map(|c| state.observed(c)))
-            .collect())
+        Ok(instances.into_iter().filter_map(|i| self.observed(&state, i)).collect())
     }
 
     async fn holdings(&self) -> Result<Holdings> {
@@ -179,40 +197,41 @@ impl Runtime for FakeRuntime {
     ) -> Result<std::result::Result<(), String>> {
         self.enter(Call::Probe, observed.instance).await?;
         let state = self.state();
-        let Ok(container) = self.live(&state, observed.instance) else {
+        let running = state.of(self.server, observed.instance).filter(|c| c.phase.is_running());
+        let Some(container) = running.filter(|c| c.engine_id() == observed.engine_id).last() else {
             return Ok(Err("is not running".to_owned()));
         };
         match &container.ill {
             Some(answer) => Ok(Err(answer.clone())),
-            None => Ok(container.play.answer(&container.workload, check)),
+            None => Ok(container.play.answer(&container.workload, check, &state.programs)),
         }
     }
 
-    async fn logs(&self, instance: InstanceId, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
-        self.enter(Call::Logs, instance).await?;
-        self.log_lines(instance, options)
+    async fn logs(&self, of: Target, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
+        self.enter(Call::Logs, of.instance).await?;
+        self.log_lines(of, options)
     }
 
-    async fn exec(&self, instance: InstanceId, spec: ExecSpec) -> Result<Exec> {
-        self.enter(Call::Exec, instance).await?;
+    async fn exec(&self, of: Target, spec: ExecSpec) -> Result<Exec> {
+        self.enter(Call::Exec, of.instance).await?;
         let state = self.state();
-        let container = self.live(&state, instance)?;
+        let container = self.live(&state, of)?;
         exec::exec(&state.programs, &container.workload, &spec)
     }
 
-    async fn stats(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        self.enter(Call::Stats, instance).await?;
-        self.samples(instance)
+    async fn stats(&self, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        self.enter(Call::Stats, of.instance).await?;
+        self.samples(of)
     }
 
-    async fn dial(&self, instance: InstanceId, port: &str) -> Result<Box<dyn Io>> {
-        self.enter(Call::Dial, instance).await?;
+    async fn dial(&self, of: Target, port: &str) -> Result<Box<dyn Io>> {
+        self.enter(Call::Dial, of.instance).await?;
         let address = {
             let state = self.state();
-            let container = self.live(&state, instance)?;
+            let container = self.live(&state, of)?;
             let number = container.workload.spec.ports.iter().find(|p| p.name == port).map(|p| p.port);
             let number =
-                number.ok_or_else(|| RuntimeError::NotFound(format!("port {port} of {instance}")))?;
+                number.ok_or_else(|| RuntimeError::NotFound(format!("port {port} of {}", of.instance)))?;
             match state.listener {
                 Some(address) => address,
                 None if container.play == Play::Serve => return Ok(Box::new(Server::new(number))),
@@ -225,22 +244,18 @@ impl Runtime for FakeRuntime {
             .map_err(|e| RuntimeError::Other(format!("port {port}: {e}")))
     }
 
-    async fn list_files(&self, instance: InstanceId, path: &str) -> Result<Vec<FileInfo>> {
-        self.enter(Call::ListFiles, instance).await?;
+    async fn list_files(&self, of: Target, path: &str) -> Result<Vec<FileInfo>> {
+        self.enter(Call::ListFiles, of.instance).await?;
         let path = crate::files::normal(path)?;
         let state = self.state();
-        state.list(self.newest(&state, instance)?, &path)
+        state.list(self.meant(&state, of)?, &path)
     }
 
-    async fn read_file(
-        &self,
-        instance: InstanceId,
-        path: &str,
-    ) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
-        self.enter(Call::ReadFile, instance).await?;
+    async fn read_file(&self, of: Target, path: &str) -> Result<(FileInfo, BoxStream<Result<Bytes>>)> {
+        self.enter(Call::ReadFile, of.instance).await?;
         let path = crate::files::normal(path)?;
         let state = self.state();
-        let (info, content) = state.read(self.newest(&state, instance)?, &path)?;
+        let (info, content) = state.read(self.meant(&state, of)?, &path)?;
         let pieces: Vec<_> =
             content.chunks(64 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         Ok((info, Box::pin(stream::iter(pieces))))
@@ -248,19 +263,19 @@ impl Runtime for FakeRuntime {
 
     async fn write_file(
         &self,
-        instance: InstanceId,
+        of: Target,
         path: &str,
         mode: u32,
         size: u64,
         content: BoxStream<std::io::Result<Bytes>>,
     ) -> Result<()> {
-        self.enter(Call::WriteFile, instance).await?;
+        self.enter(Call::WriteFile, of.instance).await?;
         let path = crate::files::normal(path)?;
-        self.newest(&self.state(), instance)?;
+        self.meant(&self.state(), of)?;
         let content = files::whole(&path, size, content).await?;
         let mut state = self.state();
         let at = self.now(&mut state);
-        let id = self.newest(&state, instance)?.id;
+        let id = self.meant(&state, of)?.id;
         state.write(id, &path, files::File { content, mode: mode & 0o777, modified: at })
     }
 

@@ -12,6 +12,7 @@ use super::exec::Outcome;
 use super::fault::Call;
 use super::files::Tree;
 use super::image::Orders;
+use crate::build::Built;
 use crate::runtime::{Change, LogLine, Phase, Result, RuntimeError, Workload};
 
 pub(super) struct Container {
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) torn: BTreeMap<InstanceId, Millis>,
     pub(super) networks: BTreeSet<(ServerId, ProjectId)>,
     pub(super) images: HashMap<String, Orders>,
+    pub(super) has_gpus: bool,
+    pub(super) built: Vec<(ServerId, Built)>,
     pub(super) watchers: Vec<(ServerId, mpsc::UnboundedSender<Result<Change>>)>,
     pub(super) programs: HashMap<String, Outcome>,
     /// Where all ports are.
@@ -82,6 +85,13 @@ impl State {
 
     pub(super) fn runs(&self, id: u64) -> bool {
         self.containers.iter().any(|c| c.id == id && c.phase.is_running())
+    }
+
+    /// Whether it runs and is of the generation that is to go on.
+    pub(super) fn serves(&self, id: u64, generation: Option<i64>) -> bool {
+        self.containers
+            .iter()
+            .any(|c| c.id == id && c.phase.is_running() && Some(c.workload.generation) == generation)
     }
 
     pub(super) fn create(&mut self, server: ServerId, workload: &Workload) -> u64 {

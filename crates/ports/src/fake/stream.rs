@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use ryokan_model::InstanceId;
 
 use super::FakeRuntime;
-use crate::runtime::{BoxStream, LogLine, LogOptions, Result, Stats};
+use crate::runtime::{BoxStream, LogLine, LogOptions, Result, RuntimeError, Stats, Target};
 
 impl FakeRuntime {
-    pub(super) fn log_lines(
-        &self,
-        instance: InstanceId,
-        options: LogOptions,
-    ) -> Result<BoxStream<Result<LogLine>>> {
+    pub(super) fn log_lines(&self, of: Target, options: LogOptions) -> Result<BoxStream<Result<LogLine>>> {
         let (id, lines) = {
             let state = self.state();
-            let container = self.newest(&state, instance)?;
+            let of_generation = |g| state.of(self.server, of.instance).find(|c| c.workload.generation == g);
+            let container = match options.generation {
+                None => self.meant(&state, of)?,
+                Some(generation) => of_generation(generation).ok_or_else(|| {
+                    RuntimeError::NotFound(format!("generation {generation} of {}", of.instance))
+                })?,
+            };
             (container.id, container.logs.clone())
         };
         let seen = lines.len();
@@ -52,8 +53,8 @@ impl FakeRuntime {
         Ok(Box::pin(history.chain(rest).filter(move |l| std::future::ready(wanted(l))).map(Ok)))
     }
 
-    pub(super) fn samples(&self, instance: InstanceId) -> Result<BoxStream<Result<Stats>>> {
-        let id = self.live(&self.state(), instance)?.id;
+    pub(super) fn samples(&self, of: Target) -> Result<BoxStream<Result<Stats>>> {
+        let id = self.live(&self.state(), of)?.id;
         let state = (self.clone(), self.engine.version.subscribe(), 0_u64);
         Ok(Box::pin(stream::unfold(state, move |(fake, mut versions, count)| async move {
             let second = tokio::time::sleep(Duration::from_secs(u64::from(count > 0)));

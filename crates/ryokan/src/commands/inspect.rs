@@ -45,13 +45,15 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line("id", instance.id.to_string())
         .line("project", instance.project.as_str())
         .line("template", instance.template.as_str())
+        .line("database", database(instance))
+        .line("databases", instance.addons.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         .toned("state", state, Tone::of(instance.state))
         .line("message", instance.message.clone().unwrap_or_default())
         .line("last update", instance.update_error.as_ref().map_or(String::new(), |e| format!("failed: {e}")))
         .line("exit code", instance.exit_code.map(|c| c.to_string()).unwrap_or_default())
         .line("desired", instance.desired.as_str())
         .line("url", instance.url.as_str())
-        .line("path url", instance.path_url.as_str())
+        .line("path url", if instance.addon.is_some() { "" } else { instance.path_url.as_str() })
         .line("ports", lines(ports.iter().map(|p| format!("{} {} {}", p.name, p.port, p.url)).collect()))
         .line("access", word(&spec.gateway.access))
         .line("image", spec.image.as_str())
@@ -61,8 +63,14 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line(
             "resources",
             format!(
-                "{} cpu, {} memory, {} pids",
-                spec.resources.cpus, spec.resources.memory, spec.resources.pids
+                "{} cpu, {} memory, {} pids{}",
+                spec.resources.cpus,
+                spec.resources.memory,
+                spec.resources.pids,
+                match spec.resources.gpus {
+                    0 => String::new(),
+                    gpus => format!(", {gpus} gpus"),
+                }
             ),
         )
         .line("isolation", spec.security.isolation.as_str())
@@ -71,7 +79,7 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
             "env",
             lines(spec.env.iter().map(|(n, v)| format!("{n}={}", crate::text::one_line(v))).collect()),
         )
-        .line("secrets", spec.secret_env.iter().cloned().collect::<Vec<_>>().join(" "))
+        .line("secrets", spec.secret_env.iter().chain(&spec.addon_env).cloned().collect::<Vec<_>>().join(" "))
         .line(
             "volumes",
             lines(
@@ -85,6 +93,15 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
         .line("updated", time(instance.updated_at))
         .line("generation", instance.generation.to_string());
     sheet
+}
+
+/// `redis of bot`.
+fn database(instance: &Instance) -> String {
+    match (instance.addon, &instance.addon_of) {
+        (Some(addon), Some(agent)) => format!("{addon} of {agent}"),
+        (Some(addon), None) => format!("{addon}, of an agent that was not released yet"),
+        (None, _) => String::new(),
+    }
 }
 
 /// A word as the API writes it.

@@ -91,7 +91,7 @@ impl Which {
             return Ok(name.to_owned());
         }
         let mut line = board.line(name);
-        let wait = Wait { client, out: &cx.out, goal, timeout: self.timeout };
+        let wait = Wait { client, out: &cx.out, goal, timeout: self.timeout, update: false };
         Ok(wait.for_operation(operation, Some(name), &mut line).await?.name)
     }
 }

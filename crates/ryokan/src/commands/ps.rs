@@ -49,7 +49,7 @@ impl Ps {
                 Column::new(instance.state.as_str(), Tone::of(instance.state)),
                 age(instance.since, now).into(),
                 age(instance.created_at, now).into(),
-                instance.template.into(),
+                instance.addon.map_or(instance.template, |addon| addon.to_string()).into(),
                 instance.project.into(),
                 instance.url.into(),
             ]);

@@ -57,7 +57,13 @@ impl Rm {
                 return Ok(name.clone());
             }
             let mut line = board.line(name);
-            let wait = Wait { client: &client, out: &cx.out, goal: Goal::Deleted, timeout: self.timeout };
+            let wait = Wait {
+                client: &client,
+                out: &cx.out,
+                goal: Goal::Deleted,
+                timeout: self.timeout,
+                update: false,
+            };
             Ok(wait.for_operation(operation, Some(name), &mut line).await?.name)
         };
         let results = stream::iter(&self.names).map(one).buffered(AT_A_TIME);

@@ -62,7 +62,7 @@ impl Rollback {
         let mut line = board.line(&self.name);
         let request = Request { revision: self.to };
         let operation = client.rollback_watched(&self.name, &request).await.map_err(missing)?;
-        let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: None };
+        let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: None, update: true };
         let reached = wait.for_operation(operation, Some(&self.name), &mut line).await?;
         drop(line);
         cx.out.on_interrupt(None);

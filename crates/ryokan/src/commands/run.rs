@@ -64,7 +64,8 @@ impl Run {
         ));
         let operation = client.create_instance_watched(&request).await?;
         // A name that was only asked for may be somebody else's until the server has said `created`.
-        let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout };
+        let wait =
+            Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout, update: false };
         let reached = wait.for_operation(operation, None, &mut line).await?;
         drop(line);
         tell(cx, &client, reached).await
@@ -124,7 +125,8 @@ impl Update {
         let board = Board::new(&cx.out);
         let mut line = board.line(&self.name);
         let operation = client.update_instance_watched(&self.name, &request).await.map_err(not_found)?;
-        let wait = Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout };
+        let wait =
+            Wait { client: &client, out: &cx.out, goal: Goal::Ready, timeout: self.timeout, update: true };
         let reached = wait.for_operation(operation, Some(&self.name), &mut line).await?;
         drop(line);
         tell(cx, &client, reached).await

@@ -45,6 +45,9 @@ pub(crate) struct SpecFlags {
     /// Most processes and threads
     #[arg(long, value_name = "COUNT")]
     pids: Option<u32>,
+    /// Whole GPUs
+    #[arg(long, value_name = "COUNT")]
+    gpus: Option<u32>,
     /// Disk of the instance that outlives its containers (repeatable)
     #[arg(long = "volume", value_name = "NAME:/PATH[:ro]")]
     volumes: Vec<VolumeFlag>,
@@ -150,6 +153,7 @@ impl SpecFlags {
             cpus: self.cpus,
             memory: self.memory,
             pids: self.pids,
+            gpus: self.gpus,
             ports: ports(self.ports),
             volumes: (!self.volumes.is_empty()).then(|| self.volumes.into_iter().map(|v| v.0).collect()),
             isolation: self.isolation,

@@ -69,6 +69,42 @@ async fn inspect() {
 }
 
 #[tokio::test]
+async fn a_database_is_shown_with_its_agent() {
+    let server = Server::start().await;
+    let mut agent = instance("bot", "ready");
+    agent["addons"] = json!(["redis-bot"]);
+    agent["spec"]["secret_env"] = json!(["API_KEY"]);
+    agent["spec"]["addon_env"] = json!(["REDIS_URL"]);
+    let mut database = instance("redis-bot", "ready");
+    database["addon"] = json!("redis");
+    database["addon_of"] = json!("bot");
+    for url in ["url", "path_url"] {
+        database[url] = json!("redis://redis-bot:6379");
+    }
+    server.on("GET /v1/instances", Answer::page(&[agent.clone(), database.clone()]));
+    for (name, row) in [("bot", &agent), ("redis-bot", &database)] {
+        server.on(&format!("GET /v1/instances/{name}"), Answer::json(row));
+        server.on(&format!("GET /v1/instances/{name}/ports"), Answer::json(&json!([])));
+    }
+    let user = User::of(&server);
+    let words = |text: String| {
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    let listed = words(user.run(&["ps"]).await.to_string());
+    assert!(
+        listed.contains(&"redis-bot ready 5m 3h redis ann redis://redis-bot:6379".to_owned()),
+        "{listed:?}"
+    );
+    let agent = words(user.run(&["inspect", "bot"]).await.to_string());
+    for line in ["databases redis-bot", "secrets API_KEY REDIS_URL"] {
+        assert!(agent.contains(&line.to_owned()), "{line}: {agent:?}");
+    }
+    let database = words(user.run(&["inspect", "redis-bot"]).await.to_string());
+    assert!(database.contains(&"database redis of bot".to_owned()), "{database:?}");
+    assert!(!database.iter().any(|line| line.starts_with("path url")), "{database:?}");
+}
+
+#[tokio::test]
 async fn templates() {
     let server = Server::start().await;
     let mut claw = samples::template();
@@ -250,7 +286,7 @@ async fn a_project_s_members_variables_and_quotas() {
         "DELETE /v1/projects/kit/secrets/KEY",
         Answer::problem(404, "not_found", "there is no secret `KEY`"),
     );
-    let quotas = json!({ "limits": { "cpus": "2", "tasks": 5 }, "used": { "instances": 1, "cpus": "500m", "memory": "1Gi" } });
+    let quotas = json!({ "limits": { "cpus": "2", "disk": "1Gi", "tasks": 5 }, "used": { "instances": 1, "cpus": "0", "memory": "1Gi", "disk": "1500000" } });
     server.on("PUT /v1/projects/kit/quotas", Answer::json(&quotas));
     let user = User::of(&server);
     let run = async |line: &str| {
@@ -269,7 +305,7 @@ async fn a_project_s_members_variables_and_quotas() {
     let ran = user.run_with_input(&["projects", "secrets", "set", "kit", "KEY", "--stdin"], "hush\n").await;
     assert!(ran.code == Some(0) && !ran.to_string().contains("hush"), "{ran}");
     assert_eq!(run("secrets rm kit KEY").await.code, Some(4));
-    insta::assert_snapshot!("quotas", run("quotas set kit --cpus 2 --tasks 5").await);
+    insta::assert_snapshot!("quotas", run("quotas set kit --cpus 2 --disk 1Gi --tasks 5").await);
     let bodies: Vec<_> = server.seen().iter().filter(|r| !r.body.is_empty()).map(|r| r.json()).collect();
     assert_eq!(
         bodies,
@@ -278,7 +314,7 @@ async fn a_project_s_members_variables_and_quotas() {
             json!({ "env": { "LEAF": "a=b", "EMPTY": "" } }),
             json!({ "env": { "LEAF": null } }),
             json!({ "value": "hush" }),
-            json!({ "cpus": "2", "tasks": 5 }),
+            json!({ "cpus": "2", "disk": "1Gi", "tasks": 5 }),
         ]
     );
 }

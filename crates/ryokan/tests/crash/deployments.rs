@@ -109,9 +109,32 @@ fn a_deployment_is_killed_at_every_point() {
         }
         std::fs::remove_file(&artifact).unwrap();
     }
-    let server = format!("label=ryokan.server={}", rig.server_id());
+    let server = format!("label=ryokan.build={}", rig.server_id());
+    images_go_with_their_instance(&rig, &server);
     rig.tear_down();
     for id in rig.place.docker(&["images", "-q", "--filter", &server]).lines() {
         let _ = std::process::Command::new("docker").args(["rmi", "-f", id]).output();
     }
+}
+
+/// Also when the server dies after the first of them.
+fn images_go_with_their_instance(rig: &Rig, server: &str) {
+    let images = || rig.place.docker(&["images", "-q", "--filter", server]);
+    assert_eq!(images().lines().count(), POINTS.len(), "each deployment's image is kept to go back to");
+    rig.kill();
+    rig.start(Some(("images.forgotten", 0)));
+    rig.wait_up();
+    let (code, _) = rig.call("DELETE", "/v1/instances/deployed", "").unwrap();
+    assert_eq!(code, 202);
+    eventually(
+        Duration::from_mins(1),
+        || format!("no image was ever forgotten\n{}", rig.log()),
+        || rig.has_died().then_some(()),
+    );
+    rig.up();
+    eventually(
+        Duration::from_mins(1),
+        || format!("left over: {}\n{}", images(), rig.log()),
+        || images().is_empty().then_some(()),
+    );
 }

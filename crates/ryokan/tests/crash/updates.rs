@@ -1,5 +1,5 @@
 //! Killed in the middle of an update: of one that succeeds, of one whose image cannot be had, of one that the engine
-//! refuses half-way. Afterwards the instance is of the new generation, or the update was taken back; it has one
+//! refuses half-way; in place, and beside what runs. Afterwards the instance is of the new generation, or the update was taken back; it has one
 //! container, and what ran before ran on for as long as it was promised to.
 
 use std::time::Duration;
@@ -19,9 +19,23 @@ enum Update {
     Missing,
     /// A file where none can be: it is found out when the old container is gone already.
     Refused,
+    /// As [`Good`], of an instance without a volume: the old container serves until the new one is ready.
+    Beside,
+    /// As [`Refused`], and the old container is never touched.
+    RefusedBeside,
 }
 
-use Update::{Good, Missing, Refused};
+use Update::{Beside, Good, Missing, Refused, RefusedBeside};
+
+impl Update {
+    const fn succeeds(self) -> bool {
+        matches!(self, Good | Beside)
+    }
+
+    const fn is_beside(self) -> bool {
+        matches!(self, Beside | RefusedBeside)
+    }
+}
 
 /// A `crash::point` that an update passes, how often it is passed before it kills, and whether the old container must
 /// still be serving there.
@@ -63,6 +77,25 @@ fn an_update_that_the_engine_refuses_is_killed_at_every_point() {
     run(Refused, &rounds);
 }
 
+#[test]
+fn an_update_beside_what_runs_is_killed_at_every_point() {
+    let rounds = [
+        ("image.present", 0, true),
+        ("beside.before", 0, true),
+        ("beside.started", 0, true),
+        ("beside.promoted", 0, true),
+        ("beside.retiring", 0, true),
+        ("beside.retired", 0, false),
+    ];
+    run(Beside, &rounds);
+}
+
+#[test]
+fn an_update_that_the_engine_refuses_beside_what_runs_is_killed_at_every_point() {
+    let rounds = [("beside.started", 0, true), ("beside.giving_up", 0, true), ("beside.retired", 0, true)];
+    run(RefusedBeside, &rounds);
+}
+
 fn run(update: Update, rounds: &[Round]) {
     if !cfg!(feature = "crash-points") {
         return skip("built without the feature `crash-points` (`make test` turns it on)");
@@ -72,10 +105,13 @@ fn run(update: Update, rounds: &[Round]) {
     }
     let rig = Rig::new(Place::default());
     rig.up();
-    let body = json!({
+    let mut body = json!({
         "name": NAME, "template": "custom", "image": IMAGE, "memory": "64Mi", "stop_grace": "2s",
         "ports": [{"name": "http", "port": 3000}], "volumes": [{"name": "data", "path": "/data"}],
     });
+    if update.is_beside() {
+        body["volumes"] = json!([]);
+    }
     assert_eq!(rig.call("POST", "/v1/instances", &body.to_string()).unwrap().0, 202);
     rig.wait_state(NAME, "ready");
     let known = Known { created: [NAME.to_owned()].into(), ..Known::default() };
@@ -87,9 +123,9 @@ fn run(update: Update, rounds: &[Round]) {
         rig.wait_up();
         let memory = format!("{}Mi", 65 + round);
         let change = match update {
-            Good => json!({"memory": memory}),
+            Good | Beside => json!({"memory": memory}),
             Missing => json!({"image": "ryokan-crash/none:1", "pull": "never"}),
-            Refused => json!({"files": [{"path": "/bin/hello/below-a-file", "content": ""}]}),
+            Refused | RefusedBeside => json!({"files": [{"path": "/bin/hello/below-a-file", "content": ""}]}),
         };
         rig.call("PATCH", &format!("/v1/instances/{NAME}"), &change.to_string());
         eventually(
@@ -103,13 +139,13 @@ fn run(update: Update, rounds: &[Round]) {
         }
         rig.up();
         let mut expected = row["spec"].clone();
-        if update == Good {
+        if update.succeeds() {
             expected["resources"]["memory"] = json!(memory);
         }
         let generation = row["generation"].as_i64().unwrap()
             + match update {
-                Good => 1,
-                Missing => 0,
+                Good | Beside => 1,
+                Missing | RefusedBeside => 0,
                 // The old spec again, under a number of its own.
                 Refused => 2,
             };
@@ -128,7 +164,8 @@ fn run(update: Update, rounds: &[Round]) {
         let after = the_container(&rig);
         assert_eq!(after.generation, generation, "{point}");
         assert_eq!(format!("{}Mi", after.memory >> 20), expected["resources"]["memory"], "{point}");
-        assert_eq!(update == Missing, after.id == before.id, "{point}: whether it is the same container");
+        let never_touched = matches!(update, Missing | RefusedBeside);
+        assert_eq!(never_touched, after.id == before.id, "{point}: whether it is the same container");
         eventually(
             Duration::from_secs(15),
             || format!("after {point} it does not answer\n{}", rig.log()),
@@ -169,5 +206,5 @@ fn check_events(rig: &Rig, update: Update, updates: usize) {
     let count = |kind: &str| page["items"].as_array().unwrap().iter().filter(|e| e["kind"] == kind).count();
     assert!(page["next"].is_null(), "one page has them all");
     assert_eq!(count("instance.updated"), updates);
-    assert_eq!(count("instance.update_failed"), if update == Good { 0 } else { updates });
+    assert_eq!(count("instance.update_failed"), if update.succeeds() { 0 } else { updates });
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Client, Reply, Site, eventually, on_both, on_sqlite, on_sqlite_with};
 
-fn artifact(files: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn artifact(files: &[(&str, &str)]) -> Vec<u8> {
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(gzip);
     for (name, content) in files {
@@ -22,7 +22,7 @@ fn artifact(files: &[(&str, &str)]) -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
-fn manifest(more: Value) -> String {
+pub(super) fn manifest(more: Value) -> String {
     let mut all = json!({
         "schema": "mandala-agent",
         "agent": {"type": "custom", "dockerfile": "Dockerfile"},
@@ -34,25 +34,25 @@ fn manifest(more: Value) -> String {
     all.to_string()
 }
 
-fn agent(dockerfile: &str) -> Vec<u8> {
+pub(super) fn agent(dockerfile: &str) -> Vec<u8> {
     artifact(&[("agent-manifest.json", &manifest(json!({}))), ("Dockerfile", dockerfile)])
 }
 
-async fn promise(client: &Client, body: Value) -> (String, String) {
+pub(super) async fn promise(client: &Client, body: Value) -> (String, String) {
     let made = client.post("/v1/projects/operator/deployments", body).await.expect(201);
     let url = made["upload"]["url"].as_str().unwrap();
     let path = url.splitn(4, '/').nth(3).unwrap();
     (made["id"].as_str().unwrap().to_owned(), format!("/{path}"))
 }
 
-async fn send(site: &Site, path: &str, artifact: Vec<u8>) -> Reply {
+pub(super) async fn send(site: &Site, path: &str, artifact: Vec<u8>) -> Reply {
     let stranger = site.anonymous();
     let request =
         stranger.request("POST".parse().unwrap(), path).header("content-type", "application/octet-stream");
     stranger.send(request.body(artifact)).await
 }
 
-async fn over(client: &Client, id: &str) -> Value {
+pub(super) async fn over(client: &Client, id: &str) -> Value {
     eventually("the deployment is over", async || {
         let row = client.get(&format!("/v1/deployments/{id}")).await.expect(200);
         match row["state"].as_str().unwrap() {
@@ -63,14 +63,14 @@ async fn over(client: &Client, id: &str) -> Value {
     .await
 }
 
-async fn deploy(site: &Site, name: &str, artifact: Vec<u8>) -> Value {
+pub(super) async fn deploy(site: &Site, name: &str, artifact: Vec<u8>) -> Value {
     let operator = site.operator();
     let (id, path) = promise(&operator, json!({"name": name})).await;
     send(site, &path, artifact).await.expect(202);
     over(&operator, &id).await
 }
 
-async fn log(client: &Client, id: &str) -> String {
+pub(super) async fn log(client: &Client, id: &str) -> String {
     let reply = client.get(&format!("/v1/deployments/{id}/logs")).await;
     reply
         .text
@@ -223,7 +223,7 @@ async fn what_is_wrong_with_an_artifact_is_said_and_nothing_stays() {
                 "agent.dockerfile: there is no `no/such`",
             ),
             (with(json!({"resources": {"gpu": 1}}), "FROM img"), "resources.gpu"),
-            (with(json!({"databases": {"redis": true}}), "FROM img"), "databases"),
+            (with(json!({"databases": {"oracle": true}}), "FROM img"), "databases.oracle"),
             (with(json!({"resources": {"memory": "900Gi"}}), "FROM img"), "memory: at most"),
             (with(json!({"agent": {"image": "ryokan.local/0/x:1"}}), ""), "there is no image"),
             (with(json!({}), "FROM ryokan.local/0/x:1"), "cannot be built from here"),
@@ -232,6 +232,7 @@ async fn what_is_wrong_with_an_artifact_is_said_and_nothing_stays() {
                 with(json!({}), "FROM img\n# fails the command returned 7"),
                 "the build of bad failed: the command returned 7",
             ),
+            (with(json!({}), "FROM img\n# fills"), "more than 10Gi, which is all that a build may take"),
             (with(json!({"agent": {"runtime": "python"}}), ""), "there is no `main.py`"),
         ] {
             let done = deploy(site, "bad", artifact).await;

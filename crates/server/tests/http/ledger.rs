@@ -276,7 +276,7 @@ async fn only_a_payment_has_a_long_head() {
 }
 
 /// A web server that keeps what it is sent.
-async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, String)>>>) {
+pub(super) async fn listener(answers: &'static [u16]) -> (String, Arc<Mutex<Vec<(String, String)>>>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -348,7 +348,7 @@ async fn a_crossing_is_posted_signed_and_again_after_a_failure() {
 }
 
 /// A mail server, as far as one message needs it.
-async fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
+pub(super) async fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

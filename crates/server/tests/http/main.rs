@@ -3,11 +3,14 @@
 
 mod coverage;
 mod crabshack;
+mod databases;
 mod deployments;
+mod disk;
 mod domains;
 mod events;
 mod idempotency;
 mod identity;
+mod images;
 mod instances;
 mod jobs;
 mod ledger;

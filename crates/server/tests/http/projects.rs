@@ -254,7 +254,7 @@ async fn quotas_hold_when_two_want_the_last_place() {
         grown.expect(403);
         make(&down[1]).await.expect(403);
         let used = operator.get(quotas).await.expect(200)["used"].clone();
-        assert_eq!(used, json!({"instances": 3, "cpus": "1", "memory": "1Gi"}));
+        assert_eq!(used, json!({"instances": 3, "cpus": "1", "memory": "1Gi", "disk": "0"}));
         // Lifted: it starts.
         operator.put(quotas, json!({})).await.expect(200);
         operator.post(&format!("/v1/instances/{}/start", up[0]), json!({})).await.expect(202);

@@ -15,11 +15,11 @@ fn user() -> UserId {
     UserId::from_parts(NOW, [1; 10])
 }
 
-fn project() -> ProjectId {
+pub(crate) fn project() -> ProjectId {
     ProjectId::from_parts(NOW, [2; 10])
 }
 
-fn deployment(n: u8) -> Deployment {
+pub(crate) fn deployment(n: u8) -> Deployment {
     Deployment {
         id: DeploymentId::from_parts(Millis(i64::from(n)), [n; 10]),
         project: project(),
@@ -40,7 +40,7 @@ fn deployment(n: u8) -> Deployment {
     }
 }
 
-async fn with_project(store: &Store) {
+pub(crate) async fn with_project(store: &Store) {
     store
         .write(|tx| {
             let user = User {

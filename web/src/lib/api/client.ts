@@ -50,18 +50,25 @@ export async function call<T>(path: string, request: Call = {}): Promise<T> {
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
-/** Every item of a list, page by page. */
-export async function all<T>(path: string): Promise<T[]> {
+type Query = Record<string, string>;
+
+/** The first items of a list, at most so many, page by page; and whether there are more. */
+export async function first<T>(path: string, most: number, wanted: Query = {}) {
   const items: T[] = [];
   let after: string | null | undefined;
   do {
-    const query = new URLSearchParams({ limit: '500', ...(after ? { after } : {}) });
+    const limit = String(Math.min(most - items.length, 500));
+    const query = new URLSearchParams({ ...wanted, limit, ...(after ? { after } : {}) });
     const page = await call<Page<T>>(`${path}?${query}`);
     items.push(...page.items);
     after = page.next;
-  } while (after && items.length < 20_000);
-  return items;
+  } while (after && items.length < most);
+  return { items, more: Boolean(after) };
 }
+
+/** Every item of a list. */
+export const all = async <T>(path: string, wanted?: Query): Promise<T[]> =>
+  (await first<T>(path, 20_000, wanted)).items;
 
 /** What to show a person when something did not work. */
 export function words(error: unknown): string {

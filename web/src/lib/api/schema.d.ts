@@ -1643,6 +1643,11 @@ export interface components {
             files?: components["schemas"]["ConfigFile"][];
             /** @description What is absent in it stays. */
             gateway?: components["schemas"]["GatewayChanges"];
+            /**
+             * Format: int32
+             * @description Whole ones; refused where the engine has none to give.
+             */
+            gpus?: number;
             /** @description `null` removes it. */
             hostname?: string | null;
             image?: components["schemas"]["ImageRef"];
@@ -2477,6 +2482,8 @@ export interface components {
         QuotaUse: {
             /** @description Of instances that are wanted running. */
             cpus: components["schemas"]["Cpus"];
+            /** @description What their volumes hold, as last measured. */
+            disk: components["schemas"]["Bytes"];
             /** Format: int32 */
             instances: number;
             /** @description Of instances that are wanted running. */
@@ -2543,6 +2550,11 @@ export interface components {
         };
         Resources: {
             cpus?: components["schemas"]["Cpus"];
+            /**
+             * Format: int32
+             * @description Whole ones. An engine that cannot give them refuses the instance.
+             */
+            gpus?: number;
             memory?: components["schemas"]["Bytes"];
             /**
              * Format: int32

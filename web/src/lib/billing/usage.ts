@@ -16,6 +16,14 @@ export function from(step: Step, now: number): number {
   return (Math.floor(now / milliseconds) - steps + 1) * milliseconds;
 }
 
+/** The same, for people: the day, and the time where it matters. */
+export const begin = (step: Step, now: number): string =>
+  new Date(from(step, now)).toLocaleString('en-GB', {
+    day: 'numeric',
+    month: 'short',
+    ...(step === 'hour' ? { hour: '2-digit', minute: '2-digit' } : {}),
+  });
+
 export interface Row {
   name: string;
   unit: string;

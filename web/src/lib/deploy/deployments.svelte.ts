@@ -1,8 +1,8 @@
 // A project's deployments, kept up to date by the stream of events, and by a timer in case that stream is broken.
-import { call, words } from '$lib/api/client';
+import { first, words } from '$lib/api/client';
 import { Looks } from '$lib/api/looks';
 import { live } from '$lib/api/stream';
-import type { Deployment, Page } from '$lib/api/types';
+import type { Deployment } from '$lib/api/types';
 import { over } from './state';
 
 const SOON = 150;
@@ -49,17 +49,8 @@ export class Deployments {
 
   async #look() {
     try {
-      const items: Deployment[] = [];
-      let after: string | null | undefined;
-      do {
-        const query = new URLSearchParams({ limit: String(PAGE), ...(after ? { after } : {}) });
-        const page = await call<Page<Deployment>>(`${this.path}/deployments?${query}`);
-        items.push(...page.items);
-        after = page.next;
-      } while (after && items.length < this.#wanted);
-      this.items = items;
-      this.more = Boolean(after);
-      this.problem = undefined;
+      const found = await first<Deployment>(`${this.path}/deployments`, this.#wanted);
+      [this.items, this.more, this.problem] = [found.items, found.more, undefined];
     } catch (error) {
       this.problem = words(error);
     }

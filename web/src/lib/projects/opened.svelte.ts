@@ -1,13 +1,13 @@
 // The project whose pages are open, shared by all of them.
 import { getContext, setContext } from 'svelte';
 import { call, Refused, words } from '$lib/api/client';
+import { Looks } from '$lib/api/looks';
 import type { Balance, Project, Role } from '$lib/api/types';
+import { reaches } from './roles';
 
 /** How often the balance is looked at, and how often while nothing runs for want of money. */
 const CALM = 15_000;
 const SUSPENDED = 3000;
-
-const RANK: Role[] = ['viewer', 'developer', 'admin', 'owner'];
 
 export class Opened {
   project = $state<Project>();
@@ -24,7 +24,7 @@ export class Opened {
 
   /** Whether the person may do what the role may. */
   may(role: Role): boolean {
-    return this.project !== undefined && RANK.indexOf(this.project.role) >= RANK.indexOf(role);
+    return reaches(this.project?.role, role);
   }
 
   async load() {
@@ -44,21 +44,13 @@ export class Opened {
 
   /** Keeps the balance right until the returned function is called: what suspends a project may happen at any time. */
   watch(): () => void {
-    let stopped = false;
-    let timer: ReturnType<typeof setTimeout>;
-    const later = () => {
-      timer = setTimeout(look, this.balance?.suspended_for ? SUSPENDED : CALM);
-    };
-    const look = async () => {
+    const looks = new Looks(async () => {
       // What could not be had now is had the next time.
       if (!document.hidden && this.project) await this.stand().catch(() => {});
-      if (!stopped) later();
-    };
-    later();
-    return () => {
-      stopped = true;
-      clearTimeout(timer);
-    };
+      return this.balance?.suspended_for ? SUSPENDED : CALM;
+    });
+    looks.soon(CALM);
+    return () => looks.stop();
   }
 }
 

@@ -1,4 +1,5 @@
-// What every form has: whether it is under way, and what the server said against it, at the field that it meant.
+// What every form and button that asks the server for something has: whether it is under way, and what the server said
+// against it, at the field that it meant.
 import { Refused, words } from '$lib/api/client';
 
 export class Submission {
@@ -18,6 +19,11 @@ export class Submission {
     return this.#refused && !this.fields.includes(this.#refused.field ?? '')
       ? this.#refused.words
       : undefined;
+  }
+
+  /** For what is begun anew. */
+  forget() {
+    this.#refused = undefined;
   }
 
   /** Runs `act`, once at a time; whether it went well. */

@@ -9,6 +9,7 @@ use super::not_found;
 use crate::Context;
 use crate::failure::Outcome;
 use crate::table::Table;
+use crate::text::bytes;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Quotas {
@@ -62,6 +63,7 @@ fn table(cx: &Context, quotas: &ProjectQuotas) -> Outcome {
     row("instances", used.instances.to_string(), limits.instances.map(|n| n.to_string()));
     row("cpus", used.cpus.to_string(), limits.cpus.map(|n| n.to_string()));
     row("memory", used.memory.to_string(), limits.memory.map(|n| n.to_string()));
+    row("disk", bytes(used.disk.get()), limits.disk.map(|n| n.to_string()));
     row("tasks", "0".to_owned(), limits.tasks.map(|n| n.to_string()));
     table.print(&cx.out)
 }

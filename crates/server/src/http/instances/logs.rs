@@ -31,7 +31,7 @@ pub(crate) async fn logs(
     Query(query): Query<LogQuery>,
 ) -> ApiResult<Response> {
     let since = query.since.as_deref().map(|text| since(text, context.app.clock.now())).transpose()?;
-    let options = LogOptions { follow: query.follow, tail: query.tail, since, until: None };
+    let options = LogOptions { follow: query.follow, tail: query.tail, since, until: None, generation: None };
     let lines = context.app.instance_logs(&caller, &name, options).await?;
     let lines = lines.filter_map(|line| {
         // The engine went away in the middle: what was read so far stands, and the stream ends.

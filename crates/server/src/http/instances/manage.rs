@@ -63,7 +63,9 @@ pub(crate) async fn get(
     Auth(caller): Auth,
     Path(name): Path<String>,
 ) -> ApiResult<Json<Instance>> {
-    Ok(Json(view(&context, context.app.find_instance(&caller, Scope::Read, &name).await?)))
+    let row = context.app.find_instance(&caller, Scope::Read, &name).await?;
+    let addons = context.app.addons_of(&row).await?.into_iter().map(|database| database.name).collect();
+    Ok(Json(Instance { addons, ..view(&context, row) }))
 }
 
 /// Changes the spec in place; volumes stay.

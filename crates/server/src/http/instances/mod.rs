@@ -14,7 +14,13 @@ use super::Context;
 pub(crate) fn view(context: &Context, row: Row) -> Instance {
     Instance {
         url: url(context, &row),
-        path_url: format!("{}/gateway/{}/", context.app.settings.public_url, row.name),
+        path_url: match row.addon {
+            Some(addon) => addon.address(&row.name),
+            None => format!("{}/gateway/{}/", context.app.settings.public_url, row.name),
+        },
+        addon: row.addon,
+        addon_of: row.addon.filter(|_| row.addon_of.is_some()).map(|addon| row.name.beside(addon)),
+        addons: Vec::new(),
         id: row.id,
         name: row.name,
         project: row.project_name,
@@ -36,9 +42,9 @@ pub(crate) fn view(context: &Context, row: Row) -> Instance {
     }
 }
 
-/// Where the agent answers under its own name.
+/// Where the agent answers under its own name, and a database to its project.
 pub(crate) fn url(context: &Context, row: &Row) -> String {
-    host_url(context, row.name.as_str())
+    row.addon.map_or_else(|| host_url(context, row.name.as_str()), |addon| addon.address(&row.name))
 }
 
 /// `scheme://LABEL.ZONE[:port]/`.

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ryokan_app::{App, Error};
 use ryokan_model::permission::{Caller, Scope};
-use ryokan_model::{Millis, ProjectId};
+use ryokan_model::{Millis, Name, ProjectId};
 use ryokan_store::instances::Instance;
 use ryokan_store::projects::Project;
 use serde::de::DeserializeOwned;
@@ -91,7 +91,10 @@ pub(super) fn agent_name(project: &Project) -> String {
     while name.ends_with('-') {
         name.pop();
     }
-    format!("{name}-{}", &id[id.len() - 6..])
+    let name = format!("{name}-{}", &id[id.len() - 6..]);
+    // As of a project called `redis-cache`.
+    let is_reserved = name.parse::<Name>().is_ok_and(|name| name.may_be_asked_for().is_err());
+    if is_reserved { format!("a-{name}") } else { name }
 }
 
 /// What runs for a project.
@@ -99,6 +102,8 @@ pub(super) fn agent_name(project: &Project) -> String {
 pub(super) struct Workloads {
     pub(super) agent: Option<Instance>,
     pub(super) frontend: Option<Instance>,
+    /// Beside the agent, or made for it by a deployment that did not come to the agent itself.
+    pub(super) databases: Vec<Instance>,
 }
 
 impl Workloads {
@@ -115,12 +120,16 @@ impl Workloads {
         let wanted = agent_name(&project);
         let mut found = Self::default();
         for row in rows {
-            if row.name.as_str().starts_with("frontend-") {
+            if row.addon.is_some() {
+                found.databases.push(row);
+            } else if row.name.as_str().starts_with("frontend-") {
                 found.frontend = Some(row);
             } else if found.agent.is_none() || row.name.as_str() == wanted {
                 found.agent = Some(row);
             }
         }
+        let agent = found.agent.as_ref().map_or(wanted, |row| row.name.to_string());
+        found.databases.retain(|row| row.addon.is_some_and(|addon| row.name.beside(addon).as_str() == agent));
         Ok((project, found))
     }
 
@@ -129,10 +138,11 @@ impl Workloads {
         match resource {
             "agent" | "backend" => self.agent.as_ref(),
             "frontend" => self.frontend.as_ref(),
-            _ => None,
+            other => self.databases.iter().find(|row| row.addon.is_some_and(|addon| addon.as_str() == other)),
         }
     }
 
+    /// What was deployed, without its databases.
     pub(super) fn all(&self) -> impl Iterator<Item = &Instance> {
         self.agent.iter().chain(&self.frontend)
     }

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use ryokan_app::Error;
 use ryokan_app::events::EventQuery;
 use ryokan_model::Millis;
+use ryokan_model::addon::Addon;
 use ryokan_model::permission::Scope;
 use ryokan_ports::runtime::LogOptions;
 use serde::Deserialize;
@@ -109,7 +110,7 @@ fn is_of(level: &str, line: &str) -> bool {
     }
 }
 
-/// What an agent or a frontend has written.
+/// What an agent, a frontend or a database has written.
 pub(super) async fn resource(
     State(context): State<Context>,
     Known(caller): Known,
@@ -130,13 +131,15 @@ pub(super) async fn resource(
     if !["all", "error", "warn", "info"].contains(&level) {
         return Err(Error::invalid("level", "must be all, error, warn or info").into());
     }
-    if !["frontend", "agent", "backend", "mongo", "mysql", "redis"].contains(&resource.as_str()) {
-        return Err(Error::invalid("resource", "must be frontend, agent, mongo, mysql or redis").into());
+    if !["frontend", "agent", "backend"].contains(&resource.as_str()) && resource.parse::<Addon>().is_err() {
+        let must = "must be frontend, agent, mongo, mysql, postgres or redis";
+        return Err(Error::invalid("resource", must).into());
     }
     let (_, found) = Workloads::find(&context.app, &caller, Scope::Read, &id).await?;
     let row = found.named(&resource).ok_or_else(|| Error::not_found("resource", resource.clone()))?;
     let from = Millis(context.app.clock.now().0 - i64::try_from(minutes * 60_000).unwrap_or(i64::MAX));
-    let options = LogOptions { follow: false, tail: Some(tail), since: Some(from), until: None };
+    let options =
+        LogOptions { follow: false, tail: Some(tail), since: Some(from), until: None, generation: None };
     let mut lines = context.app.instance_logs(&caller, &row.id.to_string(), options).await?;
     let mut kept = Vec::new();
     let reading = async {

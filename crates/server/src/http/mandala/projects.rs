@@ -126,6 +126,7 @@ pub(super) async fn info(
             "domains": {"agent": agent, "backend": agent, "frontend": frontend, "ssl": tls},
             "deploymentId": last.map(|row| row.id),
         },
+        "databases": workloads.databases.iter().map(database).collect::<Vec<_>>(),
         "billing": {"balance": balance},
         "sslEnabled": tls,
         "customDomains": super::domains::of(app, &caller, &workloads).await?,
@@ -133,6 +134,10 @@ pub(super) async fn info(
         "requiresBlockchainFunding": project.funding,
         "agentPublicKey": project.agent_key,
     })))
+}
+
+fn database(row: &Instance) -> Value {
+    json!({"type": row.addon, "name": row.name, "state": row.state, "online": live(row)})
 }
 
 fn names(env: &ryokan_app::projects::ProjectEnv) -> Vec<&str> {
@@ -234,5 +239,5 @@ pub(super) async fn status(
             "message": row.message, "containers": [{"name": row.name, "ready": row.state == Life::Ready}],
             "restartCount": row.crashes})
     };
-    Ok(Json(json!({"pods": found.all().map(pod).collect::<Vec<_>>()})))
+    Ok(Json(json!({"pods": found.all().chain(&found.databases).map(pod).collect::<Vec<_>>()})))
 }

@@ -13,7 +13,7 @@ use crate::http::extract::Body;
 
 async fn view(context: &Context, caller: &Caller, project: &str) -> ApiResult<Json<ProjectQuotas>> {
     let (limits, used) = context.app.get_quotas(caller, project).await?;
-    let used = QuotaUse { instances: used.instances, cpus: used.cpus, memory: used.memory };
+    let used = QuotaUse { instances: used.instances, cpus: used.cpus, memory: used.memory, disk: used.disk };
     Ok(Json(ProjectQuotas { limits, used }))
 }
 

@@ -3,6 +3,7 @@
 use ryokan_ports::fake::Call;
 use serde_json::{Value, json};
 
+use super::rollout::running;
 use crate::support::{eventually, on_both, on_sqlite};
 
 #[tokio::test]
@@ -74,6 +75,7 @@ async fn null_removes_and_what_is_absent_stays() {
         assert_eq!((&spec["gateway"]["origin"], &spec["gateway"]["access"]), (&json!("remove"), &json!("token")));
         let patch = json!({"command": null, "args": null, "user": null, "hostname": null});
         operator.stream("PATCH", "/v1/instances/claw", Some(patch)).await.all().await;
+        running(site, id, &[2]).await;
         let spec = site.engine.workload(id).unwrap().spec;
         assert_eq!((spec.command, spec.args, spec.security.user, spec.hostname), (None, None, None, None));
         for (patch, field) in [
@@ -100,6 +102,7 @@ async fn secrets_change_and_go() {
         let change = json!({"secret_env": {"K": "three", "L": null}});
         let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready");
+        running(site, id, &[2]).await;
         assert_eq!((value("K").as_deref(), value("L")), (Some("three"), None));
         assert!(!operator.show("claw").await.to_string().contains("three"));
         // What is sealed cannot become plain by the way.
@@ -162,13 +165,13 @@ async fn a_bad_update_changes_nothing_and_one_that_fails_is_taken_back() {
         let secrets: Vec<_> = workload.secret_env.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
         assert_eq!(secrets, [("K", "old"), ("L", "old")]);
         operator.until("claw", "ready").await;
-        // The next update is given the same generation, and is not taken for the one that failed.
+        // The next update has a number of its own, and is not taken for the one that failed.
         site.engine.image("img:2");
         let change = json!({"image": "img:2"});
         let events = operator.stream("PATCH", "/v1/instances/claw", Some(change)).await.all().await;
         assert_eq!(events.last().unwrap().name, "ready", "{events:?}");
         let row = operator.show("claw").await;
-        assert_eq!((&row["generation"], &row["update_error"]), (&json!(2), &Value::Null));
+        assert_eq!((&row["generation"], &row["update_error"]), (&json!(3), &Value::Null));
     })
     .await;
 }

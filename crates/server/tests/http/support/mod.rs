@@ -287,7 +287,9 @@ impl Site {
         self.engine.up();
         self.engine.heal();
         let operator = self.operator();
-        for row in operator.get("/v1/instances?limit=500").await.items() {
+        let rows = operator.get("/v1/instances?limit=500").await.items();
+        // Databases go with their agents.
+        for row in rows.iter().filter(|row| row["addon_of"].is_null()) {
             operator.delete(&format!("/v1/instances/{}", row["name"].as_str().unwrap())).await.expect(202);
         }
         let app = self.app();

@@ -618,9 +618,9 @@ impl Month {
     fn readings(&mut self) -> Vec<Reading> {
         let mut readings = Vec::new();
         for (of, n, epoch, counter) in &mut self.agents {
-            match self.dice.roll(40) {
+            match self.dice.roll(80) {
                 0 => (*epoch, *counter) = (*epoch + 1, 0),
-                1..=5 => continue,
+                1..=10 => continue,
                 _ => {}
             }
             *counter += self.dice.roll(60 * SECOND);

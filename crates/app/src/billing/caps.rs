@@ -29,6 +29,10 @@ impl App {
         amount: Option<Sats>,
     ) -> Result<Vec<CapUse>> {
         let project = self.find_project(caller, Scope::Admin, project).await?;
+        if kind == Spend::Funding && instance.is_some() {
+            let why = "agents of a project share one address, so only the project has a cap for `funding`; leave it out";
+            return Err(Error::invalid("instance", why));
+        }
         let instance: Option<InstanceId> = match instance {
             Some(name) => {
                 let row = self.find_instance(caller, Scope::Admin, name).await?;

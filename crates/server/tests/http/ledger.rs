@@ -192,6 +192,9 @@ async fn a_member_looks_and_only_operators_move_money() {
         let set = ann.get("/v1/projects/ann/caps").await.items();
         assert_eq!((set[0]["amount"].as_i64(), set[0]["reached"].as_bool()), (Some(5), Some(false)));
         ann.put("/v1/projects/ann/caps", json!({"kind": "compute", "period": "week"})).await.expect(400);
+        let one_agents = json!({"kind": "funding", "period": "day", "amount": 5, "instance": "any"});
+        let refused = ann.put("/v1/projects/ann/caps", one_agents).await.expect(400);
+        assert_eq!(refused["field"], "instance", "{refused}");
         let free = json!({"rates": {"core": 0, "memory_gb": 0, "disk_gb": 0, "network_gb": 0, "gpu": 0}});
         let priced = site.operator().put("/v1/projects/ann/prices", free).await.expect(200);
         assert_eq!(priced["own"], true);

@@ -7,7 +7,7 @@ use ryokan_model::{InstanceId, ProjectId};
 use ryokan_ports::usage::Reading;
 use serde_json::{Value, json};
 
-use crate::deployments::{agent, promise, send};
+use crate::deployments::{agent, over, promise, send};
 use crate::ledger::{listener, mail_server};
 use crate::support::{Client, Site, eventually, on_both, on_sqlite_with};
 
@@ -56,7 +56,7 @@ async fn a_full_project_is_given_nothing_more_and_what_runs_goes_on() {
         operator.ready("rests", json!({})).await;
         operator.post("/v1/instances/rests/stop", json!({})).await.expect(202);
         operator.until("rests", "stopped").await;
-        let (_, path) = promise(&operator, json!({"name": "bot"})).await;
+        let (id, path) = promise(&operator, json!({"name": "bot"})).await;
         operator.put(QUOTAS, json!({"disk": "100Mi"})).await.expect(200);
         measure(site, of, &[(claw, 60)]).await;
         assert_eq!(operator.get(QUOTAS).await.expect(200)["used"]["disk"], json!("60Mi"));
@@ -91,7 +91,7 @@ async fn a_full_project_is_given_nothing_more_and_what_runs_goes_on() {
         // With room again the address is still good.
         measure(site, of, &[(claw, 50)]).await;
         send(site, &path, agent("FROM img")).await.expect(202);
-        operator.until("bot", "ready").await;
+        assert_eq!(over(&operator, &id).await["state"], json!("succeeded"));
         operator.post("/v1/instances/rests/start", json!({})).await.expect(202);
         operator.put(QUOTAS, json!({})).await.expect(200);
         measure(site, of, &[(claw, 5_000)]).await;

@@ -141,19 +141,17 @@ async fn a_server_that_is_shut_down_is_no_failed_start() {
 
 #[tokio::test]
 async fn an_update_that_was_taken_back_is_a_failure_though_the_agent_is_ready() {
-    let server = Server::start().await;
     let mut after = instance("claw", "ready");
     after["update_error"] = json!("it exited with code 3");
-    let user = User::of(&server);
-    let arguments = ["update", "claw", "--memory", "2Gi"];
     let error =
         json!({ "name": "claw", "message": "the update failed and was taken back: it exited with code 3" });
     // Told by the stream, and found out when the stream has broken.
     for stream in [vec![sse("error", &error)], vec![Piece::Break]] {
+        let server = Server::start().await;
         server.on("GET /v1/instances/claw", Answer::json(&instance("claw", "ready")));
         server.on("PATCH /v1/instances/claw", Answer::events(stream));
         server.on("GET /v1/instances/claw", Answer::json(&after));
-        let ran = user.run(&arguments).await;
+        let ran = User::of(&server).run(&["update", "claw", "--memory", "2Gi"]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran}");
         assert!(ran.stderr.contains("taken back: it exited with code 3"), "{ran}");
     }

@@ -156,7 +156,7 @@ fn an_agent_has_databases_that_are_nobody_else_s() {
     let (_, told) = inside(&rig, "bot", r#"echo "$REDIS_PASSWORD $PGPASSWORD $MYSQL_PASSWORD""#);
     for (id, _) in &containers {
         assert_eq!(rig.place.docker(&["port", id]), "", "nothing is published");
-        let processes = rig.place.docker(&["top", id, "-eo", "user,args"]);
+        let processes = rig.place.docker(&["top", id, "-eo", "user,pid,args"]);
         for password in told.split(' ') {
             assert!(password.len() >= 32 && !processes.contains(password), "{processes}");
         }

@@ -692,8 +692,8 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
         let mut paid: BTreeMap<u8, i64> = BTreeMap::new();
         let end = BEGIN + 30 * 86_400_000;
         while rig.clock.now().0 < end {
-            // Mostly some minutes at a time, so that a month is some two thousand steps; then watched for a while.
-            rig.clock.forward(i64::try_from(60_000 + month.dice.roll(45 * 60_000)).unwrap());
+            // Mostly an hour or so at a time, so that a month is some six hundred steps; then watched for a while.
+            rig.clock.forward(i64::try_from(60_000 + month.dice.roll(120 * 60_000)).unwrap());
             month.sample(&mut rig).await;
             let watched = if month.dice.roll(5) == 0 { 3 } else { 0 };
             for _ in 0..watched {
@@ -737,7 +737,7 @@ async fn a_simulated_month_is_reproduced_to_the_satoshi() {
             assert_eq!(rig.balance(of).await, wanted, "project {of}");
         }
         let report = rig.verified().await;
-        assert!(report.intervals > 2_000, "{report:?}");
+        assert!(report.intervals > 1_000, "{report:?}");
     })
     .await;
 }

@@ -34,9 +34,9 @@ impl FakeRuntime {
         generations
     }
 
-    /// What its container was made from.
+    /// What its newest container was made from.
     pub fn workload(&self, instance: InstanceId) -> Option<Workload> {
-        self.shown(&self.state(), instance).ok().map(|c| c.workload.clone())
+        self.newest(&self.state(), instance).ok().map(|c| c.workload.clone())
     }
 
     pub fn has_volume(&self, instance: InstanceId) -> bool {

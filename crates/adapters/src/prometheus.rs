@@ -15,7 +15,7 @@ use ryokan_ports::usage::{Reading, UsageSource};
 use serde::Deserialize;
 
 use crate::docker::Docker;
-use crate::docker::usage::Run;
+use crate::docker::usage::{Counters, Run};
 
 /// The age at which a value is none any more: scrapes are to be closer together.
 const WINDOW: &str = "60s";
@@ -51,16 +51,6 @@ pub struct PrometheusUsage {
     docker: Docker,
     options: Options,
     http: reqwest::Client,
-}
-
-/// What cAdvisor last counted of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counters {
-    /// The oldest of its parts, by Prometheus' clock.
-    at: Millis,
-    cpu_nanos: u64,
-    memory_bytes: u64,
-    network_bytes: u64,
 }
 
 impl PrometheusUsage {
@@ -137,17 +127,7 @@ fn reading(run: &Run, counted: &HashMap<String, Counters>, apart: Duration) -> O
     if counters.at < run.started.plus(apart) {
         return None;
     }
-    Some(Reading {
-        instance: run.instance,
-        project: run.project,
-        epoch: run.epoch(),
-        began: Some(run.started),
-        cpu_nanos: counters.cpu_nanos,
-        memory_bytes: counters.memory_bytes,
-        disk_bytes: 0,
-        network_bytes: counters.network_bytes,
-        gpu_millis: run.gpu_millis(counters.at),
-    })
+    Some(run.reading(counters))
 }
 
 /// All four at once, with when each was measured. Ids are hexadecimal: nothing in them needs quotes.
@@ -191,7 +171,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// `None` unless all four are there.
+    /// As of the oldest of its parts, by Prometheus' clock; `None` unless all four are there.
     fn whole(&self) -> Option<Counters> {
         let cores: Vec<(Millis, f64)> = match self.cpu.get("total") {
             Some(total) => vec![*total],

@@ -149,6 +149,15 @@ pub enum Reach {
     Loopback,
 }
 
+impl Reach {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
 /// What an engine is and offers.
 #[derive(Debug, Clone)]
 pub struct EngineInfo {

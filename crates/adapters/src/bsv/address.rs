@@ -1,12 +1,11 @@
 //! What an address holds, asked as `WhatsOnChain` has it.
 
 use bsv_rs::primitives::PublicKey;
-use reqwest::StatusCode;
 use ryokan_model::project::Network;
 use ryokan_ports::payment::PaymentError;
 use serde::Deserialize;
 
-use super::{Chain, bounded, unanswered};
+use super::{Chain, ask};
 
 const WHAT: &str = "the service of addresses";
 
@@ -38,33 +37,13 @@ pub(super) async fn funds(
     key: &str,
 ) -> Result<u64, PaymentError> {
     let base = format!("{}/address/{}", chain.addresses_url, of(network, key)?);
-    let confirmed = ask::<Confirmed>(http, chain, format!("{base}/confirmed/balance")).await?;
-    let unconfirmed = ask::<Unconfirmed>(http, chain, format!("{base}/unconfirmed/balance")).await?;
+    let key = chain.addresses_key.as_ref();
+    // An address that nobody has seen is a 404.
+    let confirmed = ask::<Confirmed>(WHAT, http.get(format!("{base}/confirmed/balance")), key).await?;
+    let unconfirmed = ask::<Unconfirmed>(WHAT, http.get(format!("{base}/unconfirmed/balance")), key).await?;
     let sum = confirmed.map_or(0, |c| c.confirmed).checked_add(unconfirmed.map_or(0, |u| u.unconfirmed));
     sum.map(|sum| u64::try_from(sum).unwrap_or(0))
         .ok_or_else(|| PaymentError::Unavailable(format!("{WHAT} tells of more than all money")))
-}
-
-/// `None` for an address that nobody has seen.
-async fn ask<T: serde::de::DeserializeOwned>(
-    http: &reqwest::Client,
-    chain: &Chain,
-    url: String,
-) -> Result<Option<T>, PaymentError> {
-    let mut request = http.get(url);
-    if let Some(key) = &chain.addresses_key {
-        request = request.bearer_auth(key.expose());
-    }
-    let response = request.send().await.map_err(|e| unanswered(WHAT, &e))?;
-    let status = response.status();
-    let body = bounded(response, WHAT).await?;
-    match status {
-        StatusCode::NOT_FOUND => Ok(None),
-        status if status.is_success() => serde_json::from_slice(&body)
-            .map(Some)
-            .map_err(|_| PaymentError::Unavailable(format!("{WHAT} gave an answer that is not understood"))),
-        status => Err(PaymentError::Unavailable(format!("{WHAT} answered {status}"))),
-    }
 }
 
 #[cfg(test)]

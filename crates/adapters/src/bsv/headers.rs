@@ -1,10 +1,11 @@
 //! Which merkle root a block has, asked of a service of headers.
 
-use reqwest::StatusCode;
 use ryokan_ports::payment::PaymentError;
 use serde::Deserialize;
 
-use super::{Chain, bounded, unanswered};
+use super::{Chain, ask};
+
+const WHAT: &str = "the service of headers";
 
 /// Where headers come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) async fn carries(
     height: u64,
     root: &str,
 ) -> Result<bool, PaymentError> {
+    // A service that knows no such block says 404.
+    let key = chain.headers_key.as_ref();
     match &chain.headers {
         HeaderSource::WhatsOnChain(base) => {
             #[derive(Deserialize)]
@@ -29,7 +32,7 @@ pub(super) async fn carries(
                 merkleroot: String,
             }
             let request = http.get(format!("{base}/block/{height}/header"));
-            let Some(header) = ask::<Header>(chain, request).await? else { return Ok(false) };
+            let Some(header) = ask::<Header>(WHAT, request, key).await? else { return Ok(false) };
             Ok(header.merkleroot.eq_ignore_ascii_case(root))
         }
         HeaderSource::BlockHeadersService(base) => {
@@ -40,7 +43,7 @@ pub(super) async fn carries(
             }
             let asked = serde_json::json!([{"merkleRoot": root, "blockHeight": height}]);
             let request = http.post(format!("{base}/api/v1/chain/merkleroot/verify")).json(&asked);
-            let Some(verified) = ask::<Verified>(chain, request).await? else { return Ok(false) };
+            let Some(verified) = ask::<Verified>(WHAT, request, key).await? else { return Ok(false) };
             match verified.confirmation_state.as_str() {
                 "CONFIRMED" => Ok(true),
                 "INVALID" => Ok(false),
@@ -49,26 +52,5 @@ pub(super) async fn carries(
                 )),
             }
         }
-    }
-}
-
-/// `None` when the service knows no such block.
-async fn ask<T: serde::de::DeserializeOwned>(
-    chain: &Chain,
-    mut request: reqwest::RequestBuilder,
-) -> Result<Option<T>, PaymentError> {
-    const WHAT: &str = "the service of headers";
-    if let Some(key) = &chain.headers_key {
-        request = request.bearer_auth(key.expose());
-    }
-    let response = request.send().await.map_err(|e| unanswered(WHAT, &e))?;
-    let status = response.status();
-    let body = bounded(response, WHAT).await?;
-    match status {
-        StatusCode::NOT_FOUND => Ok(None),
-        status if status.is_success() => serde_json::from_slice(&body)
-            .map(Some)
-            .map_err(|_| PaymentError::Unavailable(format!("{WHAT} gave an answer that is not understood"))),
-        status => Err(PaymentError::Unavailable(format!("{WHAT} answered {status}"))),
     }
 }

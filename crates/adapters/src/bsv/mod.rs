@@ -11,9 +11,11 @@ mod spend;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::StatusCode;
 use ryokan_model::Secret;
 use ryokan_model::project::Network;
 use ryokan_ports::payment::{Output, PaymentError, PaymentProvider, Signed, Spent, Verified};
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 pub use headers::HeaderSource;
@@ -94,6 +96,27 @@ impl PaymentProvider for Bsv {
         // A transaction of the library is not `Send`, and hundreds of signatures are not quick.
         let signed = tokio::task::spawn_blocking(move || runtime.block_on(spend::sign(inputs, outputs)));
         signed.await.map_err(|_| PaymentError::Malformed("it cannot be signed".into()))?
+    }
+}
+
+/// What a service knows, asked with its key if it wants one. `None` when it answers 404.
+async fn ask<T: DeserializeOwned>(
+    what: &str,
+    mut request: reqwest::RequestBuilder,
+    key: Option<&Secret>,
+) -> Result<Option<T>, PaymentError> {
+    if let Some(key) = key {
+        request = request.bearer_auth(key.expose());
+    }
+    let response = request.send().await.map_err(|e| unanswered(what, &e))?;
+    let status = response.status();
+    let body = bounded(response, what).await?;
+    match status {
+        StatusCode::NOT_FOUND => Ok(None),
+        status if status.is_success() => serde_json::from_slice(&body)
+            .map(Some)
+            .map_err(|_| PaymentError::Unavailable(format!("{what} gave an answer that is not understood"))),
+        status => Err(PaymentError::Unavailable(format!("{what} answered {status}"))),
     }
 }
 

@@ -77,7 +77,7 @@ fn labels(server: ServerId, workload: &Workload, reach: Reach, network: &Bridge)
     labels.insert(label::FACTS.to_owned(), surroundings(workload, network));
     // Also when there are none: an image may claim what it likes.
     labels.insert(label::GPUS.to_owned(), workload.spec.resources.gpus.to_string());
-    labels.insert(label::REACH.to_owned(), label::reach_text(reach).to_owned());
+    labels.insert(label::REACH.to_owned(), reach.as_str().to_owned());
     for port in &workload.spec.ports {
         labels.insert(format!("{}{}", label::PORT, port.name), port.port.to_string());
     }

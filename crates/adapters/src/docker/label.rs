@@ -133,13 +133,6 @@ impl Tag {
     }
 }
 
-pub(super) const fn reach_text(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Bridge => "bridge",
-        Reach::Loopback => "loopback",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
 use futures_util::{StreamExt, stream};
-use ryokan_model::Millis;
 use ryokan_ports::runtime::{BoxStream, Result, Stats, Target};
 
 use super::container::millis;
+use super::usage::Counters;
 use super::{Inner, error};
 
 impl Inner {
@@ -99,16 +99,7 @@ fn convert(sample: &ContainerStatsResponse, previous: &mut Option<Previous>) -> 
     })
 }
 
-/// What is metered of a sample.
-pub(super) struct Counters {
-    pub(super) cpu_nanos: u64,
-    pub(super) memory_bytes: u64,
-    pub(super) network_bytes: u64,
-    /// The engine's time of them, in milliseconds.
-    pub(super) at: Millis,
-}
-
-/// `None` when the container has ended.
+/// What is metered of a sample; `None` when the container has ended.
 pub(super) fn counters(sample: &ContainerStatsResponse) -> Option<Counters> {
     let cpu_nanos =
         sample.cpu_stats.as_ref().and_then(|c| c.cpu_usage.as_ref()).and_then(|u| u.total_usage).unwrap_or(0);

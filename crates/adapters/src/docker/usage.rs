@@ -69,6 +69,16 @@ impl UsageSource for Docker {
     }
 }
 
+/// What is metered of a container that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// When it was so, by the clock of whoever counts.
+    pub(crate) at: Millis,
+    pub(crate) cpu_nanos: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) network_bytes: u64,
+}
+
 /// A container of ours that runs: one run of it is one series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -82,12 +92,27 @@ pub(crate) struct Run {
 
 impl Run {
     /// The same whoever reads the counters, so that a change of the source counts nothing twice.
-    pub(crate) fn epoch(&self) -> String {
+    fn epoch(&self) -> String {
         format!("{}@{}", self.container.get(..12).unwrap_or(&self.container), self.started.0)
     }
 
+    /// What was counted of this run.
+    pub(crate) fn reading(&self, counters: &Counters) -> Reading {
+        Reading {
+            instance: self.instance,
+            project: self.project,
+            epoch: self.epoch(),
+            began: Some(self.started),
+            cpu_nanos: counters.cpu_nanos,
+            memory_bytes: counters.memory_bytes,
+            disk_bytes: 0,
+            network_bytes: counters.network_bytes,
+            gpu_millis: self.gpu_millis(counters.at),
+        }
+    }
+
     /// A GPU that is held is used, whatever it does: nobody else can have it meanwhile.
-    pub(crate) fn gpu_millis(&self, at: Millis) -> u64 {
+    fn gpu_millis(&self, at: Millis) -> u64 {
         let held = u64::try_from(at.since(self.started).as_millis()).unwrap_or(u64::MAX);
         held.saturating_mul(u64::from(self.gpus))
     }
@@ -136,17 +161,7 @@ impl Inner {
         if self.running_since(held).await?.as_ref() != Some(&run) {
             return Ok(None);
         }
-        Ok(Some(Reading {
-            instance: run.instance,
-            project: run.project,
-            epoch: run.epoch(),
-            began: Some(run.started),
-            cpu_nanos: counters.cpu_nanos,
-            memory_bytes: counters.memory_bytes,
-            disk_bytes: 0,
-            network_bytes: counters.network_bytes,
-            gpu_millis: run.gpu_millis(counters.at),
-        }))
+        Ok(Some(run.reading(&counters)))
     }
 
     /// Begins a measurement, unless one is under way or was begun just now.

@@ -1,5 +1,5 @@
-//! Telling a project of its balance and of its disk, by mail and by webhook. Both are durable jobs, tried again for a day: a message may
-//! arrive twice, and is never lost.
+//! Telling a project of its balance and of its disk, by mail and by webhook. Both are durable jobs, tried again for a
+//! day: a message may arrive twice, and is never lost.
 
 use std::sync::Arc;
 

@@ -199,9 +199,9 @@ impl App {
         let (manifest, text) = read_manifest(&folder).await?;
         let plan = manifest.plan().map_err(|e| Stop::Failed(format!("{}: {e}", manifest::FILE)))?;
         // Before anything is built for nothing.
-        if plan.agent.spec.resources.gpus > 0 {
-            self.check_limits(&plan.agent.spec).map_err(in_manifest)?;
-            self.check_engine(&plan.agent.spec).await.map_err(in_manifest)?;
+        for part in plan.parts() {
+            self.check_limits(&part.spec).map_err(in_manifest)?;
+            self.check_engine(&part.spec).await.map_err(in_manifest)?;
         }
         let mut built = Vec::new();
         for part in plan.parts() {

@@ -11,7 +11,7 @@ use ryokan_model::probe::Check;
 use ryokan_model::project::Inherited;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
-use ryokan_ports::runtime::{LogOptions, Observed, Reach, RuntimeError, Volumes, Workload};
+use ryokan_ports::runtime::{LogOptions, Observed, RuntimeError, Volumes, Workload};
 use ryokan_store::images::IMAGES;
 use ryokan_store::instances::{Instance, TakenBack};
 
@@ -30,10 +30,12 @@ fn is_on_trial(row: &Instance) -> bool {
     row.state == State::Starting && row.image_generation == row.generation && row.previous.is_some()
 }
 
-pub(super) fn reach_text(reach: Reach) -> String {
-    match reach {
-        Reach::Bridge => "bridge".to_owned(),
-        Reach::Loopback => "loopback".to_owned(),
+/// How a container ended, to say to people.
+pub(super) fn how_it_ended(row: &Instance, code: i64, out_of_memory: bool) -> String {
+    if out_of_memory {
+        format!("it ran out of its {} of memory (exit code {code})", row.spec.resources.memory)
+    } else {
+        format!("it exited with code {code}")
     }
 }
 
@@ -181,7 +183,7 @@ impl App {
                 return Ok(());
             }
             row.endpoints.clone_from(&seen.endpoints);
-            row.reach = Some(reach_text(seen.reach));
+            row.reach = Some(seen.reach.as_str().to_owned());
             // Every start carries out the restarts that were asked for before it.
             row.restart_done = row.restart_done.max(wanted);
             row.retry_at = None;
@@ -226,16 +228,13 @@ impl App {
             {
                 return Ok(());
             }
-            let what = match (lost, out_of_memory) {
-                (true, _) => "its container was removed by somebody else".to_owned(),
-                (_, true) => {
-                    format!("it ran out of its {} of memory (exit code {code})", row.spec.resources.memory)
-                }
-                _ => format!("it exited with code {code}"),
+            let what = if lost {
+                "its container was removed by somebody else".to_owned()
+            } else {
+                how_it_ended(row, code, out_of_memory)
             };
             row.exit_code = (!lost).then_some(code);
             row.endpoints.clear();
-            let with_logs = |text: String| format!("{text}{logs}");
             // A container that was taken away did not crash by its own fault, unless it is never to be restarted.
             let code = if lost && row.spec.restart.mode != RestartMode::Never { 1 } else { code };
             let mut spec = row.spec.clone();
@@ -250,10 +249,10 @@ impl App {
                     enter(
                         row,
                         State::Pending,
-                        Some(with_logs(format!(
-                            "{what}; next start in {wait:.1} s (crash {crashes} of {})",
+                        Some(format!(
+                            "{what}; next start in {wait:.1} s (crash {crashes} of {}){logs}",
                             row.spec.restart.max_crashes
-                        ))),
+                        )),
                         now,
                     )
                 }
@@ -262,7 +261,7 @@ impl App {
                     enter(row, State::Stopped, Some(format!("{what}: its work is done")), now)
                 }
                 AfterExit::Fail { reason } => {
-                    enter(row, State::Failed, Some(with_logs(format!("{what}: {reason}"))), now)
+                    enter(row, State::Failed, Some(format!("{what}: {reason}{logs}")), now)
                 }
             }
         })

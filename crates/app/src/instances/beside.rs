@@ -11,11 +11,12 @@ use ryokan_model::instance::{AfterExit, Desired, State};
 use ryokan_model::spec::{InstanceSpec, RestartMode};
 use ryokan_model::{InstanceId, Millis};
 use ryokan_ports::runtime::{Observed, Phase, RuntimeError, Workload};
+use ryokan_store::Tx;
 use ryokan_store::images::IMAGES;
 use ryokan_store::instances::Instance;
 
-use super::act::{TRIAL_CRASHES, reach_text};
-use super::plan::{Action, Probing};
+use super::act::{TRIAL_CRASHES, how_it_ended};
+use super::plan::{Action, Probing, overdue_at};
 use super::{enter, previous_secrets_of};
 use crate::deployments::is_built_here;
 use crate::{App, Result, events};
@@ -80,10 +81,9 @@ fn try_out(
     watched_since: Millis,
     now: Millis,
 ) -> Action {
-    let since = |at: Millis| if at > now { watched_since } else { at.max(watched_since) };
-    let limit = |at: Millis, state: State| state.bound(&row.spec).map(|bound| since(at).plus(bound));
+    let overdue_at = |state, since| overdue_at(row, state, since, watched_since, now);
     match candidate.map(|c| c.phase) {
-        Some(Phase::Running { started_at }) => match limit(started_at, State::Starting) {
+        Some(Phase::Running { started_at }) => match overdue_at(State::Starting, started_at) {
             Some(at) if now >= at => Action::CandidateOverdue,
             _ if now >= probing.next => Action::ProbeCandidate,
             Some(at) => Action::Wait(Some(probing.next.min(at))),
@@ -95,7 +95,7 @@ fn try_out(
         }
         Some(_) | None => {
             let begun = row.previous.as_ref().map_or(now, |previous| previous.since);
-            match limit(begun, State::Pending) {
+            match overdue_at(State::Pending, begun) {
                 Some(at) if now >= at => Action::CandidateOverdue,
                 _ => Action::StartCandidate,
             }
@@ -125,20 +125,28 @@ impl App {
         }
     }
 
+    /// Changes the row if the same update is still under way.
+    async fn change_tried<F>(&self, row: &Instance, change: F) -> Result<()>
+    where
+        F: Fn(&mut Tx<'_>, &mut Instance, Millis) -> Result<()> + Clone + Send + 'static,
+    {
+        let generation = row.generation;
+        self.change_instance(row.id, move |tx, row, now| {
+            if row.generation == generation && rolls_beside(row) { change(tx, row, now) } else { Ok(()) }
+        })
+        .await
+        .map(drop)
+    }
+
     /// Shows how far the update is. `started`: a wait that was for this start is over.
     async fn note_candidate(&self, row: &Instance, text: String, started: bool) -> Result<()> {
-        let generation = row.generation;
-        self.change_instance(row.id, move |_, row, now| {
-            if row.generation != generation || !rolls_beside(row) {
-                return Ok(());
-            }
+        self.change_tried(row, move |_, row, now| {
             if started {
                 row.retry_at = None;
             }
             enter(row, row.state, Some(text.clone()), now)
         })
         .await
-        .map(drop)
     }
 
     /// Why it is not ready yet, so that one that is overdue can say it.
@@ -153,24 +161,21 @@ impl App {
 
     /// It is ready: from here on requests go to it, and there is nothing to go back to any more.
     pub(super) async fn promote(&self, row: &Instance, candidate: &Observed) -> Result<()> {
-        let (generation, candidate, wanted) = (row.generation, candidate.clone(), row.restart_wanted);
-        self.change_instance(row.id, move |tx, row, now| {
-            if row.generation != generation || !rolls_beside(row) {
-                return Ok(());
-            }
+        let (candidate, wanted) = (candidate.clone(), row.restart_wanted);
+        self.change_tried(row, move |tx, row, now| {
             let Some(previous) = row.previous.take() else { return Ok(()) };
             tx.delete_secrets(&previous_secrets_of(row.id))?;
             let (image, digest) = (row.image_id.as_deref(), row.image_digest.as_deref());
-            tx.revision_is_live(row.id, generation, image, digest)?;
+            tx.revision_is_live(row.id, row.generation, image, digest)?;
             if is_built_here(&row.spec.image) {
                 tx.notify(IMAGES);
             }
             row.endpoints.clone_from(&candidate.endpoints);
-            row.reach = Some(reach_text(candidate.reach));
+            row.reach = Some(candidate.reach.as_str().to_owned());
             row.restart_done = row.restart_done.max(wanted);
             (row.crashes, row.retry_at, row.exit_code) = (0, None, None);
             enter(row, State::Ready, None, now)?;
-            let data = serde_json::json!({"generation": generation, "from": previous.generation});
+            let data = serde_json::json!({"generation": row.generation, "from": previous.generation});
             let (id, name) = (row.id.to_string(), row.name.as_str());
             events::system(tx, now, "instance.rolled_out", "instance", &id, name, Some(row.project), data)
         })
@@ -187,11 +192,7 @@ impl App {
         out_of_memory: bool,
     ) -> Result<()> {
         let last = self.last_lines(row.id, Some(row.generation)).await;
-        let what = if out_of_memory {
-            format!("it ran out of its {} of memory (exit code {code})", row.spec.resources.memory)
-        } else {
-            format!("it exited with code {code}")
-        };
+        let what = how_it_ended(row, code, out_of_memory);
         let [jitter] = self.entropy.bytes();
         let now = self.clock.now();
         let mut spec = row.spec.clone();
@@ -201,17 +202,12 @@ impl App {
         }
         match spec.after_exit(code, now.since(started_at), row.crashes, now, jitter) {
             AfterExit::Restart { at, crashes } if crashes < TRIAL_CRASHES => {
-                let generation = row.generation;
-                self.change_instance(row.id, move |_, row, now| {
-                    if row.generation != generation || !rolls_beside(row) {
-                        return Ok(());
-                    }
+                self.change_tried(row, move |_, row, now| {
                     (row.crashes, row.retry_at) = (crashes, Some(at));
                     let text = format!("its new revision failed, {what}; trying again{last}");
                     enter(row, row.state, Some(text), now)
                 })
                 .await
-                .map(drop)
             }
             AfterExit::Fail { .. } | AfterExit::Stop | AfterExit::Restart { .. } => {
                 let why = match row.crashes {

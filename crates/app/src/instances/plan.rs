@@ -78,9 +78,8 @@ pub fn plan(
     watched_since: Millis,
     now: Millis,
 ) -> Action {
-    let since = if row.since > now { watched_since } else { row.since.max(watched_since) };
-    let overdue_at = row.state.bound(&row.spec).map(|bound| since.plus(bound));
-    let running = seen.is_some_and(|o| matches!(o.phase, Phase::Running { .. } | Phase::Paused { .. }));
+    let overdue_at = overdue_at(row, row.state, row.since, watched_since, now);
+    let running = seen.is_some_and(|o| o.phase.is_up());
     match row.goal() {
         Desired::Deleted => return Action::Delete,
         Desired::Stopped => {
@@ -143,6 +142,18 @@ pub fn plan(
             _ => Action::Wait(Some(probing.next)),
         },
     }
+}
+
+/// When a state that began at `since` outlives its bound, if it has one.
+pub(super) fn overdue_at(
+    row: &Instance,
+    state: State,
+    since: Millis,
+    watched_since: Millis,
+    now: Millis,
+) -> Option<Millis> {
+    let since = if since > now { watched_since } else { since.max(watched_since) };
+    state.bound(&row.spec).map(|bound| since.plus(bound))
 }
 
 /// A database that has ended so often in a row is not waited for any more.

@@ -1,161 +1,50 @@
 //! Money on the chain for agents, from a low address to a debited project: with a network that fails, an owner who spends,
 //! and a server that dies anywhere.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ryokan_app::entropy::SeededEntropy;
 use ryokan_app::funding::Funding;
 use ryokan_app::metering::Billing;
-use ryokan_app::{App, Limits, Parts, Settings};
 use ryokan_brc::payment::p2pkh;
 use ryokan_brc::{PrivateKey, PublicKey};
 use ryokan_model::billing::{Period, Spend};
-use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::project::Network;
-use ryokan_model::{Clock, Millis, ProjectId, Sats, UserId};
-use ryokan_ports::conformance::test_server;
-use ryokan_ports::fake::{FakeChain, FakeRuntime, FakeUsage};
+use ryokan_model::{Millis, Sats};
 use ryokan_ports::payment::PaymentError;
+use ryokan_store::StoreError;
 use ryokan_store::funding::{Coin, TopUp, TopUpState};
 use ryokan_store::test_util::{TestDatabase, for_each_engine};
-use ryokan_store::users::User;
-use ryokan_store::{Seal, StoreError};
 
-const BEGIN: i64 = 1_793_491_200_000;
-const PROJECTS: u8 = 3;
-
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> Millis {
-        Millis(self.0.load(Ordering::SeqCst))
-    }
-}
-
-struct Rig {
-    database: Arc<TestDatabase>,
-    clock: Arc<Hands>,
-    chain: FakeChain,
-    funding: Funding,
-    lives: u64,
-    minted: u64,
-    app: Arc<App>,
-}
-
-fn owner() -> UserId {
-    UserId::from_parts(Millis(1), [1; 10])
-}
-
-fn project(n: u8) -> ProjectId {
-    ProjectId::from_parts(Millis(1), [n; 10])
-}
+use crate::rig::{BEGIN, Dice, PROJECTS, Rig, operator, project};
 
 fn key_of(n: u8) -> String {
     PrivateKey::from_bytes(&[n; 32]).unwrap().public().to_string()
 }
 
-fn operator() -> Caller {
-    Caller {
-        user: owner(),
-        login: "ada".into(),
-        operator: true,
-        scope: Scope::Admin,
-        only_project: None,
-        projects: (1..=PROJECTS).map(|n| (project(n), Role::Owner)).collect(),
-        expires_at: None,
-        credential: "token:test".into(),
-        address: "127.0.0.1".into(),
-        request_id: None,
+/// Each project has a key, whose address the chain watches.
+async fn rig(database: Arc<TestDatabase>, funding: Funding) -> Rig {
+    let rig = Rig::new(database, Billing { funding, ..Billing::default() }).await;
+    rig.app
+        .store
+        .write(|tx| {
+            for n in 1..=PROJECTS {
+                tx.set_project_agent_key(project(n), &key_of(n))?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    for n in 1..=PROJECTS {
+        let key: PublicKey = key_of(n).parse().unwrap();
+        rig.chain.watch(&key_of(n), &p2pkh(&key));
     }
-}
-
-async fn start(
-    database: &TestDatabase,
-    clock: &Arc<Hands>,
-    chain: &FakeChain,
-    funding: &Funding,
-    life: u64,
-) -> Arc<App> {
-    let engine = Arc::new(FakeRuntime::new(test_server()));
-    let app = App::new(Parts {
-        builder: engine.clone(),
-        blobs: Arc::new(ryokan_ports::blob::NoBlobs),
-        upload_key: ryokan_app::deployments::UploadKey::new(&[0; 32]),
-        dns: Arc::new(ryokan_ports::fake::FakeDns::default()),
-        store: database.open().await,
-        seal: Arc::new(Seal::from_file(&database.scratch().join("key")).unwrap()),
-        runtime: engine,
-        usage: Arc::new(FakeUsage::default()),
-        mailer: None,
-        webhooks: None,
-        payments: Some(Arc::new(chain.clone())),
-        clock: clock.clone(),
-        entropy: Arc::new(SeededEntropy::new(life)),
-        settings: Settings {
-            identity: ryokan_app::identity::keys::IdentitySettings {
-                open_registration: true,
-                mainnet: PrivateKey::from_hex(&"11".repeat(32)).unwrap(),
-                testnet: PrivateKey::from_hex(&"22".repeat(32)).unwrap(),
-            },
-            zone: "localhost".into(),
-            gpus: None,
-            public_url: "http://localhost:7700".into(),
-            admin_secret: None,
-            limits: Limits::default(),
-            retention: ryokan_app::housekeeping::Retention::default(),
-            billing: Billing { funding: funding.clone(), ..Billing::default() },
-            deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
-            worker: "test".into(),
-        },
-    });
-    app.start_billing().await.unwrap();
-    app
+    rig
 }
 
 impl Rig {
-    async fn new(database: Arc<TestDatabase>, funding: Funding) -> Self {
-        let (clock, chain) = (Arc::new(Hands(AtomicI64::new(BEGIN))), FakeChain::default());
-        let app = start(&database, &clock, &chain, &funding, 1).await;
-        app.store
-            .write(|tx| {
-                tx.insert_user(&User {
-                    email: None,
-                    id: owner(),
-                    login: "ada".into(),
-                    name: "Ada".into(),
-                    operator: true,
-                    password_hash: None,
-                    disabled: false,
-                    created_at: Millis(BEGIN),
-                })?;
-                for n in 1..=PROJECTS {
-                    let name = format!("p{n}").parse().unwrap();
-                    tx.insert_project(project(n), &name, owner(), false, Network::Mainnet, Millis(BEGIN))?;
-                    tx.set_project_agent_key(project(n), &key_of(n))?;
-                }
-                Ok::<_, StoreError>(())
-            })
-            .await
-            .unwrap();
-        for n in 1..=PROJECTS {
-            let key: PublicKey = key_of(n).parse().unwrap();
-            chain.watch(&key_of(n), &p2pkh(&key));
-        }
-        Self { database, clock, chain, funding, lives: 1, minted: 0, app }
-    }
-
-    /// Dies and comes back: nothing in memory survives.
-    async fn reborn(&mut self) {
-        self.lives += 1;
-        self.app.store.close().await;
-        self.app = start(&self.database, &self.clock, &self.chain, &self.funding, self.lives).await;
-    }
-
     fn forward(&self, by: Duration) {
-        self.clock.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.forward(i64::try_from(by.as_millis()).unwrap());
     }
 
     async fn wants(&self, n: u8) {
@@ -188,10 +77,6 @@ impl Rig {
         self.app.fund_agents().await.unwrap();
     }
 
-    async fn balance(&self, n: u8) -> i64 {
-        self.app.store.read(move |tx| tx.balance(project(n))).await.unwrap().0
-    }
-
     async fn top_ups(&self, n: u8) -> Vec<TopUp> {
         self.app.store.read(move |tx| tx.top_ups_of(project(n), 1_000)).await.unwrap()
     }
@@ -200,9 +85,8 @@ impl Rig {
         self.app.store.read(|tx| tx.free_coins_sum(Network::Mainnet)).await.unwrap().0.0
     }
 
-    async fn verified(&self) {
-        let report = self.app.verify_ledger(&operator()).await.unwrap();
-        assert_eq!(report.differences, 0, "{:#?}", report.examples);
+    async fn sound(&self) {
+        self.verified().await;
         assert_eq!(self.chain.wrongs(), [""; 0]);
     }
 
@@ -220,7 +104,7 @@ impl Rig {
 #[tokio::test]
 async fn a_low_address_is_topped_up_at_the_cost_of_its_project() {
     for_each_engine(|database| async move {
-        let mut rig = Rig::new(database, Funding::default()).await;
+        let mut rig = rig(database, Funding::default()).await;
         rig.mint(5_000).await;
         rig.credit(1, 10_000).await;
         rig.credit(2, 10_000).await;
@@ -256,7 +140,7 @@ async fn a_low_address_is_topped_up_at_the_cost_of_its_project() {
         }
         assert_eq!((rig.balance(1).await, rig.free().await), (10_000 - 4 * 523, 5_000 - 4 * 523));
         assert_eq!(rig.refusals().await, [""; 0]);
-        rig.verified().await;
+        rig.sound().await;
     })
     .await;
 }
@@ -264,8 +148,7 @@ async fn a_low_address_is_topped_up_at_the_cost_of_its_project() {
 #[tokio::test]
 async fn a_service_that_lags_behind_is_not_paid_twice() {
     for_each_engine(|database| async move {
-        let mut rig =
-            Rig::new(database, Funding { every: Duration::from_mins(1), ..Funding::default() }).await;
+        let mut rig = rig(database, Funding { every: Duration::from_mins(1), ..Funding::default() }).await;
         rig.mint(5_000).await;
         rig.credit(1, 10_000).await;
         rig.wants(1).await;
@@ -280,7 +163,7 @@ async fn a_service_that_lags_behind_is_not_paid_twice() {
         rig.forward(Duration::from_mins(6));
         rig.run().await;
         assert_eq!(rig.chain.taken().len(), 2, "by now it would have");
-        rig.verified().await;
+        rig.sound().await;
     })
     .await;
 }
@@ -288,7 +171,7 @@ async fn a_service_that_lags_behind_is_not_paid_twice() {
 #[tokio::test]
 async fn nothing_is_sent_without_money_or_over_a_cap_and_the_reason_is_told_once() {
     for_each_engine(|database| async move {
-        let mut rig = Rig::new(database, Funding { per_day: Sats(1_000), ..Funding::default() }).await;
+        let mut rig = rig(database, Funding { per_day: Sats(1_000), ..Funding::default() }).await;
         rig.wants(1).await;
         let again = async |rig: &Rig| {
             for _ in 0..3 {
@@ -324,13 +207,13 @@ async fn nothing_is_sent_without_money_or_over_a_cap_and_the_reason_is_told_once
         rig.forward(Duration::from_hours(24));
         again(&rig).await;
         assert_eq!(rig.chain.taken().len(), 2);
-        rig.funding.in_all = Sats(1_046);
+        rig.billing.funding.in_all = Sats(1_046);
         rig.reborn().await;
         rig.forward(Duration::from_hours(24));
         again(&rig).await;
         assert_eq!(rig.chain.taken().len(), 2);
         assert!(rig.refusals().await.last().unwrap().contains("1046 satoshis in all"));
-        rig.verified().await;
+        rig.sound().await;
     })
     .await;
 }
@@ -338,7 +221,7 @@ async fn nothing_is_sent_without_money_or_over_a_cap_and_the_reason_is_told_once
 #[tokio::test]
 async fn a_refused_transaction_costs_nothing_and_its_outputs_are_free_again() {
     for_each_engine(|database| async move {
-        let mut rig = Rig::new(database, Funding::default()).await;
+        let mut rig = rig(database, Funding::default()).await;
         rig.mint(5_000).await;
         rig.credit(1, 10_000).await;
         rig.wants(1).await;
@@ -370,21 +253,9 @@ async fn a_refused_transaction_costs_nothing_and_its_outputs_are_free_again() {
         assert_eq!(rig.chain.held(&key_of(1)), 500);
         let told = rig.refusals().await;
         assert!(told[0].contains("fee too low") && told[3].contains("was not paid enough"), "{told:#?}");
-        rig.verified().await;
+        rig.sound().await;
     })
     .await;
-}
-
-/// Whatever is drawn is drawn from a seed, so that a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// Days of agents that spend, a network that is away, deaf or unwilling, a server that dies at any moment, and several
@@ -393,7 +264,7 @@ impl Dice {
 async fn whatever_dies_every_satoshi_is_accounted_for() {
     for_each_engine(|database| async move {
         let funding = Funding { per_day: Sats(6_000), ..Funding::default() };
-        let mut rig = Rig::new(database, funding).await;
+        let mut rig = rig(database, funding).await;
         let mut dice = Dice(0x5eed_f00d_ca5e_0001);
         let (mut minted, mut credited) = (0u64, [0i64; PROJECTS as usize + 1]);
         for n in 1..=PROJECTS {
@@ -480,7 +351,7 @@ async fn whatever_dies_every_satoshi_is_accounted_for() {
             .await
             .unwrap();
         assert_eq!(i64::try_from(minted).unwrap(), left + sent, "what was taken in is there or was sent");
-        rig.verified().await;
+        rig.sound().await;
     })
     .await;
 }

@@ -1,184 +1,33 @@
 //! The ledger from end to end: samples, intervals, charges, suspension, payments, and a month of all of it in which the
 //! server dies again and again. Each fault of `MandalaNode`'s that concerns money has a test named after it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ryokan_app::entropy::SeededEntropy;
+use ryokan_app::Error;
 use ryokan_app::ledger::pay::Payment;
 use ryokan_app::metering::Billing;
-use ryokan_app::{App, Error, Limits, Parts, Settings};
 use ryokan_model::billing::{Period, Spend, Suspension};
-use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::price::{GRAINS, Rates};
-use ryokan_model::project::Network;
 use ryokan_model::spec::InstanceSpec;
 use ryokan_model::usage::INTERVAL;
-use ryokan_model::{Clock, InstanceId, Millis, ProjectId, Sats, UserId};
-use ryokan_ports::conformance::test_server;
-use ryokan_ports::fake::{FakeRuntime, FakeUsage};
+use ryokan_model::{Clock, InstanceId, Millis, Sats};
 use ryokan_ports::usage::Reading;
 use ryokan_store::instances::Instance;
-use ryokan_store::test_util::{TestDatabase, for_each_engine};
-use ryokan_store::users::User;
-use ryokan_store::{Seal, StoreError, params};
+use ryokan_store::params;
+use ryokan_store::test_util::for_each_engine;
 
-/// 2026-11-01, a whole number of intervals.
-const BEGIN: i64 = 1_793_491_200_000;
-
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> Millis {
-        Millis(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl Hands {
-    fn set(&self, at: i64) {
-        self.0.store(at, Ordering::SeqCst);
-    }
-
-    fn forward(&self, by: i64) {
-        self.0.fetch_add(by, Ordering::SeqCst);
-    }
-}
-
-/// A server's process: it can be dropped and made anew, on the same database.
-struct Rig {
-    database: Arc<TestDatabase>,
-    clock: Arc<Hands>,
-    usage: FakeUsage,
-    billing: Billing,
-    lives: u64,
-    app: Arc<App>,
-}
-
-fn settings(billing: Billing) -> Settings {
-    Settings {
-        identity: ryokan_app::identity::keys::IdentitySettings {
-            open_registration: true,
-            mainnet: ryokan_brc::PrivateKey::from_hex(&"11".repeat(32)).unwrap(),
-            testnet: ryokan_brc::PrivateKey::from_hex(&"22".repeat(32)).unwrap(),
-        },
-        zone: "localhost".into(),
-        public_url: "http://localhost:7700".into(),
-        admin_secret: None,
-        limits: Limits::default(),
-        retention: ryokan_app::housekeeping::Retention::default(),
-        billing,
-        deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
-        gpus: None,
-        worker: "test".into(),
-    }
-}
-
-async fn start(
-    database: &TestDatabase,
-    clock: &Arc<Hands>,
-    usage: &FakeUsage,
-    billing: &Billing,
-    life: u64,
-) -> Arc<App> {
-    let engine = Arc::new(FakeRuntime::new(test_server()));
-    let app = App::new(Parts {
-        builder: engine.clone(),
-        blobs: Arc::new(ryokan_ports::blob::NoBlobs),
-        upload_key: ryokan_app::deployments::UploadKey::new(&[0; 32]),
-        dns: Arc::new(ryokan_ports::fake::FakeDns::default()),
-        store: database.open().await,
-        seal: Arc::new(Seal::from_file(&database.scratch().join("key")).unwrap()),
-        runtime: engine,
-        usage: Arc::new(usage.clone()),
-        mailer: None,
-        webhooks: None,
-        payments: None,
-        clock: clock.clone(),
-        entropy: Arc::new(SeededEntropy::new(life)),
-        settings: settings(billing.clone()),
-    });
-    app.start_billing().await.unwrap();
-    app
-}
+use crate::rig::{BEGIN, Dice, Rig, operator, project};
 
 impl Rig {
-    async fn new(database: Arc<TestDatabase>, billing: Billing) -> Self {
-        let (clock, usage) = (Arc::new(Hands(AtomicI64::new(BEGIN))), FakeUsage::default());
-        let app = start(&database, &clock, &usage, &billing, 1).await;
-        app.store
-            .write(|tx| {
-                tx.insert_user(&User {
-                    email: None,
-                    id: owner(),
-                    login: "ada".into(),
-                    name: "Ada".into(),
-                    operator: true,
-                    password_hash: None,
-                    disabled: false,
-                    created_at: Millis(BEGIN),
-                })?;
-                for n in 1..=3 {
-                    let name = format!("p{n}").parse().unwrap();
-                    tx.insert_project(project(n), &name, owner(), false, Network::Mainnet, Millis(BEGIN))?;
-                }
-                Ok::<_, StoreError>(())
-            })
-            .await
-            .unwrap();
-        Self { database, clock, usage, billing, lives: 1, app }
-    }
-
-    /// Dies and comes back: nothing in memory survives.
-    async fn reborn(&mut self) {
-        self.lives += 1;
-        self.app.store.close().await;
-        self.app = start(&self.database, &self.clock, &self.usage, &self.billing, self.lives).await;
-    }
-
-    async fn balance(&self, of: u8) -> i64 {
-        self.app.store.read(move |tx| tx.balance(project(of))).await.unwrap().0
-    }
-
     async fn settle(&self) {
         self.app.close_intervals().await.unwrap();
         self.app.judge_projects().await.unwrap();
     }
-
-    async fn verified(&self) -> ryokan_app::ledger::verify::Verified {
-        let report = self.app.verify_ledger(&operator()).await.unwrap();
-        assert_eq!(report.differences, 0, "{:#?}", report.examples);
-        report
-    }
-}
-
-fn owner() -> UserId {
-    UserId::from_parts(Millis(1), [1; 10])
-}
-
-fn project(n: u8) -> ProjectId {
-    ProjectId::from_parts(Millis(1), [n; 10])
 }
 
 fn instance(n: u8) -> InstanceId {
     InstanceId::from_parts(Millis(1), [n; 10])
-}
-
-fn operator() -> Caller {
-    Caller {
-        user: owner(),
-        login: "ada".into(),
-        operator: true,
-        scope: Scope::Admin,
-        only_project: None,
-        projects: (1..=3).map(|n| (project(n), Role::Owner)).collect(),
-        expires_at: None,
-        credential: "token:test".into(),
-        address: "127.0.0.1".into(),
-        request_id: None,
-    }
 }
 
 fn on() -> Billing {
@@ -568,18 +417,6 @@ async fn old_samples_go_and_the_ledger_still_verifies() {
         rig.verified().await;
     })
     .await;
-}
-
-/// Whatever is drawn is drawn from a seed, so that a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// What a plain calculation knows of a series: what its counters last showed, and its levels while they were watched.

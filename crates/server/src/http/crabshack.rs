@@ -14,7 +14,7 @@ use ryokan_app::instances::follow::Goal;
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::request::InstanceRequest;
 use ryokan_model::{Name, Secret};
-use ryokan_ports::runtime::{LogOptions, Reach};
+use ryokan_ports::runtime::LogOptions;
 use ryokan_store::instances::Instance as Row;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -458,7 +458,7 @@ async fn nodes(State(context): State<Context>, OldAuth(caller): OldAuth) -> Answ
         Ok(info) => json!({
             "id": "local", "hostname": "local", "status": "ready", "datacenter": "local", "drain": false,
             "sysbox_available": info.isolations.iter().any(|i| i == "sysbox-runc"), "engine": info.engine, "version": info.version,
-            "reach": match info.reach { Reach::Bridge => "bridge", Reach::Loopback => "loopback" },
+            "reach": info.reach.as_str(),
         }),
         Err(error) => {
             json!({"id": "local", "hostname": "local", "status": "down", "datacenter": "local", "drain": false, "sysbox_available": false, "message": error.to_string()})

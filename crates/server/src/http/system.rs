@@ -5,7 +5,6 @@ use axum::extract::{Path, State};
 use ryokan_api::system::{Engine, Job, Reconciler, System};
 use ryokan_api::{Page, Paging};
 use ryokan_app::Error;
-use ryokan_ports::runtime::Reach;
 use ryokan_store::Dialect;
 
 use super::Context;
@@ -22,10 +21,7 @@ pub(crate) async fn get(State(context): State<Context>, _caller: Auth) -> ApiRes
         version: info.version,
         isolations: info.isolations,
         rootless: info.rootless,
-        reach: match info.reach {
-            Reach::Bridge => "bridge".into(),
-            Reach::Loopback => "loopback".into(),
-        },
+        reach: info.reach.as_str().into(),
         cpus: info.cpus,
         memory_bytes: info.memory,
         unlimited: info.unlimited,

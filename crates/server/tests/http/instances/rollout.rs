@@ -29,6 +29,12 @@ async fn says(operator: &Client, text: &str) -> Value {
     .await
 }
 
+/// Begins an update to an image that is ready only when a test says so.
+async fn begins(site: &Site, operator: &Client, image: &str) {
+    site.engine.image(image).ill("warming up");
+    operator.patch("/v1/instances/claw", json!({"image": image})).await.expect(202);
+}
+
 async fn kinds(site: &Site, kind: &str) -> usize {
     site.events().await.iter().filter(|event| event["kind"] == kind).count()
 }
@@ -136,11 +142,9 @@ async fn another_update_on_the_way_takes_the_candidates_place() {
     on_both(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", served()).await;
-        site.engine.image("img:2").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:2"})).await.expect(202);
+        begins(site, &operator, "img:2").await;
         running(site, id, &[1, 2]).await;
-        site.engine.image("img:3").ill("warming up, too");
-        operator.patch("/v1/instances/claw", json!({"image": "img:3"})).await.expect(202);
+        begins(site, &operator, "img:3").await;
         running(site, id, &[1, 3]).await;
         // One without an image takes nothing with it, and goes back to what serves, not to what never did.
         let events = operator
@@ -161,8 +165,7 @@ async fn when_the_old_one_ends_the_new_one_takes_its_place() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", served()).await;
-        site.engine.image("img:2").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:2"})).await.expect(202);
+        begins(site, &operator, "img:2").await;
         running(site, id, &[1, 2]).await;
         site.engine.crash(id, 1);
         site.engine.image("img:2");
@@ -178,16 +181,14 @@ async fn stopping_and_deleting_end_both() {
     on_sqlite(async |site| {
         let operator = site.operator();
         let id = operator.ready("claw", served()).await;
-        site.engine.image("img:2").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:2"})).await.expect(202);
+        begins(site, &operator, "img:2").await;
         running(site, id, &[1, 2]).await;
         operator.stream("POST", "/v1/instances/claw/stop", None).await.all().await;
         running(site, id, &[]).await;
         site.engine.image("img:2");
         operator.stream("POST", "/v1/instances/claw/start", None).await.all().await;
         running(site, id, &[2]).await;
-        site.engine.image("img:3").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:3"})).await.expect(202);
+        begins(site, &operator, "img:3").await;
         running(site, id, &[2, 3]).await;
         operator.stream("DELETE", "/v1/instances/claw", None).await.all().await;
         assert!(!site.engine.exists(id), "{:?}", site.engine.leftovers());
@@ -224,8 +225,7 @@ async fn two_never_write_to_one_volume_unless_told_that_they_may() {
         let mut made = served();
         made["volumes"] = json!([{"name": "d", "path": "/d"}]);
         let id = operator.ready("claw", made).await;
-        site.engine.image("img:2").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:2"})).await.expect(202);
+        begins(site, &operator, "img:2").await;
         running(site, id, &[2]).await;
         site.engine.recover(id);
         operator.until("claw", "ready").await;
@@ -233,8 +233,7 @@ async fn two_never_write_to_one_volume_unless_told_that_they_may() {
         operator.until("claw", "ready").await;
         let generation = operator.show("claw").await["generation"].as_i64().unwrap();
         running(site, id, &[generation]).await;
-        site.engine.image("img:3").ill("warming up");
-        operator.patch("/v1/instances/claw", json!({"image": "img:3"})).await.expect(202);
+        begins(site, &operator, "img:3").await;
         running(site, id, &[generation, generation + 1]).await;
     })
     .await;

@@ -4,6 +4,7 @@
 //! Requests refuse unknown fields. Times are UTC milliseconds. Ids and names are accepted alike wherever a path or a
 //! field says "id or name". Lists page by cursor: pass the answer's `next` as `after`.
 
+pub mod credential;
 pub mod deployment;
 pub mod domain;
 pub mod event;

@@ -95,6 +95,7 @@ impl From<StoreError> for Error {
                     "this name is taken; choose another".into()
                 }
                 c if c.contains("domains") => "this domain is served for another project".into(),
+                c if c.contains("credentials") => "a credential of this name exists; choose another".into(),
                 c if c.contains("identity_keys") => "this key belongs to an account already".into(),
                 c if c.contains("users") => "this login is taken; choose another".into(),
                 c if c.contains("projects") => "this project name is taken; choose another".into(),

@@ -7,6 +7,7 @@
 pub mod addons;
 pub mod background;
 pub mod billing;
+pub mod credentials;
 pub mod deployments;
 pub mod domains;
 pub mod entropy;
@@ -127,6 +128,8 @@ pub struct App {
     limits: ArcSwap<Limits>,
     pub(crate) identity: ArcSwap<Snapshot>,
     identity_turn: tokio::sync::Mutex<()>,
+    pub(crate) keyring: ArcSwap<credentials::Keyring>,
+    pub(crate) keyring_turn: tokio::sync::Mutex<()>,
     pub(crate) throttle: Throttle,
     /// Tokens used since the last housekeeping, and when.
     pub(crate) used_tokens: std::sync::Mutex<BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
@@ -164,7 +167,7 @@ pub struct Parts {
 }
 
 impl App {
-    /// Nothing runs yet; call [`App::refresh_identity`] before the first request.
+    /// Nothing runs yet; call [`App::refresh_identity`] and [`App::refresh_keyring`] before the first request.
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             store: parts.store,
@@ -184,6 +187,8 @@ impl App {
             settings: parts.settings,
             identity: ArcSwap::default(),
             identity_turn: tokio::sync::Mutex::new(()),
+            keyring: ArcSwap::default(),
+            keyring_turn: tokio::sync::Mutex::new(()),
             throttle: Throttle::default(),
             used_tokens: std::sync::Mutex::default(),
             used_keys: std::sync::Mutex::default(),

@@ -87,3 +87,7 @@ id!(
     /// One artifact on its way to being released.
     DeploymentId
 );
+id!(
+    /// Something that agents use and never see.
+    CredentialId
+);

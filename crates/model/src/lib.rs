@@ -7,6 +7,7 @@ pub mod addon;
 pub mod billing;
 pub mod change;
 pub mod clock;
+pub mod credential;
 pub mod deployment;
 pub mod dockerfile;
 pub mod domain;
@@ -31,8 +32,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
-    TopUpId, TransactionId, UserId,
+    CredentialId, DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId,
+    SessionId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

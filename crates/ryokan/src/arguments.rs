@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Rollback(commands::rollback::Rollback),
     /// Domains of your own that lead to an instance
     Domains(commands::domains::Domains),
+    /// Keys that agents use and never see
+    Credentials(commands::credentials::Credentials),
     /// List instances
     Ps(commands::ps::Ps),
     /// Show all about an instance

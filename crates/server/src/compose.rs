@@ -166,6 +166,7 @@ impl Server {
         app.start_billing().await?;
         app.seed_templates().await?;
         let first_start = app.first_start().await?;
+        app.refresh_keyring().await?;
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
         let rate = Arc::new(RateLimiter::new(config.requests_per_second()));

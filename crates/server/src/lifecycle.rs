@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::compose::Server;
-use crate::ports::{keep_identity, keep_routes};
+use crate::ports::{keep_identity, keep_keyring, keep_routes};
 
 /// How long the engine may take to let go of us.
 const ENGINE: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ impl Server {
         };
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
+        background.spawn(keep_keyring(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {
             background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));

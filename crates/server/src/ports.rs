@@ -342,6 +342,18 @@ pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
     reconciler.run(app, stop).await;
 }
 
+/// Keeps what agents may use in step with the database, whichever server changed it.
+pub(crate) async fn keep_keyring(app: Arc<App>, stop: CancellationToken) {
+    let reconciler = Simple {
+        name: "keyring",
+        topics: &["credentials", "projects"],
+        every: Duration::from_secs(30),
+        // Nothing is ever left over: a snapshot is read whole or not at all.
+        once: |app| Box::pin(async move { app.refresh_keyring().await.map(|()| 0) }),
+    };
+    reconciler.run(app, stop).await;
+}
+
 fn route(source: RouteSource, public_url: &str) -> Route {
     let RouteSource { row, upstream_secret } = source;
     let endpoint: Option<SocketAddr> =

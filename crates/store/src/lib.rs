@@ -40,6 +40,7 @@ mod store;
 pub mod templates;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+pub mod tokens;
 mod tx;
 pub mod usage;
 pub mod users;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod connection;
+mod credentials;
 mod deployments;
 mod domains;
 mod error;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
-use ryokan_store::credentials::{Session, Token};
 use ryokan_store::identity_keys::IdentityKey;
+use ryokan_store::tokens::{Session, Token};
 use ryokan_store::users::User;
 use subtle::ConstantTimeEq;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ryokan_model::permission::Scope;
 use ryokan_model::project::Network;
 use ryokan_model::{ProjectId, Secret, TokenId, UserId};
-use ryokan_store::credentials::Token;
+use ryokan_store::tokens::Token;
 use ryokan_store::users::User;
 
 use super::{TOKEN_PREFIX, fingerprint};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, Secret, SessionId};
-use ryokan_store::credentials::Session;
+use ryokan_store::tokens::Session;
 use ryokan_store::users::User;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use ryokan_model::permission::{Caller, Scope};
 use ryokan_model::quantity::Span;
 use ryokan_model::{Secret, TokenId};
-use ryokan_store::credentials::Token;
+use ryokan_store::tokens::Token;
 use serde_json::json;
 
 use super::keys::BRC;

@@ -53,12 +53,14 @@ impl App {
     /// and no agent has to stop for it.
     fn facts(&self, row: &Instance) -> BTreeMap<String, String> {
         let name = row.name.as_str();
-        BTreeMap::from([
+        let mut facts = self.placeholders(row.project, &row.name);
+        facts.extend([
             ("RYOKAN_INSTANCE".to_owned(), name.to_owned()),
             ("RYOKAN_AGENT_URL".to_owned(), self.settings.agent_origin(name)),
             ("RYOKAN_ZONE".to_owned(), self.settings.zone.clone()),
             ("RYOKAN_USERS".to_owned(), self.identity().logins_of(row.project).join(",")),
-        ])
+        ]);
+        facts
     }
 
     /// What the engine is to run for it.

@@ -53,6 +53,7 @@ impl App {
             }
             tx.delete_project(project.id, now)?;
             tx.delete_secrets(&secrets_of(project.id))?;
+            tx.delete_credentials_of(project.id)?;
             tx.notify(IMAGES);
             record(tx, now, &by, &project, "project.deleted", json!({"cascade": cascade}))?;
             Ok(())
@@ -60,6 +61,7 @@ impl App {
         .await?;
         crate::crash::point("project.deleted");
         self.refresh_identity().await?;
+        self.refresh_keyring().await?;
         self.wake.notify_one();
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub(crate) mod caps;
 pub(crate) mod completion;
 pub(crate) mod cp;
+pub(crate) mod credentials;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
 pub(crate) mod domains;
@@ -47,6 +48,7 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Deployments(command) => Box::pin(command.run(cx)).await,
         Command::Rollback(command) => Box::pin(command.run(cx)).await,
         Command::Domains(command) => Box::pin(command.run(cx)).await,
+        Command::Credentials(command) => Box::pin(command.run(cx)).await,
         Command::Ps(command) => Box::pin(command.run(cx)).await,
         Command::Inspect(command) => Box::pin(command.run(cx)).await,
         Command::Logs(command) => Box::pin(command.run(cx)).await,

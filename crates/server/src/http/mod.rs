@@ -4,6 +4,7 @@
 mod auth;
 mod brc;
 mod crabshack;
+mod credentials;
 mod deployments;
 mod domains;
 mod error;

@@ -25,8 +25,9 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, deployments, domains, events, gateway, heads, health, instances, keys,
-    ledger, mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui, users,
+    Context, auth, brc, crabshack, credentials, deployments, domains, events, gateway, heads, health,
+    instances, keys, ledger, mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui,
+    users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -132,6 +133,8 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(domains::add, domains::list))
         .routes(routes!(domains::get, domains::remove))
         .routes(routes!(domains::check))
+        .routes(routes!(credentials::create, credentials::list))
+        .routes(routes!(credentials::get, credentials::update, credentials::delete))
         .routes(routes!(deployments::revisions))
         .routes(routes!(deployments::rollback))
         .routes(routes!(deployments::create, deployments::list))

@@ -17,10 +17,7 @@ use super::error::ApiResult;
 use super::extract::{Body, Idempotency, IdempotencyHeader, Query};
 use super::router::limit;
 
-async fn views(
-    context: &Context,
-    tokens: Vec<ryokan_store::credentials::Token>,
-) -> Result<Vec<Token>, Error> {
+async fn views(context: &Context, tokens: Vec<ryokan_store::tokens::Token>) -> Result<Vec<Token>, Error> {
     let names = context
         .app
         .store

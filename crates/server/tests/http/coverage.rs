@@ -55,6 +55,17 @@ const NATIVE: &[Entry] = &[
     ("POST", "/v1/tokens", Refused, Hidden, r#"{"label":"x","user":"operator"}"#),
     ("GET", "/v1/tokens", Refused, Own(200), ""),
     ("DELETE", "/v1/tokens/{id}", Refused, Hidden, ""),
+    (
+        "POST",
+        "/v1/credentials",
+        Refused,
+        Hidden,
+        r#"{"name":"x","project":"operator","kind":{"type":"bearer"},"hosts":["a.example"],"value":"x"}"#,
+    ),
+    ("GET", "/v1/credentials", Refused, Own(200), ""),
+    ("GET", "/v1/credentials/{credential}", Refused, Hidden, ""),
+    ("PATCH", "/v1/credentials/{credential}", Refused, Hidden, r#"{"enabled":false}"#),
+    ("DELETE", "/v1/credentials/{credential}", Refused, Hidden, ""),
     ("POST", "/v1/projects", Refused, Own(201), r#"{"name":"bobs-second"}"#),
     ("GET", "/v1/projects", Refused, Own(200), ""),
     ("GET", "/v1/projects/{project}", Refused, Hidden, ""),
@@ -271,6 +282,7 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
         .replace("{domain}", "claw.example.com")
+        .replace("{credential}", "forge")
         .replace("{instance}", "claw");
     if path.ends_with("/files") {
         path.push_str("?path=/etc/passwd");
@@ -306,6 +318,9 @@ async fn things(site: &Site) -> Things {
     let deployment = made["id"].as_str().unwrap().to_owned();
     let domain = json!({"domain": "claw.example.com"});
     operator.post("/v1/instances/claw/domains", domain).await.expect(200);
+    let credential =
+        json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush"});
+    operator.post("/v1/credentials", credential).await.expect(201);
     Things { token, job, deployment }
 }
 
@@ -332,6 +347,7 @@ async fn owned(site: &Site) -> Value {
         "user": operator.get("/v1/users/operator").await.expect(200),
         "users": operator.get("/v1/users").await.items().len(),
         "domains": domains(&operator).await,
+        "credentials": operator.get("/v1/credentials").await.items(),
         "templates": operator.get("/v1/templates").await.items(),
         "registries": operator.get("/v1/projects/operator/registries").await.items(),
         "ledger": operator.get("/v1/projects/operator/ledger").await.items(),

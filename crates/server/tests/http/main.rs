@@ -3,6 +3,7 @@
 
 mod coverage;
 mod crabshack;
+mod credentials;
 mod databases;
 mod deployments;
 mod disk;

@@ -90,6 +90,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists credentials, oldest first, without their values. */
+        get: operations["list"];
+        put?: never;
+        /** Seals a value. Agents are given its placeholder; the value leaves only in requests to `hosts`. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credentials/{credential}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One credential, without its value. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Deletes it with its value, and cuts what is under way with it. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Rotates its value, changes what it is good for, switches it off or on. In force with the answer, also for what is
+         *     under way.
+         */
+        patch: operations["update"];
+        trace?: never;
+    };
     "/v1/deployments/{deployment}": {
         parameters: {
             query?: never;
@@ -1290,6 +1330,31 @@ export interface components {
          * @example 500m
          */
         Cpus: string;
+        /** @description `POST /v1/credentials`. */
+        CreateCredential: {
+            /** @description The variable by which instances are given its placeholder, from their next start on. */
+            env?: string | null;
+            /**
+             * @description The only hosts that it is ever sent to, as in `api.github.com`, `*.example.com`, `host:8443`.
+             * @example [
+             *       "api.github.com",
+             *       "*.example.com",
+             *       "host.example:8443"
+             *     ]
+             */
+            hosts: string[];
+            instances?: components["schemas"]["Name"][];
+            kind: components["schemas"]["CredentialKind"];
+            methods?: string[];
+            name: components["schemas"]["Name"];
+            paths?: string[];
+            /** @description Id or name; your own when absent. */
+            project?: string | null;
+            /** @description For all projects of the installation, of no one in particular; operators only. */
+            system?: boolean;
+            /** @description Sealed, and shown to nobody. */
+            value: string;
+        };
         /** @description `POST /v1/projects/{p}/deployments`. */
         CreateDeployment: {
             name?: null | components["schemas"]["Name"];
@@ -1347,6 +1412,79 @@ export interface components {
         /** @description The only answer that ever holds the secret. */
         CreatedToken: components["schemas"]["Token"] & {
             secret: string;
+        };
+        Credential: {
+            /** Format: int64 */
+            created_at: number;
+            enabled: boolean;
+            env?: string | null;
+            /**
+             * @example [
+             *       "api.github.com",
+             *       "*.example.com",
+             *       "host.example:8443"
+             *     ]
+             */
+            hosts: string[];
+            id: components["schemas"]["CredentialId"];
+            instances: components["schemas"]["Name"][];
+            kind: components["schemas"]["CredentialKind"];
+            /** Format: int64 */
+            last_used_at?: number | null;
+            methods: string[];
+            name: components["schemas"]["Name"];
+            paths: string[];
+            /** @description What agents hold in its place. No secret. */
+            placeholder: string;
+            /** @description Name of its project; absent for one of the whole installation. */
+            project?: string | null;
+            /**
+             * Format: int64
+             * @description When its value was last set.
+             */
+            rotated_at: number;
+        };
+        /**
+         * Format: uuid
+         * @description Something that agents use and never see.
+         */
+        CredentialId: string;
+        /**
+         * @description How the value is put into a request. Wherever the kind looks, a placeholder that stands there is replaced, and what
+         *     the request has there already is overwritten.
+         */
+        CredentialKind: {
+            body?: boolean;
+            /** @enum {string} */
+            type: "placeholder";
+        } | {
+            /** @enum {string} */
+            type: "bearer";
+        } | {
+            /** @enum {string} */
+            type: "basic";
+            username: string;
+        } | {
+            name: string;
+            prefix?: string;
+            /** @enum {string} */
+            type: "header";
+        } | {
+            name: string;
+            /** @enum {string} */
+            type: "query";
+        } | {
+            client_id: string;
+            scope?: string;
+            token_url: string;
+            /** @enum {string} */
+            type: "oauth_client";
+        } | {
+            access_key_id: string;
+            region: string;
+            service: string;
+            /** @enum {string} */
+            type: "aws_sigv4";
         };
         Deployment: {
             /** @description Where the agent answers once it is released. */
@@ -1879,6 +2017,42 @@ export interface components {
                 reserved: components["schemas"]["Sats"];
                 /** @description In the current period, rounded down. */
                 spent: components["schemas"]["Sats"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Credential: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                enabled: boolean;
+                env?: string | null;
+                /**
+                 * @example [
+                 *       "api.github.com",
+                 *       "*.example.com",
+                 *       "host.example:8443"
+                 *     ]
+                 */
+                hosts: string[];
+                id: components["schemas"]["CredentialId"];
+                instances: components["schemas"]["Name"][];
+                kind: components["schemas"]["CredentialKind"];
+                /** Format: int64 */
+                last_used_at?: number | null;
+                methods: string[];
+                name: components["schemas"]["Name"];
+                paths: string[];
+                /** @description What agents hold in its place. No secret. */
+                placeholder: string;
+                /** @description Name of its project; absent for one of the whole installation. */
+                project?: string | null;
+                /**
+                 * Format: int64
+                 * @description When its value was last set.
+                 */
+                rotated_at: number;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2808,6 +2982,20 @@ export interface components {
          * @description A transaction of the ledger.
          */
         TransactionId: string;
+        /** @description `PATCH /v1/credentials/{credential}`. What is absent stays. */
+        UpdateCredential: {
+            /** @description `false` cuts what is under way with it, too. */
+            enabled?: boolean | null;
+            /** @description Empty takes it away. */
+            env?: string | null;
+            hosts?: string[] | null;
+            instances?: components["schemas"]["Name"][] | null;
+            kind?: null | components["schemas"]["CredentialKind"];
+            methods?: string[] | null;
+            paths?: string[] | null;
+            /** @description Rotates it: from the next request on this one is used. */
+            value?: string | null;
+        };
         /** @description `PATCH /v1/projects/{p}`: what is absent stays. */
         UpdateProject: {
             name?: null | components["schemas"]["Name"];
@@ -3085,6 +3273,130 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Id or name of a project; all that you see when absent. */
+                project?: string;
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Credential"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCredential"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateCredential"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
                 };
             };
         };

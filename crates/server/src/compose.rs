@@ -15,6 +15,7 @@ use ryokan_adapters::webhook::HttpWebhooks;
 use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
+use ryokan_app::instances::token::InstanceTokens;
 use ryokan_app::{App, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
@@ -158,6 +159,7 @@ impl Server {
             builder,
             blobs: Arc::new(blobs),
             upload_key: UploadKey::new(&key),
+            instance_tokens: InstanceTokens::new(&key),
             dns,
             clock,
             entropy,

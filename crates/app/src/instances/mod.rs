@@ -20,6 +20,7 @@ pub mod reconcile;
 pub mod rollback;
 pub mod routes;
 mod rows;
+pub mod token;
 pub mod update;
 
 use std::collections::BTreeMap;

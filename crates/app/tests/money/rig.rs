@@ -113,6 +113,7 @@ async fn start(
         builder: engine.clone(),
         blobs: Arc::new(ryokan_ports::blob::NoBlobs),
         upload_key: ryokan_app::deployments::UploadKey::new(&[0; 32]),
+        instance_tokens: ryokan_app::instances::token::InstanceTokens::new(&[0; 32]),
         dns: Arc::new(ryokan_ports::fake::FakeDns::default()),
         store: database.open().await,
         seal: Arc::new(Seal::from_file(&database.scratch().join("key")).unwrap()),

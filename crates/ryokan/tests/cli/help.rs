@@ -16,6 +16,7 @@ async fn help_texts() {
         "deployments",
         "rollback",
         "domains",
+        "credentials",
         "ps",
         "inspect",
         "logs",

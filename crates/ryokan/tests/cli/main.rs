@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is a test, also what is outside of its functions")]
 
 mod cp;
+mod credentials;
 mod deploy;
 mod domains;
 mod errors;

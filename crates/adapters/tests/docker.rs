@@ -97,6 +97,7 @@ fn nothing() -> Observed {
         engine_id: "x".to_owned(),
         phase: Phase::Running { started_at: ryokan_model::Millis(0) },
         endpoints: std::collections::BTreeMap::new(),
+        addresses: Vec::new(),
         reach: Reach::Bridge,
         candidate: None,
     }

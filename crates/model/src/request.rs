@@ -9,7 +9,8 @@ use crate::image::ImageRef;
 use crate::probe::Probe;
 use crate::quantity::{Bytes, Cpus, Span};
 use crate::spec::{
-    Access, ConfigFile, InstanceSpec, OriginPolicy, Port, PullPolicy, RestartMode, UpstreamAuth, VolumeMount,
+    Access, ConfigFile, EgressProfile, InstanceSpec, OriginPolicy, Port, PullPolicy, RestartMode,
+    UpstreamAuth, VolumeMount,
 };
 use crate::template::{ImageChoice, Template};
 use crate::{Invalid, Name, Secret};
@@ -100,6 +101,10 @@ pub struct InstanceRequest {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub tmpfs: Option<Vec<String>>,
+    /// `proxy`, `ports` or `none`.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub egress: Option<EgressProfile>,
     /// What is absent in it stays.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -282,6 +287,7 @@ impl InstanceRequest {
         self.user.apply(&mut spec.security.user);
         set(&mut spec.security.read_only_root, self.read_only_root);
         set(&mut spec.security.tmpfs, self.tmpfs);
+        set(&mut spec.egress, self.egress);
         if let Some(restart) = self.restart {
             set(&mut spec.restart.mode, restart.mode);
             set(&mut spec.restart.fatal_exit_codes, restart.fatal_exit_codes);

@@ -28,8 +28,6 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, Variable>,
     #[serde(default)]
-    pub egress: EgressProfile,
-    #[serde(default)]
     pub backup: BackupHooks,
     #[serde(default)]
     pub idle: IdlePolicy,
@@ -65,18 +63,6 @@ pub struct Variable {
     pub generate: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-}
-
-/// What the instance may reach. Enforced from the step that brings the egress proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum EgressProfile {
-    #[default]
-    Open,
-    Ports,
-    Proxy,
-    None,
 }
 
 /// Run before and after a copy of the volumes is taken.

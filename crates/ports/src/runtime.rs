@@ -7,8 +7,10 @@
 //! server's label is ever touched.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +22,8 @@ use ryokan_model::spec::InstanceSpec;
 use ryokan_model::{InstanceId, Millis, Name, ProjectId, Secret};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+
+use crate::edge::{Door, Drops, Edge, EdgeNetwork};
 
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
@@ -76,7 +80,15 @@ pub struct Workload {
     pub facts: BTreeMap<String, String>,
     /// The older generation that goes on serving beside it, until [`Runtime::retire`] ends it.
     pub beside: Option<i64>,
+    /// What it needs to use the door, unless its egress is `none`. A container keeps what it was made with.
+    pub door: Option<Door>,
+    /// A folder of this machine with `ca.crt` (our authority) and `ca-bundle.crt` (it and all that are trusted anyway),
+    /// to be seen read-only at [`TRUST`].
+    pub trust: Option<PathBuf>,
 }
+
+/// Where an instance sees the authorities that it is to trust.
+pub const TRUST: &str = "/run/ryokan";
 
 /// The address from which the gateway's connections reach the agent, as the agent sees it.
 pub const PROXY: &str = "RYOKAN_PROXY";
@@ -106,6 +118,8 @@ pub struct Observed {
     pub phase: Phase,
     /// Port name to address; empty unless running.
     pub endpoints: BTreeMap<String, SocketAddr>,
+    /// Its own in its project's closed network, by which the door knows who comes; empty unless running.
+    pub addresses: Vec<IpAddr>,
     pub reach: Reach,
     /// A newer generation's container beside this one, which runs.
     pub candidate: Option<Box<Observed>>,
@@ -369,8 +383,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes containers (killing them) and, when told, volumes of the instance. Nothing there is fine.
     async fn remove(&self, instance: InstanceId, volumes: Volumes) -> Result<()>;
 
-    /// Removes the project's network once nothing is attached. Nothing there is fine.
+    /// Removes the project's networks once nothing is attached. Nothing there is fine.
     async fn remove_network(&self, project: ProjectId) -> Result<()>;
+
+    /// The networks that projects have.
+    async fn networks(&self) -> Result<Vec<EdgeNetwork>>;
+
+    /// Who is told of networks from now on. The first one stays.
+    fn set_edge(&self, edge: Arc<dyn Edge>);
+
+    /// What was dropped at the edge of projects' networks; nothing where nothing is counted.
+    async fn drops(&self) -> Result<Vec<Drops>>;
 
     /// Of several containers the one that runs, and of several that run the oldest generation: it is what serves, and
     /// what all calls for the instance mean. The newest generation is then its candidate. Of those that do not run, the

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 
 use super::label::Tag;
 use super::look::Listed;
-use super::{Inner, label};
+use super::{Inner, label, network};
+use crate::firewall::Kind;
 
 /// Inspections at a time when everything is listed.
 const INSPECTIONS: usize = 8;
@@ -121,7 +122,10 @@ impl Inner {
 
     pub(super) async fn inspect(&self, held: &Held) -> Result<Option<Observed>> {
         match self.inspect_container("container", &held.id).await {
-            Ok(container) => Ok(observed(&held.id, &held.tag, &container)),
+            Ok(container) => {
+                let closed = label::network_name(self.server, held.tag.project, network::word(Kind::Closed));
+                Ok(observed(&held.id, &held.tag, &closed, &container))
+            }
             Err(RuntimeError::NotFound(_)) => Ok(None),
             Err(e) => Err(e),
         }
@@ -288,7 +292,7 @@ pub(super) fn millis(text: Option<&str>) -> Millis {
 }
 
 /// `None` for a container that is on its way out.
-fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option<Observed> {
+fn observed(id: &str, tag: &Tag, closed: &str, container: &ContainerInspectResponse) -> Option<Observed> {
     let state = container.state.as_ref()?;
     let started_at = millis(state.started_at.as_deref());
     let exited = || Phase::Exited {
@@ -307,7 +311,8 @@ fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option
         ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => Phase::Created,
         ContainerStateStatusEnum::EXITED => exited(),
     };
-    let endpoints = if phase.is_running() { endpoints(tag, container) } else { BTreeMap::new() };
+    let address = address(tag, closed, container).filter(|_| phase.is_running());
+    let endpoints = if phase.is_running() { endpoints(tag, address, container) } else { BTreeMap::new() };
     Some(Observed {
         instance: tag.instance,
         project: tag.project,
@@ -315,18 +320,25 @@ fn observed(id: &str, tag: &Tag, container: &ContainerInspectResponse) -> Option
         engine_id: id.to_owned(),
         phase,
         endpoints,
+        addresses: address.filter(|_| tag.is_closed_in).into_iter().collect(),
         reach: tag.reach,
         candidate: None,
     })
 }
 
-fn endpoints(tag: &Tag, container: &ContainerInspectResponse) -> BTreeMap<String, SocketAddr> {
+/// Its own in the closed network; of a container of old, in the one that it has.
+fn address(tag: &Tag, closed: &str, container: &ContainerInspectResponse) -> Option<IpAddr> {
+    let networks = container.network_settings.as_ref()?.networks.as_ref()?;
+    let mut candidates = networks.iter().filter(|(name, _)| !tag.is_closed_in || *name == closed);
+    candidates.find_map(|(_, network)| network.ip_address.as_deref()?.parse().ok())
+}
+
+fn endpoints(
+    tag: &Tag,
+    bridge: Option<IpAddr>,
+    container: &ContainerInspectResponse,
+) -> BTreeMap<String, SocketAddr> {
     let Some(settings) = &container.network_settings else { return BTreeMap::new() };
-    let bridge = settings
-        .networks
-        .iter()
-        .flat_map(|networks| networks.values())
-        .find_map(|n| n.ip_address.as_deref()?.parse::<IpAddr>().ok());
     let published = |port: u16| {
         let bindings = settings.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_ref()?;
         bindings.iter().find_map(|b| b.host_port.as_deref()?.parse::<u16>().ok())

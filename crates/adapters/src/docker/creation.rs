@@ -1,32 +1,42 @@
 //! From a workload to the engine's create call. Pure: everything that fences a container in is decided here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
     Mount, MountType, NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use ryokan_model::ServerId;
-use ryokan_model::spec::Resources;
-use ryokan_ports::runtime::{PROXY, Reach, Result, Workload};
+use ryokan_model::spec::{EgressProfile, Resources};
+use ryokan_ports::runtime::{PROXY, Reach, Result, TRUST, Workload};
 
 use super::engine::Facts;
-use super::label;
-use super::network::Bridge;
+use super::network::{self, Place};
+use super::{door, label};
+use crate::firewall::Kind;
 
 const LOG_FILE_SIZE: &str = "10m";
 const LOG_FILES: &str = "3";
+/// Of the addresses for documentation: no machine has it.
+const NOBODY: &str = "192.0.2.53";
 
 /// The whole call but for the container's name.
 pub(super) fn body(
     server: ServerId,
     workload: &Workload,
     facts: &Facts,
-    network: &Bridge,
+    place: &Place,
+    resolvers: &[IpAddr],
 ) -> Result<ContainerCreateBody> {
     let spec = &workload.spec;
     let reach = facts.info.reach;
-    let env = known(workload, network)
+    let env = known(workload, place)
+        .chain(
+            door::variables(workload, place.host.as_deref())
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        )
         .chain(spec.env.iter().map(|(name, value)| format!("{name}={value}")))
         .chain(workload.secret_env.iter().map(|(name, value)| format!("{name}={}", value.expose())))
         .collect();
@@ -37,44 +47,48 @@ pub(super) fn body(
         entrypoint: spec.command.clone(),
         cmd: spec.args.clone(),
         image: Some(workload.image_id.clone()),
-        labels: Some(labels(server, workload, reach, network)),
+        labels: Some(labels(server, workload, reach, place)),
         exposed_ports: Some(spec.ports.iter().map(|p| format!("{}/tcp", p.port)).collect()),
         // We ask ourselves, by the spec's probes. Podman 4.3 would make a timer for the check that is none.
         healthcheck: (!facts.is_podman())
             .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         // What the engine grants when it is shut down itself.
         stop_timeout: i64::try_from(spec.stop_grace.duration().as_secs()).ok(),
-        host_config: Some(host(server, workload, facts, &network.name)?),
+        host_config: Some(host(server, workload, facts, place, resolvers)?),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.name.clone(), endpoint(workload))])),
+            endpoints_config: Some(HashMap::from([(place.closed.clone(), endpoint(workload))])),
         }),
         ..ContainerCreateBody::default()
     })
 }
 
-/// Its place in the project's network, where siblings find it by its name.
+/// Its place in the project's closed network, where siblings find it by its name.
 pub(super) fn endpoint(workload: &Workload) -> EndpointSettings {
-    EndpointSettings { aliases: Some(vec![workload.name.to_string()]), ..EndpointSettings::default() }
+    let name = &workload.name;
+    let aliases = Some(vec![name.to_string(), format!("{name}.internal")]);
+    EndpointSettings { aliases, ..EndpointSettings::default() }
 }
 
 /// The facts and the address of our end of the network, as `NAME=VALUE`, but for names that the spec gives itself.
-fn known(workload: &Workload, network: &Bridge) -> impl Iterator<Item = String> {
-    let proxy = network.host.iter().map(|host| (PROXY.to_owned(), host.clone()));
+fn known(workload: &Workload, place: &Place) -> impl Iterator<Item = String> {
+    let proxy = place.host.iter().map(|host| (PROXY.to_owned(), host.clone()));
     let own = |name: &str| workload.spec.env.contains_key(name) || workload.spec.secret_env.contains(name);
     let facts: BTreeMap<String, String> = workload.facts.clone().into_iter().chain(proxy).collect();
     facts.into_iter().filter(move |(name, _)| !own(name)).map(|(name, value)| format!("{name}={value}"))
 }
 
 /// What a container was told of its surroundings when it was made: another text, other surroundings.
-pub(super) fn surroundings(workload: &Workload, network: &Bridge) -> String {
-    known(workload, network).collect::<Vec<_>>().join("\n")
+pub(super) fn surroundings(workload: &Workload, place: &Place) -> String {
+    let door = door::described(workload, place.host.as_deref());
+    known(workload, place).chain(door).collect::<Vec<_>>().join("\n")
 }
 
-fn labels(server: ServerId, workload: &Workload, reach: Reach, network: &Bridge) -> label::Labels {
+fn labels(server: ServerId, workload: &Workload, reach: Reach, place: &Place) -> label::Labels {
     let mut labels = label::of_instance(server, workload.project, workload.instance);
     labels.insert(label::GENERATION.to_owned(), workload.generation.to_string());
     labels.insert(label::NAME.to_owned(), workload.name.to_string());
-    labels.insert(label::FACTS.to_owned(), surroundings(workload, network));
+    labels.insert(label::FACTS.to_owned(), surroundings(workload, place));
+    labels.insert(label::NETWORK.to_owned(), network::word(Kind::Closed).to_owned());
     // Also when there are none: an image may claim what it likes.
     labels.insert(label::GPUS.to_owned(), workload.spec.resources.gpus.to_string());
     labels.insert(label::REACH.to_owned(), reach.as_str().to_owned());
@@ -84,9 +98,22 @@ fn labels(server: ServerId, workload: &Workload, reach: Reach, network: &Bridge)
     labels
 }
 
-fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> Result<HostConfig> {
+fn host(
+    server: ServerId,
+    workload: &Workload,
+    facts: &Facts,
+    place: &Place,
+    resolvers: &[IpAddr],
+) -> Result<HostConfig> {
     let spec = &workload.spec;
     let security = &spec.security;
+    let trust = workload.trust.as_ref().map(|folder| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(folder.display().to_string()),
+        target: Some(TRUST.to_owned()),
+        read_only: Some(true),
+        ..Mount::default()
+    });
     let mounts = spec
         .volumes
         .iter()
@@ -97,11 +124,15 @@ fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> 
             read_only: Some(volume.read_only),
             ..Mount::default()
         })
+        .chain(trust)
         .collect();
+    let (dns, dns_search) = names(workload, facts, place, resolvers);
     Ok(HostConfig {
         runtime: facts.runtime(spec)?,
         init: Some(facts.init),
-        network_mode: Some(network.to_owned()),
+        network_mode: Some(place.closed.clone()),
+        dns,
+        dns_search,
         port_bindings: published(workload, facts.info.reach),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -130,6 +161,27 @@ fn host(server: ServerId, workload: &Workload, facts: &Facts, network: &str) -> 
         }),
         ..HostConfig::default()
     })
+}
+
+/// Whom it asks for names, and what is tried after them.
+///
+/// Docker's name server knows siblings and asks others for the rest: from the container, and if those are on the
+/// machine's loopback, from the machine. So a closed container is given one that nobody can reach, and has its answer at
+/// once since there is no route to it. Podman's own name server is not used: it asks the world whoever asks it.
+fn names(
+    workload: &Workload,
+    facts: &Facts,
+    place: &Place,
+    resolvers: &[IpAddr],
+) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let podman = facts.is_podman().then(|| place.host.clone()).flatten();
+    if workload.spec.egress == EgressProfile::Ports {
+        let servers: Vec<String> =
+            podman.into_iter().chain(resolvers.iter().map(IpAddr::to_string)).collect();
+        return ((!servers.is_empty()).then_some(servers), None);
+    }
+    let server = podman.unwrap_or_else(|| NOBODY.to_owned());
+    (Some(vec![server]), Some(vec![".".to_owned()]))
 }
 
 /// As `docker run --gpus N` asks for them. Which ones it gets is the engine's affair.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::podman::PODMAN;
+use crate::firewall::Enforcement;
 
 /// What a small agent and gVisor's kernel need together.
 const GVISOR_PIDS: u32 = 256;
@@ -28,6 +29,8 @@ pub(super) struct Facts {
     pub(super) init: bool,
     /// Which of the spec's resources the engine's kernel or user cannot limit.
     unlimited: Vec<&'static str>,
+    /// Why its networks are not this machine's, so that neither our rules nor our door are at them.
+    pub(super) elsewhere: Option<String>,
     /// Whether containers may run without them all the same.
     allow_unlimited: bool,
 }
@@ -96,14 +99,28 @@ impl Inner {
             }
         };
         let podman = engine == PODMAN;
+        let elsewhere = match () {
+            () if rootless => Some("a rootless engine keeps its networks to itself; use a rootful one"),
+            () if is_desktop(&info) => {
+                Some("Docker Desktop's networks are in a virtual machine; use an engine on Linux")
+            }
+            () if podman && self.podman_is_our_neighbour(&info).await => None,
+            () if !podman && self.bridge_is_ours().await? => None,
+            () => Some("the engine's networks are not this machine's; run the server where the engine is"),
+        };
         let reach = match self.options.reach {
             Some(reach) => reach,
-            None if rootless || is_desktop(&info) => Reach::Loopback,
-            None if podman && self.podman_is_our_neighbour(&info).await => Reach::Bridge,
-            None if !podman && self.bridge_is_ours().await? => Reach::Bridge,
-            None => Reach::Loopback,
+            None if elsewhere.is_some() => Reach::Loopback,
+            None => Reach::Bridge,
         };
         let mut warnings = Vec::new();
+        let enforcement = match elsewhere {
+            Some(why) => Enforcement::Unenforced(why.to_owned()),
+            None => self.firewall.enforcement().await,
+        };
+        if let Enforcement::Unenforced(why) = enforcement {
+            warnings.push(unfiltered(&why));
+        }
         if !unlimited.is_empty() {
             warnings.push(unlimited_warning(&unlimited, self.options.allow_unlimited));
         }
@@ -138,6 +155,7 @@ impl Inner {
             info: facts,
             default_runtime,
             unlimited,
+            elsewhere: elsewhere.map(str::to_owned),
             allow_unlimited: self.options.allow_unlimited,
         })
     }
@@ -197,6 +215,12 @@ fn unlimited_warning(unlimited: &[&str], allowed: bool) -> String {
              `engine.allow_unlimited`"
         )
     }
+}
+
+fn unfiltered(why: &str) -> String {
+    format!(
+        "what agents send is not filtered, so services of this machine are open to them, and `ports` is refused: {why}"
+    )
 }
 
 fn foreign_runtime(runtime: &str) -> String {
@@ -329,6 +353,7 @@ mod tests {
             },
             default_runtime: default.to_owned(),
             unlimited: Vec::new(),
+            elsewhere: None,
             allow_unlimited: false,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ryokan_model::{InstanceId, Name, ProjectId, ServerId};
 use ryokan_ports::runtime::Reach;
+use sha2::{Digest as _, Sha256};
 
 pub(super) const SERVER: &str = "ryokan.server";
 pub(super) const PROJECT: &str = "ryokan.project";
@@ -17,6 +18,9 @@ pub(super) const VOLUME: &str = "ryokan.volume";
 pub(super) const GPUS: &str = "ryokan.gpus";
 /// What a container was told of its surroundings.
 pub(super) const FACTS: &str = "ryokan.facts";
+/// Which of its project's networks one is; of a container: the one that its project reaches it in. What has none is of
+/// the time when a project had one network, with a route to everywhere.
+pub(super) const NETWORK: &str = "ryokan.network";
 /// How a container was made to be reached.
 pub(super) const REACH: &str = "ryokan.reach";
 /// `ryokan.port.NAME` holds the port's number.
@@ -44,8 +48,16 @@ pub(super) fn container_name(server: ServerId, instance: InstanceId, name: &Name
     format!("{}-{name}-{}-g{generation}", prefix(server), short(&instance))
 }
 
-pub(super) fn network_name(server: ServerId, project: ProjectId) -> String {
-    format!("{}-{}", prefix(server), short(&project))
+/// `kind` is the word under [`NETWORK`].
+pub(super) fn network_name(server: ServerId, project: ProjectId, kind: &str) -> String {
+    format!("{}-{}-{kind}", prefix(server), short(&project))
+}
+
+/// An interface of this machine has at most 15 characters, and must be another one for each server and project.
+pub(super) fn bridge_name(server: ServerId, project: ProjectId, kind: &str) -> String {
+    let digest =
+        Sha256::new().chain_update(server.0.as_bytes()).chain_update(project.0.as_bytes()).finalize();
+    format!("rk{}-{}", &kind[..1], &hex::encode(digest)[..10])
 }
 
 pub(super) fn volume_prefix(server: ServerId) -> String {
@@ -107,6 +119,8 @@ pub(super) struct Tag {
     pub(super) ports: Vec<(String, u16)>,
     pub(super) gpus: u32,
     pub(super) facts: String,
+    /// Whether it is in its project's closed network.
+    pub(super) is_closed_in: bool,
 }
 
 impl Tag {
@@ -124,6 +138,7 @@ impl Tag {
                 _ => Reach::Bridge,
             },
             gpus: labels.get(GPUS).and_then(|n| n.parse().ok()).unwrap_or(0),
+            is_closed_in: labels.contains_key(NETWORK),
             facts: labels.get(FACTS).cloned().unwrap_or_default(),
             ports: labels
                 .iter()
@@ -145,6 +160,20 @@ mod tests {
         for wanted in [[("a", is("1")), ("b", is("1"))], [("a", is("1")), ("c", None)]] {
             assert!(!carries(&labels, &wanted), "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn bridges_have_names_that_an_interface_may_have() {
+        let id = |last: u128| uuid::Uuid::from_u128(0x0198_f3a1_7c2b_7def_8123_4567_89ab_0000 + last);
+        let mut names = std::collections::HashSet::new();
+        for (server, project) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            for kind in ["closed", "routed"] {
+                let name = bridge_name(ServerId(id(server)), ProjectId(id(project)), kind);
+                assert!(name.len() < 16 && name.starts_with(&format!("rk{}-", &kind[..1])), "{name}");
+                names.insert(name);
+            }
+        }
+        assert_eq!(names.len(), 8);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod connect;
 mod container;
 mod creation;
 pub mod discover;
+mod door;
 mod engine;
 mod error;
 mod events;
@@ -39,7 +40,7 @@ mod volume;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,11 +48,12 @@ use bytes::Bytes;
 use ryokan_model::image::ImageRef;
 use ryokan_model::probe::Check;
 use ryokan_model::{InstanceId, ProjectId, ServerId};
-use ryokan_ports::Runtime;
+use ryokan_ports::edge::{Drops, EdgeNetwork};
 use ryokan_ports::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
-    Observed, OnProgress, PullRequest, Reach, Result, Stats, Target, Volumes, Workload,
+    Observed, OnProgress, PullRequest, Reach, Result, RuntimeError, Stats, Target, Volumes, Workload,
 };
+use ryokan_ports::{Edge, Runtime};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use connect::{Address, Link};
+
+use crate::firewall::{self, Firewall};
 
 /// How to reach an engine, and what to allow it.
 #[derive(Debug, Clone)]
@@ -80,6 +84,8 @@ pub struct Options {
     pub pull_stall: Duration,
     /// How long a pull may take altogether.
     pub pull_limit: Duration,
+    /// What the machine's rules let through at projects' networks.
+    pub firewall: firewall::Settings,
     /// Where a file rests on its way into a container, so that only whole files arrive.
     pub spool: PathBuf,
 }
@@ -96,6 +102,7 @@ impl Options {
             patience: Duration::from_secs(15),
             pull_stall: Duration::from_mins(2),
             pull_limit: Duration::from_hours(1),
+            firewall: firewall::Settings::default(),
             spool: PathBuf::from("/var/tmp"),
         }
     }
@@ -116,6 +123,10 @@ struct Inner {
     said: Mutex<Vec<String>>,
     locks: Locks,
     starts: Semaphore,
+    firewall: Firewall,
+    edge: OnceLock<Arc<dyn Edge>>,
+    /// Held shared while a network is made, and alone while it is settled which there are.
+    making: tokio::sync::RwLock<()>,
     /// Listings stream whole trees through the engine; two at a time are enough work for it.
     listings: Semaphore,
     sizes: usage::Sizes,
@@ -139,6 +150,9 @@ impl Docker {
             said: Mutex::default(),
             locks: Locks::default(),
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
+            firewall: Firewall::new(options.server, options.firewall.clone()),
+            edge: OnceLock::new(),
+            making: tokio::sync::RwLock::default(),
             listings: Semaphore::new(2),
             sizes: usage::Sizes::default(),
             idle_builds: Mutex::default(),
@@ -205,6 +219,19 @@ impl Runtime for Docker {
         self.0.remove_network(project).await
     }
 
+    async fn networks(&self) -> Result<Vec<EdgeNetwork>> {
+        self.0.edge_networks().await
+    }
+
+    fn set_edge(&self, edge: Arc<dyn Edge>) {
+        // A second one is overlooked, as the port says.
+        let _ = self.0.edge.set(edge);
+    }
+
+    async fn drops(&self) -> Result<Vec<Drops>> {
+        self.0.firewall.drops().await.map_err(RuntimeError::Other)
+    }
+
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {
         self.0.observe(instance).await
     }
@@ -217,7 +244,7 @@ impl Runtime for Docker {
         Ok(Holdings {
             volumes: self.0.instances_with_volumes().await?,
             torn: self.0.torn_volumes().await?,
-            networks: self.0.projects_with_networks().await?,
+            networks: self.0.survey_networks().await?,
         })
     }
 

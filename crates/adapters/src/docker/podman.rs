@@ -15,6 +15,7 @@ use super::Inner;
 use super::connect::{self, Address};
 use super::label::Labels;
 use super::network;
+use crate::firewall::Kind;
 
 pub(super) const PODMAN: &str = "podman";
 /// Any 4.x or 5.x answers to it.
@@ -116,20 +117,18 @@ impl Inner {
 
     /// A bridge network that Podman keeps apart from its other ones. Its Docker-compatible call cannot say so, and
     /// without it every network reaches every other.
-    pub(super) async fn create_isolated_network(
-        &self,
-        name: &str,
-        labels: Labels,
-        subnet: Option<String>,
-    ) -> Result<()> {
+    pub(super) async fn create_isolated_network(&self, wanted: network::Wanted<'_>) -> Result<()> {
         let mut body = serde_json::json!({
-            "name": name,
+            "name": wanted.name,
             "driver": "bridge",
-            "dns_enabled": true,
-            "labels": labels,
+            "network_interface": wanted.bridge,
+            "internal": wanted.kind == Kind::Closed,
+            // Its name server asks the world for what it does not know, and no rule can tell whom it asks for.
+            "dns_enabled": false,
+            "labels": wanted.labels,
             "options": HashMap::from([("isolate", "true")]),
         });
-        if let Some(subnet) = subnet {
+        if let Some(subnet) = wanted.subnet {
             body["subnets"] = serde_json::json!([{ "subnet": subnet }]);
         }
         let request = hyper::Request::post(format!("{API}/networks/create"))
@@ -140,7 +139,7 @@ impl Inner {
             let response = self.link.send(request).await?;
             if response.status().is_success() { Ok(()) } else { Err(connect::refusal(response).await) }
         };
-        match self.link.call(&format!("network {name}"), create).await {
+        match self.link.call(&format!("network {}", wanted.name), create).await {
             Err(RuntimeError::Other(why)) if why.contains("option isolate") => Err(RuntimeError::Other(
                 "this Podman cannot keep the networks of projects apart; set `network_backend = \"netavark\"` in \
                  its containers.conf"

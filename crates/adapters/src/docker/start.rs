@@ -80,9 +80,9 @@ impl Inner {
     /// The container, and whether it was made just now. `None` when the next look will tell.
     async fn create(&self, workload: &Workload) -> Result<Option<(Held, bool)>> {
         let facts = self.facts().await?;
-        let network = self.ensure_network(workload.project).await?;
+        let place = self.ensure_networks(workload).await?;
         self.ensure_volumes(workload).await?;
-        let body = creation::body(self.server, workload, &facts, &network)?;
+        let body = creation::body(self.server, workload, &facts, &place, &self.options.firewall.resolvers)?;
         let labels = body.labels.clone().unwrap_or_default();
         let tag = Tag::read(self.server, &labels)
             .ok_or_else(|| RuntimeError::Other("a container without labels".to_owned()))?;
@@ -94,7 +94,10 @@ impl Inner {
         let what = format!("image {}", workload.spec.image);
         let created = self.link.call_within(limit, &what, api.create_container(Some(options), body)).await;
         match created {
-            Ok(created) => Ok(Some((Held::new(created.id, tag), true))),
+            Ok(created) => {
+                self.attach_routed(&place, &created.id).await?;
+                Ok(Some((Held::new(created.id, tag), true)))
+            }
             Err(RuntimeError::NotFound(_)) => Err(RuntimeError::Image {
                 image: workload.spec.image.to_string(),
                 reason: "is no longer in the engine; it has to be pulled again".to_owned(),
@@ -152,15 +155,23 @@ impl Inner {
             Phase::Created | Phase::Exited { .. } => {}
         }
         // Gone with the last container that was attached to it, or by somebody's hand.
-        let network = self.ensure_network(workload.project).await?;
+        let place = self.ensure_networks(workload).await?;
+        if !container.tag.is_closed_in {
+            // Made when a project's network was open. Its disk goes with it; its volumes stay.
+            tracing::warn!(instance = %workload.instance, "its container is in an open network of old; making it anew in the closed one");
+            self.remove_container(&container.id).await?;
+            return Ok(None);
+        }
         if workload.spec.security.read_only_root
-            && container.tag.facts != creation::surroundings(workload, &network)
+            && container.tag.facts != creation::surroundings(workload, &place)
         {
             // It was made under another name or in another network, and has nothing of its own to lose: made anew, it
             // knows where it is. One with a writable root keeps its disk and what it was told.
             self.remove_container(&container.id).await?;
             return Ok(None);
         }
+        // A death between its making and this, and it is not there yet.
+        self.attach_routed(&place, &container.id).await?;
         self.run(workload, container, observed.phase == Phase::Created).await
     }
 
@@ -180,8 +191,8 @@ impl Inner {
             Err(RuntimeError::NotFound(_)) if self.inspect(container).await?.is_none() => Ok(None),
             // It is the network that was not found: the engine remembers the one that somebody removed.
             Err(RuntimeError::NotFound(_)) => {
-                self.ensure_network(workload.project).await?;
-                self.attach_again(workload, &container.id).await?;
+                let place = self.ensure_networks(workload).await?;
+                self.attach_again(workload, &place, &container.id).await?;
                 self.start_container(&container.id).await?;
                 self.inspect(container).await
             }

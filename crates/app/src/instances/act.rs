@@ -85,6 +85,8 @@ impl App {
             secret_env,
             facts: self.facts(row),
             beside: None,
+            door: None,
+            trust: None,
         })
     }
 

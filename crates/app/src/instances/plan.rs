@@ -232,6 +232,7 @@ mod tests {
             engine_id: "c".into(),
             phase,
             endpoints: BTreeMap::new(),
+            addresses: Vec::new(),
             reach: Reach::Bridge,
             candidate: None,
         }

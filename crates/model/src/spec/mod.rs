@@ -1,6 +1,7 @@
 //! What an instance should be: the engine-neutral description that a template and a user's request become, and that a
 //! `Runtime` is asked to make true. Secrets are not in it; only their names are.
 
+mod egress;
 mod field;
 mod gateway;
 mod ports;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use egress::EgressProfile;
 pub use field::env_name;
 pub use gateway::{Access, GatewayPolicy, OriginPolicy, UpstreamAuth};
 pub use ports::{Port, Protocol};
@@ -72,6 +74,8 @@ pub struct InstanceSpec {
     #[serde(default)]
     pub security: Security,
     #[serde(default)]
+    pub egress: EgressProfile,
+    #[serde(default)]
     pub restart: RestartPolicy,
     #[serde(default = "InstanceSpec::default_grace")]
     pub stop_grace: Span,
@@ -127,6 +131,7 @@ impl InstanceSpec {
             volumes: Vec::new(),
             files: Vec::new(),
             security: Security::default(),
+            egress: EgressProfile::default(),
             restart: RestartPolicy::default(),
             stop_grace: Self::default_grace(),
             hostname: None,

@@ -263,6 +263,8 @@ impl Harness {
             secret_env: BTreeMap::new(),
             facts: BTreeMap::new(),
             beside: None,
+            door: None,
+            trust: None,
         }
     }
 

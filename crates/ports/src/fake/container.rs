@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ryokan_model::InstanceId;
+use ryokan_model::{InstanceId, ProjectId};
 
 use super::state::{Container, State};
 use super::{CPUS, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS};
+use crate::edge::EdgeNetwork;
 use crate::runtime::{LogLine, Observed, Output, Phase, Reach, Result, RuntimeError, Target, Workload};
 
 impl FakeRuntime {
@@ -35,6 +36,13 @@ impl FakeRuntime {
         let mut older = state.ids(self.server, instance);
         older.retain(|other| *other != id);
         Ok((id, older))
+    }
+
+    /// Says that the project's network is there.
+    pub(super) async fn open_edge(&self, project: ProjectId) -> Result<()> {
+        let Some(edge) = self.engine.edge.get() else { return Ok(()) };
+        let network = self.state().network(project);
+        edge.open(&network).await.map_err(RuntimeError::Other)
     }
 
     pub(super) fn start(&self, state: &mut State, id: u64) -> Result<()> {
@@ -161,6 +169,10 @@ impl FakeRuntime {
 }
 
 impl State {
+    pub(super) fn network(&self, project: ProjectId) -> EdgeNetwork {
+        EdgeNetwork { project, bridge: None, host: self.host, routed_bridge: None }
+    }
+
     pub(super) fn observed(&self, container: &Container) -> Observed {
         let endpoints = container.workload.spec.ports.iter().map(|port| {
             // A documentation address: nothing answers there unless there is a listener.
@@ -174,6 +186,7 @@ impl State {
             engine_id: container.engine_id(),
             phase: container.phase,
             endpoints: if container.phase.is_running() { endpoints.collect() } else { BTreeMap::new() },
+            addresses: container.phase.is_running().then(|| container.address()).into_iter().collect(),
             reach: Reach::Bridge,
             candidate: None,
         }

@@ -20,6 +20,8 @@ pub enum Call {
     Stop,
     Remove,
     RemoveNetwork,
+    Networks,
+    Drops,
     Observe,
     List,
     Holdings,

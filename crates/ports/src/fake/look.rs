@@ -1,10 +1,12 @@
 //! What a test sees of the engine without asking it, and what it puts there by hand.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ryokan_model::{InstanceId, Millis};
 
 use super::{Call, FakeRuntime};
+use crate::edge::Drops;
 use crate::runtime::Workload;
 
 impl FakeRuntime {
@@ -76,6 +78,16 @@ impl FakeRuntime {
             .chain(networks)
             .chain(built.map(|tag| format!("image {tag}")))
             .collect()
+    }
+
+    /// The address at which all networks see this machine; they do not see it without.
+    pub fn set_host(&self, host: IpAddr) {
+        self.state().host = Some(host);
+    }
+
+    /// What is said to have been dropped.
+    pub fn set_drops(&self, drops: Vec<Drops>) {
+        self.state().drops = drops;
     }
 
     /// As if there were GPUs, as many as anybody asks for.

@@ -24,11 +24,12 @@ mod stream;
 mod usage;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ryokan_model::{Clock, InstanceId, Millis, ServerId};
 use tokio::sync::watch;
 
+use crate::Edge;
 use crate::runtime::Change;
 
 pub use chain::FakeChain;
@@ -60,6 +61,7 @@ struct Engine {
     version: watch::Sender<u64>,
     clock: Option<Arc<dyn Clock>>,
     locks: Mutex<HashMap<(ServerId, InstanceId), Lock>>,
+    edge: OnceLock<Arc<dyn Edge>>,
     /// As many more holders as starts are under way.
     starting: Arc<()>,
 }
@@ -79,6 +81,7 @@ impl FakeRuntime {
             version: watch::Sender::new(0),
             clock,
             locks: Mutex::default(),
+            edge: OnceLock::new(),
             starting: Arc::default(),
         };
         Self { server, engine: Arc::new(engine) }

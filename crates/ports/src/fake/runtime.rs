@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 
 use super::agent::{Play, Server};
 use super::{CPUS, Call, FakeRuntime, ISOLATIONS, MEMORY, NO_GPUS, exec, files};
-use crate::Runtime;
+use crate::edge::{Drops, EdgeNetwork};
 use crate::runtime::{
     BoxStream, Change, EngineInfo, Exec, ExecSpec, FileInfo, Holdings, Image, Io, LogLine, LogOptions,
     Observed, OnProgress, PullRequest, Reach, Result, RuntimeError, Stats, Target, TornVolume, Volumes,
     Workload,
 };
+use crate::{Edge, Runtime};
 
 #[async_trait]
 impl Runtime for FakeRuntime {
@@ -62,6 +63,7 @@ impl Runtime for FakeRuntime {
             }
         }
         let (id, mut older) = self.create(workload)?;
+        self.open_edge(workload.project).await?;
         {
             let state = self.state();
             older.retain(|id| !state.serves(*id, workload.beside));
@@ -134,12 +136,36 @@ impl Runtime for FakeRuntime {
 
     async fn remove_network(&self, project: ProjectId) -> Result<()> {
         self.enter(Call::RemoveNetwork, project).await?;
-        let mut state = self.state();
-        if state.containers.iter().any(|c| c.server == self.server && c.workload.project == project) {
-            return Err(RuntimeError::Other(format!("the network of project {project} is in use")));
+        {
+            let mut state = self.state();
+            if state.containers.iter().any(|c| c.server == self.server && c.workload.project == project) {
+                return Err(RuntimeError::Other(format!("the network of project {project} is in use")));
+            }
+            if !state.networks.remove(&(self.server, project)) {
+                return Ok(());
+            }
         }
-        state.networks.remove(&(self.server, project));
+        if let Some(edge) = self.engine.edge.get() {
+            edge.close(project).await;
+        }
         Ok(())
+    }
+
+    async fn networks(&self) -> Result<Vec<EdgeNetwork>> {
+        self.enter(Call::Networks, "").await?;
+        let state = self.state();
+        let ours = state.networks.iter().filter(|(server, _)| *server == self.server);
+        Ok(ours.map(|(_, project)| state.network(*project)).collect())
+    }
+
+    fn set_edge(&self, edge: Arc<dyn Edge>) {
+        // A second one is overlooked, as the port says.
+        let _ = self.engine.edge.set(edge);
+    }
+
+    async fn drops(&self) -> Result<Vec<Drops>> {
+        self.enter(Call::Drops, "").await?;
+        Ok(self.state().drops.clone())
     }
 
     async fn observe(&self, instance: InstanceId) -> Result<Option<Observed>> {

@@ -1,7 +1,7 @@
 //! What the engine in memory holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ryokan_model::{InstanceId, Millis, ProjectId, ServerId};
@@ -13,6 +13,7 @@ use super::fault::Call;
 use super::files::Tree;
 use super::image::Orders;
 use crate::build::Built;
+use crate::edge::Drops;
 use crate::runtime::{Change, LogLine, Phase, Result, RuntimeError, Workload};
 
 pub(super) struct Container {
@@ -44,6 +45,9 @@ pub(super) struct State {
     pub(super) programs: HashMap<String, Outcome>,
     /// Where all ports are.
     pub(super) listener: Option<SocketAddr>,
+    /// This machine's address in all networks.
+    pub(super) host: Option<IpAddr>,
+    pub(super) drops: Vec<Drops>,
     pub(super) start_delay: Duration,
     pub(super) most_starts_at_once: usize,
     pub(super) down: bool,
@@ -58,6 +62,12 @@ pub(super) struct State {
 impl Container {
     pub(super) fn engine_id(&self) -> String {
         format!("fake-{}", self.id)
+    }
+
+    /// Of the range for benchmarks; nothing answers there.
+    pub(super) fn address(&self) -> IpAddr {
+        let [.., high, low] = self.id.to_be_bytes();
+        Ipv4Addr::new(198, 18, high, low).into()
     }
 }
 

@@ -74,6 +74,7 @@ fn sheet(instance: &Instance, ports: &[PortInfo]) -> Sheet {
             ),
         )
         .line("isolation", spec.security.isolation.as_str())
+        .line("egress", word(&spec.egress))
         .line("restart", word(&spec.restart.mode))
         .line(
             "env",

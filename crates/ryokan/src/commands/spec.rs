@@ -11,7 +11,7 @@ use ryokan_api::model::change::Change;
 use ryokan_api::model::image::ImageRef;
 use ryokan_api::model::quantity::{Bytes, Cpus, Span};
 use ryokan_api::model::request::RestartChanges;
-use ryokan_api::model::spec::{Access, Port, Protocol, PullPolicy, RestartMode, VolumeMount};
+use ryokan_api::model::spec::{Access, EgressProfile, Port, Protocol, PullPolicy, RestartMode, VolumeMount};
 
 use crate::environment;
 use crate::failure::{Failure, Outcome};
@@ -54,6 +54,9 @@ pub(crate) struct SpecFlags {
     /// Runtime of the engine, as in runc, runsc, kata
     #[arg(long, value_name = "RUNTIME")]
     isolation: Option<String>,
+    /// What it may reach: what policies let through our proxy, also DNS and the web directly, or its siblings only
+    #[arg(long, value_name = "PROFILE")]
+    egress: Option<Egress>,
     /// User inside the container
     #[arg(long, value_name = "UID[:GID]")]
     user: Option<String>,
@@ -133,6 +136,13 @@ impl Removable {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Egress {
+    Proxy,
+    Ports,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Reachable {
     Public,
     Token,
@@ -157,6 +167,11 @@ impl SpecFlags {
             ports: ports(self.ports),
             volumes: (!self.volumes.is_empty()).then(|| self.volumes.into_iter().map(|v| v.0).collect()),
             isolation: self.isolation,
+            egress: self.egress.map(|egress| match egress {
+                Egress::Proxy => EgressProfile::Proxy,
+                Egress::Ports => EgressProfile::Ports,
+                Egress::None => EgressProfile::None,
+            }),
             user: self.user.into(),
             read_only_root: self.read_only,
             hostname: self.hostname.into(),

@@ -36,6 +36,9 @@ pub enum Error {
         #[source]
         source: Option<anyhow::Error>,
     },
+    /// What cannot be recorded is not done.
+    #[error("the audit cannot be written, and what cannot be recorded is not done; try again in a moment")]
+    AuditUnavailable(#[source] anyhow::Error),
     #[error("{0}")]
     NotImplemented(String),
     #[error("something went wrong on our side; the server's log has more")]

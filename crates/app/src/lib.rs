@@ -5,6 +5,7 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod addons;
+pub mod audit;
 pub mod background;
 pub mod billing;
 pub mod credentials;
@@ -22,6 +23,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod metering;
 pub mod page;
+pub mod policies;
 pub mod projects;
 pub mod system;
 pub mod templates;
@@ -32,8 +34,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use error::{Error, Result};
 pub use page::Page;
+use ryokan_model::policy::PolicySet;
 use ryokan_model::quantity::{Bytes, Cpus};
-use ryokan_model::{Clock, InstanceId, Secret};
+use ryokan_model::{AuditId, Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
 use ryokan_ports::{
@@ -132,6 +135,10 @@ pub struct App {
     identity_turn: tokio::sync::Mutex<()>,
     pub(crate) keyring: ArcSwap<credentials::Keyring>,
     pub(crate) keyring_turn: tokio::sync::Mutex<()>,
+    policies: ArcSwap<PolicySet>,
+    policies_turn: tokio::sync::Mutex<()>,
+    /// How what was allowed ended, until it is written.
+    ended: std::sync::Mutex<Vec<(AuditId, ryokan_store::audit::Ended)>>,
     pub(crate) throttle: Throttle,
     /// Tokens used since the last housekeeping, and when.
     pub(crate) used_tokens: std::sync::Mutex<BTreeMap<ryokan_model::TokenId, ryokan_model::Millis>>,
@@ -193,6 +200,9 @@ impl App {
             identity_turn: tokio::sync::Mutex::new(()),
             keyring: ArcSwap::default(),
             keyring_turn: tokio::sync::Mutex::new(()),
+            policies: ArcSwap::default(),
+            policies_turn: tokio::sync::Mutex::new(()),
+            ended: std::sync::Mutex::default(),
             throttle: Throttle::default(),
             used_tokens: std::sync::Mutex::default(),
             used_keys: std::sync::Mutex::default(),

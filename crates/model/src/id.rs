@@ -88,6 +88,26 @@ id!(
     DeploymentId
 );
 id!(
+    /// A rule of the policy.
+    RuleId
+);
+id!(
+    /// Several accounts that are given roles and named in rules together.
+    GroupId
+);
+id!(
+    /// Something that an agent was asked to do, as far as rules name it.
+    TaskId
+);
+id!(
+    /// A question to a person: whether something may be done.
+    ApprovalId
+);
+id!(
+    /// A row of the audit.
+    AuditId
+);
+id!(
     /// Something that agents use and never see.
     CredentialId
 );

@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod money;
 pub mod name;
 pub mod permission;
+pub mod policy;
 pub mod price;
 pub mod probe;
 pub mod project;
@@ -32,8 +33,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    CredentialId, DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId,
-    SessionId, TokenId, TopUpId, TransactionId, UserId,
+    ApprovalId, AuditId, CredentialId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ProjectId,
+    ReservationId, RuleId, ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

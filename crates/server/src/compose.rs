@@ -167,6 +167,7 @@ impl Server {
         });
         app.start_billing().await?;
         app.seed_templates().await?;
+        app.start_policies().await?;
         let first_start = app.first_start().await?;
         app.refresh_keyring().await?;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{deployments, domains, funding, housekeeping, instances, jobs, metering};
+use ryokan_app::{audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +35,8 @@ impl Server {
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
         background.spawn(keep_keyring(self.app.clone(), leave.clone()));
+        background.spawn(policies::keeper().run(self.app.clone(), leave.clone()));
+        background.spawn(audit::completions().run(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {
             background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));
@@ -70,6 +72,9 @@ impl Server {
         // Nobody asks the engine any more; commands that clients ran inside containers are ended.
         if tokio::time::timeout(ENGINE, self.app.runtime.close()).await.is_err() {
             tracing::warn!("the container engine does not answer; what ran inside containers may run on");
+        }
+        if let Err(error) = self.app.write_ends().await {
+            tracing::warn!(error = %error, "how some requests ended could not be written to the audit");
         }
         self.app.store.close().await;
         soft

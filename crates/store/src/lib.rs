@@ -8,6 +8,8 @@
 //! caller that goes away nor a closure that panics can leave it half-done. The crate knows no domain rules beyond the
 //! shape of rows, reads no clock and makes no ids: callers pass both in.
 
+pub mod approvals;
+pub mod audit;
 pub mod billing;
 mod change;
 pub mod credentials;
@@ -19,6 +21,7 @@ mod error;
 mod events;
 pub mod funding;
 mod gpus;
+pub mod groups;
 mod idempotency;
 pub mod identity_keys;
 pub mod images;
@@ -28,6 +31,7 @@ mod key_file;
 pub mod ledger;
 mod migrate;
 mod options;
+pub mod policies;
 pub mod prices;
 pub mod projects;
 mod reconcilers;

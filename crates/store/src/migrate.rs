@@ -45,7 +45,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0013_addons"),
     migration!("0014_disk_quotas"),
     migration!("0015_funding"),
-    migration!("0016_credentials"),
+    migration!("0016_policy"),
+    migration!("0017_credentials"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -19,12 +19,12 @@ impl App {
     pub async fn judge_projects(self: &Arc<Self>) -> Result<()> {
         for project in self.store.read(|tx| tx.projects_to_judge()).await? {
             let (app, now) = (self.clone(), self.clock.now());
-            self.store.write(move |tx| app.judge(tx, project, now)).await?;
+            self.store.write(move |tx| app.judge_bills(tx, project, now)).await?;
         }
         Ok(())
     }
 
-    fn judge(&self, tx: &mut Tx<'_>, project: ProjectId, now: Millis) -> Result<()> {
+    fn judge_bills(&self, tx: &mut Tx<'_>, project: ProjectId, now: Millis) -> Result<()> {
         tx.lock(&format!("bill:{project}"))?;
         let Some(name) = tx.project(project)?.map(|p| p.name.to_string()) else { return Ok(()) };
         let (billing, before) = (&self.settings.billing, tx.standing(project)?);

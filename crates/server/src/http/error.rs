@@ -35,6 +35,7 @@ pub(crate) fn classify(error: &Error) -> (StatusCode, &'static str) {
         Error::PaymentRequired(_) => (StatusCode::PAYMENT_REQUIRED, "payment_required"),
         Error::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
         Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Error::AuditUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable"),
         Error::NotImplemented(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
@@ -54,6 +55,12 @@ pub(crate) fn log(error: &Error) {
                 source = inner.source();
             }
             tracing::warn!(error = chain, "a request could not be served");
+        }
+        Error::AuditUnavailable(source) => {
+            tracing::error!(
+                error = format!("{source:#}"),
+                "a decision could not be recorded, and was refused"
+            );
         }
         _ => {}
     }

@@ -1,0 +1,6 @@
+//! The record of every decision: how what was allowed ended, pages for people, and the whole for export.
+
+mod end;
+
+pub use end::completions;
+pub use ryokan_store::audit::{AuditFilter, AuditRow, Ended};

@@ -1,0 +1,10 @@
+//! The policy: rules at three levels, in memory on every server, and the one question that all front ends ask of them.
+//!
+//! A change is in force on the server that answered it before it answers, and on the others as soon as they are signalled.
+
+mod judge;
+mod seed;
+mod snapshot;
+
+pub use judge::{Judgement, Question};
+pub use snapshot::keeper;

@@ -1,13 +1,13 @@
-//! TXT lookups over the system's name servers, or those of the configuration. Nothing is cached here, a lookup ends
+//! Lookups over the system's name servers, or those of the configuration. Nothing is cached here, a lookup ends
 //! within seconds, and only so many run at once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Said, NetError};
@@ -40,7 +40,7 @@ impl Dns {
             match hickory_resolver::system_conf::read_system_conf() {
                 Ok((system, _)) => system.name_servers().to_vec(),
                 Err(error) => {
-                    tracing::warn!(error = %error, "the system names no name servers: custom domains cannot be verified unless `dns.servers` does");
+                    tracing::warn!(error = %error, "the system names no name servers: custom domains cannot be verified, and agents reach no host by its name, unless `dns.servers` does");
                     Vec::new()
                 }
             }
@@ -53,6 +53,7 @@ impl Dns {
         options.attempts = 2;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let resolver = builder.build().map_err(meaning)?;
@@ -88,6 +89,19 @@ impl DnsResolver for Dns {
         });
         let texts: Vec<String> = texts.take(RECORDS).collect();
         if texts.is_empty() { Err(DnsError::NoRecord) } else { Ok(texts) }
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let lookup = async {
+            let _turn = self.turns.acquire().await;
+            let name = Name::from_ascii(format!("{name}.")).map_err(NetError::from)?;
+            self.resolver.lookup_ip(name).await
+        };
+        let answer = tokio::time::timeout(self.lookup, lookup).await.map_err(|_| DnsError::Timeout)?;
+        let mut addresses: Vec<IpAddr> = answer.map_err(meaning)?.iter().take(RECORDS).collect();
+        // Machines without a route for IPv6 are more common than hosts that have nothing else.
+        addresses.sort_by_key(IpAddr::is_ipv6);
+        if addresses.is_empty() { Err(DnsError::NoRecord) } else { Ok(addresses) }
     }
 }
 

@@ -5,6 +5,8 @@ pub mod directory;
 pub mod dns;
 pub mod docker;
 pub mod firewall;
+pub mod oauth;
+mod outward;
 pub mod prometheus;
 pub mod smtp;
 pub mod webhook;

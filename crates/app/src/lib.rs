@@ -66,10 +66,21 @@ pub struct Settings {
     pub identity: identity::keys::IdentitySettings,
     pub billing: metering::Billing,
     pub deploy: deployments::Settings,
+    /// The port of the door to each project's network, and the folder of whom sandboxes trust; none where nobody stands
+    /// at it.
+    pub door: Option<DoorSettings>,
     /// How many GPUs the machine has, where that is to be counted.
     pub gpus: Option<u32>,
     /// Who claims jobs: unique for each process.
     pub worker: String,
+}
+
+/// What every sandbox is told of the door.
+#[derive(Debug, Clone)]
+pub struct DoorSettings {
+    pub port: u16,
+    /// On this machine, absolute.
+    pub trust: std::path::PathBuf,
 }
 
 impl Settings {

@@ -73,11 +73,13 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         scope: String,
     },
-    /// AWS Signature Version 4; the value is the secret access key.
-    AwsSigv4 { access_key_id: String, region: String, service: String },
+    /// AWS Signature Version 4; the value is the secret access key. Agents sign with the placeholder, for the region and
+    /// service that they mean, and the request is signed anew.
+    AwsSigv4 { access_key_id: String },
 }
 
-/// A host, or with `*.` in front all names below it, and the port there: 443 when none is given.
+/// A host, or with `*.` in front all names below it, and the port there: 443 when none is given. Only what begins with
+/// `http://` is served without encryption, at port 80 when none is given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
 pub struct Binding {
@@ -86,6 +88,8 @@ pub struct Binding {
     /// Whether names below `host` are meant, and not itself.
     pub below: bool,
     pub port: Option<u16>,
+    /// Whether the value may travel there without encryption.
+    pub clear: bool,
 }
 
 impl Binding {
@@ -96,7 +100,7 @@ impl Binding {
         } else {
             host == self.host
         };
-        named && port == self.port.unwrap_or(443)
+        named && port == self.port.unwrap_or(if self.clear { 80 } else { 443 })
     }
 }
 
@@ -112,12 +116,13 @@ impl FromStr for Binding {
                 ),
             )
         };
-        let (name, port) = match text.rsplit_once(':') {
+        let (clear, rest) = text.strip_prefix("http://").map_or((false, text), |rest| (true, rest));
+        let (name, port) = match rest.rsplit_once(':') {
             Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
                 let port: u16 = port.parse().map_err(|_| no())?;
                 (name, (port > 0).then_some(port).ok_or_else(no).map(Some)?)
             }
-            _ => (text, None),
+            _ => (rest, None),
         };
         let (below, name) = name.strip_prefix("*.").map_or((false, name), |rest| (true, rest));
         let address: Option<std::net::IpAddr> = name.trim_matches(['[', ']']).parse().ok();
@@ -127,13 +132,18 @@ impl FromStr for Binding {
             None if name == "localhost" && !below => name.to_owned(),
             None => name.parse::<DomainName>().map_err(|_| no())?.to_string(),
         };
-        Ok(Self { host, below, port })
+        Ok(Self { host, below, port, clear })
     }
 }
 
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let star = if self.below { "*." } else { "" };
+        let star = match (self.clear, self.below) {
+            (false, false) => "",
+            (false, true) => "*.",
+            (true, false) => "http://",
+            (true, true) => "http://*.",
+        };
         match self.port {
             Some(port) if self.host.contains(':') => write!(f, "{star}[{}]:{port}", self.host),
             Some(port) => write!(f, "{star}{}:{port}", self.host),
@@ -249,11 +259,7 @@ impl Kind {
                 }
                 Ok(())
             }
-            Self::AwsSigv4 { access_key_id, region, service } => {
-                word("access_key_id", access_key_id)?;
-                word("region", region)?;
-                word("service", service)
-            }
+            Self::AwsSigv4 { access_key_id } => word("access_key_id", access_key_id),
         }
     }
 }
@@ -294,13 +300,21 @@ mod tests {
         }
         assert!(binding("10.0.0.7:8443").covers("10.0.0.7", 8443));
         assert!(binding("[::1]:8443").covers("::1", 8443));
+        let clear = binding("http://tea.example");
+        assert!(clear.clear && clear.covers("tea.example", 80) && !clear.covers("tea.example", 443));
     }
 
     #[test]
     fn bindings_are_read_and_written_alike() {
-        for text in
-            ["api.github.com", "*.example.com", "*.example.com:8443", "10.0.0.7:8443", "[2001:db8::1]:443"]
-        {
+        for text in [
+            "api.github.com",
+            "*.example.com",
+            "*.example.com:8443",
+            "10.0.0.7:8443",
+            "[2001:db8::1]:443",
+            "http://*.example.com",
+            "http://10.0.0.7:8080",
+        ] {
             assert_eq!(binding(text).to_string(), text);
         }
         for text in [

@@ -1,5 +1,7 @@
-//! The port of name lookups: what TXT records a name has. "There is none" is an answer, and never confused with nobody
+//! The port of name lookups: what TXT records and which addresses a name has. "There is none" is an answer, and never confused with nobody
 //! having answered: what was proven once is not given up because a server is down.
+
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 
@@ -22,4 +24,8 @@ pub trait DnsResolver: Send + Sync + 'static {
     /// record joined (RFC 7208, 3.3). Never an empty list. Bounded in time, count and size by the adapter, and asked
     /// anew each time.
     async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError>;
+
+    /// The addresses of `name`, IPv4 first; of such a name as for [`DnsResolver::txt`], and bounded alike. Whether they
+    /// may be connected to is not asked here.
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DnsError>;
 }

@@ -145,6 +145,7 @@ impl Server {
             identity,
             billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
+            door: None,
             gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
         };

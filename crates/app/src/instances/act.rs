@@ -11,6 +11,7 @@ use ryokan_model::probe::Check;
 use ryokan_model::project::Inherited;
 use ryokan_model::spec::RestartMode;
 use ryokan_model::{InstanceId, Millis};
+use ryokan_ports::edge::Door;
 use ryokan_ports::runtime::{LogOptions, Observed, RuntimeError, Volumes, Workload};
 use ryokan_store::images::IMAGES;
 use ryokan_store::instances::{Instance, TakenBack};
@@ -85,8 +86,11 @@ impl App {
             secret_env,
             facts: self.facts(row),
             beside: None,
-            door: None,
-            trust: None,
+            door: self.settings.door.as_ref().map(|door| Door {
+                port: door.port,
+                token: self.instance_tokens.mint(row.id, row.generation),
+            }),
+            trust: self.settings.door.as_ref().map(|door| door.trust.clone()),
         })
     }
 

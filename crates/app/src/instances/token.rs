@@ -29,7 +29,7 @@ impl InstanceTokens {
         mac
     }
 
-    pub fn mint(&self, instance: InstanceId, generation: i64) -> Secret {
+    pub(crate) fn mint(&self, instance: InstanceId, generation: i64) -> Secret {
         let mut token = Vec::with_capacity(24 + MAC);
         token.extend(instance.0.as_bytes());
         token.extend(generation.to_be_bytes());

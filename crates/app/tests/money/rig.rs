@@ -137,6 +137,7 @@ async fn start(
             retention: ryokan_app::housekeeping::Retention::default(),
             billing: billing.clone(),
             deploy: ryokan_app::deployments::Settings::new("/nonexistent".into()).unwrap(),
+            door: None,
             gpus: None,
             worker: "test".into(),
         },

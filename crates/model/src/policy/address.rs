@@ -17,7 +17,8 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// By the registry of special-purpose addresses (RFC 6890 and its successors); what is globally reachable there but serves
-/// no host, such as the anycast relays of 6to4, stays out.
+/// no host, such as the anycast relays of 6to4, stays out; so do the metadata services of clouds that hide behind a public
+/// address.
 fn public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !(a == 0
@@ -25,6 +26,7 @@ fn public_v4(address: Ipv4Addr) -> bool {
         || a == 127
         || (a == 100 && (64..128).contains(&b))
         || (a == 169 && b == 254)
+        || address == Ipv4Addr::new(168, 63, 129, 16)
         || (a == 172 && (16..32).contains(&b))
         || (a == 192 && b == 0 && (c == 0 || c == 2))
         || (a == 192 && b == 31 && c == 196)
@@ -45,6 +47,7 @@ fn public_v6(address: Ipv6Addr) -> bool {
     (0x2000..0x4000).contains(&a)
         && !(a == 0x2001 && (b < 0x200 || b == 0xdb8))
         && a != 0x2002
+        && a != 0x3ffe
         && !(a == 0x3fff && b < 0x1000)
         && !(a == 0x2620 && b == 0x4f && address.segments()[2] == 0x8000)
 }
@@ -129,6 +132,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "169.254.169.254",
+            "168.63.129.16",
             "172.16.0.1",
             "172.31.255.255",
             "192.0.0.8",

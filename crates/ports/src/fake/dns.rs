@@ -1,6 +1,7 @@
 //! Name lookups that a test commands.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ pub struct FakeDns(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<String, Vec<String>>,
+    addresses: BTreeMap<String, Vec<IpAddr>>,
     fault: Option<DnsError>,
     asked: Vec<String>,
 }
@@ -28,9 +30,15 @@ impl FakeDns {
         self.state().records.entry(name.to_owned()).or_default().push(text.to_owned());
     }
 
+    /// Gives a name these addresses, and no others.
+    pub fn lead(&self, name: &str, to: &[IpAddr]) {
+        self.state().addresses.insert(name.to_owned(), to.to_vec());
+    }
+
     /// Takes all records of a name away.
     pub fn remove(&self, name: &str) {
         self.state().records.remove(name);
+        self.state().addresses.remove(name);
     }
 
     /// Every lookup fails so, until `None`.
@@ -52,6 +60,15 @@ impl DnsResolver for FakeDns {
         match &state.fault {
             Some(fault) => Err(fault.clone()),
             None => state.records.get(name).cloned().ok_or(DnsError::NoRecord),
+        }
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let mut state = self.state();
+        state.asked.push(name.to_owned());
+        match &state.fault {
+            Some(fault) => Err(fault.clone()),
+            None => state.addresses.get(name).cloned().ok_or(DnsError::NoRecord),
         }
     }
 }

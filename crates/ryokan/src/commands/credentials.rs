@@ -101,14 +101,8 @@ struct Add {
     #[arg(long, value_name = "SCOPES", requires = "oauth_client")]
     scope: Option<String>,
     /// As the secret of this AWS access key (Signature Version 4)
-    #[arg(long, group = "how", value_name = "ACCESS_KEY_ID", requires = "region", requires = "service")]
+    #[arg(long, group = "how", value_name = "ACCESS_KEY_ID")]
     aws: Option<String>,
-    /// AWS region
-    #[arg(long, requires = "aws")]
-    region: Option<String>,
-    /// AWS service, as in s3
-    #[arg(long, requires = "aws")]
-    service: Option<String>,
     /// What comes before the value in the header, as in "Token "
     #[arg(long, requires = "header", value_name = "TEXT")]
     prefix: Option<String>,
@@ -189,8 +183,7 @@ impl Add {
             let scope = self.scope.unwrap_or_default();
             Kind::OauthClient { token_url: self.token_url.unwrap_or_default(), client_id, scope }
         } else if let Some(access_key_id) = self.aws {
-            let (region, service) = (self.region.unwrap_or_default(), self.service.unwrap_or_default());
-            Kind::AwsSigv4 { access_key_id, region, service }
+            Kind::AwsSigv4 { access_key_id }
         } else {
             Kind::Placeholder { body: self.placeholder_in_body }
         };

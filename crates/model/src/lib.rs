@@ -32,8 +32,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    ApprovalId, AuditId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, RuleId,
-    ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
+    ApprovalId, AuditId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId,
+    RuleId, ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

@@ -165,12 +165,18 @@ impl Tx<'_> {
     }
 
     /// A page before the row `before` (all when `None`), the newest first.
-    pub fn audit(&mut self, filter: &AuditFilter, before: Option<AuditId>, limit: u32) -> Result<Vec<AuditRow>> {
+    pub fn audit(
+        &mut self,
+        filter: &AuditFilter,
+        before: Option<AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>> {
         let until = filter.until.map_or_else(|| LAST.to_owned(), first_of);
         let before = before.map(|id| id.to_string()).filter(|id| *id < until).unwrap_or(until);
         let since = filter.since.map(first_of).unwrap_or_default();
         let projects = filter.projects.as_ref().map(|projects| json!(projects).to_string());
-        let (decision, instance) = (filter.decision.map(Verdict::as_str), filter.instance.map(|id| id.to_string()));
+        let (decision, instance) =
+            (filter.decision.map(Verdict::as_str), filter.instance.map(|id| id.to_string()));
         let mut values = params![
             before,
             since,

@@ -19,7 +19,8 @@ pub struct StoredRule {
 }
 
 fn stored(row: &Row) -> Result<StoredRule> {
-    let missing = |column: &str| StoreError::Decode { column: column.into(), expected: "an id, at this level" };
+    let missing =
+        |column: &str| StoreError::Decode { column: column.into(), expected: "an id, at this level" };
     let project = || row.opt_parse("project_id")?.ok_or_else(|| missing("project_id"));
     let scope = match row.parse("level")? {
         Level::System => Scope::System,
@@ -71,10 +72,13 @@ impl Tx<'_> {
 
     /// All that have not ended by themselves, for the snapshot. A few thousand at most: the use cases bound them.
     pub fn rules_in_force(&mut self, now: Millis) -> Result<Vec<StoredRule>> {
-        self.query("SELECT * FROM policy_rules WHERE until IS NULL OR until > $1 ORDER BY id", params![now.0])?
-            .iter()
-            .map(stored)
-            .collect()
+        self.query(
+            "SELECT * FROM policy_rules WHERE until IS NULL OR until > $1 ORDER BY id",
+            params![now.0],
+        )?
+        .iter()
+        .map(stored)
+        .collect()
     }
 
     /// A page, by id.
@@ -125,7 +129,8 @@ impl Tx<'_> {
     }
 
     pub fn delete_rules_of(&mut self, instance: InstanceId) -> Result<()> {
-        let n = self.execute("DELETE FROM policy_rules WHERE instance_id = $1", params![instance.to_string()])?;
+        let n =
+            self.execute("DELETE FROM policy_rules WHERE instance_id = $1", params![instance.to_string()])?;
         if n > 0 {
             self.notify(POLICIES);
         }

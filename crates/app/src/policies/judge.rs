@@ -49,8 +49,7 @@ impl App {
     pub async fn record_refusal(&self, mut question: Question, why: impl Into<String>) -> Result<Judgement> {
         use ryokan_model::policy::{Level, Verdict};
         question.request.now = self.clock.now();
-        let decision =
-            Decision { verdict: Verdict::Deny, rule: None, level: Level::System, why: why.into() };
+        let decision = Decision { verdict: Verdict::Deny, rule: None, level: Level::System, why: why.into() };
         self.record(question, decision).await
     }
 

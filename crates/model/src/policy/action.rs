@@ -72,7 +72,11 @@ impl fmt::Display for Action {
 impl FromStr for Action {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL.iter().copied().find(|action| action.as_str() == text).ok_or_else(|| unknown("is no action"))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|action| action.as_str() == text)
+            .ok_or_else(|| unknown("is no action"))
     }
 }
 

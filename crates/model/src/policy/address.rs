@@ -71,6 +71,22 @@ impl Network {
         }
     }
 
+    /// Whether some address in it may be public; it may say so of a range that has none.
+    pub(super) fn may_be_public(&self) -> bool {
+        let last: IpAddr = match self.first {
+            IpAddr::V4(first) => {
+                let host = u32::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() | host).into()
+            }
+            IpAddr::V6(first) => {
+                let host = u128::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() | host).into()
+            }
+        };
+        // No block of addresses that are not public is larger than that.
+        self.bits < 4 || is_public(self.first) || is_public(last)
+    }
+
     /// Whether some address is in both.
     pub fn meets(&self, other: &Self) -> bool {
         if self.bits <= other.bits { self.contains(other.first) } else { other.contains(self.first) }
@@ -124,29 +140,72 @@ mod tests {
     #[test]
     fn what_is_not_of_the_internet_is_known() {
         let private = [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255",
-            "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.9",
-            "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1",
-            "::10.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "100::1", "fc00::1", "fd12::1", "fe80::1", "fec0::1",
-            "ff02::1", "2001::1", "2001:db8::1", "2002:a00:1::1", "3fff::1", "5f00::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "3fff::1",
+            "5f00::1",
         ];
         for text in private {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }
-        for text in ["1.1.1.1", "100.63.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "2a00:1450::1"] {
+        for text in
+            ["1.1.1.1", "100.63.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "2a00:1450::1"]
+        {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
     }
 
     #[test]
     fn ranges_are_strict() {
-        for text in ["10.0.0.1/8", "10.0.0.0/33", "::/129", "10.0.0.0/+8", "10/8", "::ffff:10.0.0.0/104", "x", "10.0.0.0/"] {
+        for text in [
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "10/8",
+            "::ffff:10.0.0.0/104",
+            "x",
+            "10.0.0.0/",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
         let all: Network = "0.0.0.0/0".parse().unwrap();
         assert!(all.contains("255.1.2.3".parse().unwrap()) && !all.contains("::1".parse().unwrap()));
         let one: Network = "10.0.0.7".parse().unwrap();
-        assert!(one.contains("::ffff:10.0.0.7".parse().unwrap()) && !one.contains("10.0.0.6".parse().unwrap()));
+        assert!(
+            one.contains("::ffff:10.0.0.7".parse().unwrap()) && !one.contains("10.0.0.6".parse().unwrap())
+        );
         let v6: Network = "fd00::/8".parse().unwrap();
         assert!(v6.contains("fdff::1".parse().unwrap()) && !v6.contains("fe00::1".parse().unwrap()));
         assert!(all.meets(&one) && one.meets(&all) && !all.meets(&v6));

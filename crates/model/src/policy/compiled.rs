@@ -3,7 +3,9 @@
 use super::conditions::Budget;
 use super::request::{Http, Request, Resource, Target};
 use super::window::CompiledWindow;
-use super::{Action, ActionPattern, Effect, HostPattern, Level, Path, Resources, Rule, Scope, Subject, Who, is_public};
+use super::{
+    Action, ActionPattern, Effect, HostPattern, Level, Path, Resources, Rule, Scope, Subject, Who, is_public,
+};
 use crate::{Millis, RuleId};
 
 #[derive(Debug, Clone)]

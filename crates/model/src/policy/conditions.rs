@@ -44,7 +44,10 @@ impl Conditions {
             let ok = (1..=40).contains(&name.len())
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             if !ok {
-                return Err(Invalid::new("budget.name", "must be 1 to 40 lower-case letters, digits and `_`"));
+                return Err(Invalid::new(
+                    "budget.name",
+                    "must be 1 to 40 lower-case letters, digits and `_`",
+                ));
             }
         }
         Ok(())

@@ -71,8 +71,14 @@ impl fmt::Display for Glob {
 impl FromStr for Glob {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text.is_empty() || text.len() > LONGEST || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(Invalid::new("names", "must be 1 to 256 characters without spaces; `*` stands for any"));
+        if text.is_empty()
+            || text.len() > LONGEST
+            || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(Invalid::new(
+                "names",
+                "must be 1 to 256 characters without spaces; `*` stands for any",
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -85,7 +85,10 @@ fn name(text: &str) -> Result<String, Invalid> {
     }
     let last = name.rsplit('.').next().unwrap_or_default();
     if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
-        return Err(Invalid::new("host", "looks like an address, but is not one in the usual form (four numbers)"));
+        return Err(Invalid::new(
+            "host",
+            "looks like an address, but is not one in the usual form (four numbers)",
+        ));
     }
     Ok(name.to_owned())
 }
@@ -154,10 +157,9 @@ impl FromStr for HostPattern {
             Ok(Host::Name(name)) if below => Ok(Self::Below(name)),
             Ok(Host::Name(name)) => Ok(Self::Exact(name)),
             Ok(Host::Address(_)) => Err(no("is an address: put it under `addresses`")),
-            Err(invalid) if rest.contains([':', '/', '@']) => Err(no(&format!(
-                "{}; it has no scheme, port, path or user",
-                invalid.problem
-            ))),
+            Err(invalid) if rest.contains([':', '/', '@']) => {
+                Err(no(&format!("{}; it has no scheme, port, path or user", invalid.problem)))
+            }
             Err(invalid) => Err(no(&invalid.problem)),
         }
     }

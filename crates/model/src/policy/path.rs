@@ -99,9 +99,9 @@ fn unescape(segment: &str) -> Result<String, &'static str> {
                     b'/' => return Err("it has an escaped slash"),
                     b'\\' => return Err("it has an escaped backslash"),
                     0..=0x1f | 0x7f => return Err("it has an escaped control character"),
-                    // `%252e` is `%2e` to whoever unescapes once, and `.` to whoever does so twice.
-                    b'%' if digit(3).is_some() && digit(4).is_some() => return Err("it is escaped twice"),
-                    _ if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => out.push(char::from(value)),
+                    _ if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => {
+                        out.push(char::from(value))
+                    }
                     _ => {
                         out.push('%');
                         out.push(char::from(HEX[usize::from(value >> 4)]));
@@ -118,6 +118,12 @@ fn unescape(segment: &str) -> Result<String, &'static str> {
             _ => return Err("it has a character that must be escaped"),
         }
     }
+    // `%252e` is `%2e` to whoever unescapes once, and `.` to whoever does so twice. Looked at in the one form, since the
+    // digits may have been escaped as well.
+    let hex = |at: usize| out.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    if out.match_indices("%25").any(|(at, _)| hex(at + 3) && hex(at + 4)) {
+        return Err("it is escaped twice");
+    }
     Ok(out)
 }
 
@@ -133,7 +139,6 @@ impl PathPattern {
     pub fn fits(&self, path: &str) -> bool {
         fits(self.0.trim_end_matches('/'), path.trim_end_matches('/'))
     }
-
 }
 
 /// As [`stars`], with segments for characters.

@@ -144,9 +144,13 @@ impl Resources {
             ));
         }
         for (i, method) in self.methods.iter().enumerate() {
-            let ok = (1..=20).contains(&method.len()) && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+            let ok = (1..=20).contains(&method.len())
+                && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
             if !ok {
-                return Err(Invalid::new(format!("methods[{i}]"), "must be a method in upper case, as in \"GET\""));
+                return Err(Invalid::new(
+                    format!("methods[{i}]"),
+                    "must be a method in upper case, as in \"GET\"",
+                ));
             }
         }
         Ok(())

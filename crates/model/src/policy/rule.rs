@@ -128,7 +128,9 @@ impl Scope {
         match self {
             Self::System => true,
             Self::Project(project) => who.project == Some(project),
-            Self::Instance(project, instance) => who.project == Some(project) && who.instance == Some(instance),
+            Self::Instance(project, instance) => {
+                who.project == Some(project) && who.instance == Some(instance)
+            }
         }
     }
 }

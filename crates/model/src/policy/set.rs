@@ -160,7 +160,11 @@ impl PolicySet {
         })
     }
 
-    pub(super) fn fitting<'a>(&'a self, level: Level, request: &'a Request) -> impl Iterator<Item = &'a Compiled> {
+    pub(super) fn fitting<'a>(
+        &'a self,
+        level: Level,
+        request: &'a Request,
+    ) -> impl Iterator<Item = &'a Compiled> {
         let key = match &request.resource {
             Resource::Named(name) => Some(name.as_str()),
             Resource::Network(target) => target.host.name(),
@@ -247,7 +251,9 @@ fn silent(level: Level) -> Decision {
         Level::Project => {
             "the system leaves it to the project, and no rule of the project allows it or leaves it to instances"
         }
-        Level::Instance => "system and project leave it to the instance, and no rule of the instance allows it",
+        Level::Instance => {
+            "system and project leave it to the instance, and no rule of the instance allows it"
+        }
     };
     Decision { verdict: Verdict::Deny, rule: None, level, why: why.to_owned() }
 }

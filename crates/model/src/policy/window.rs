@@ -54,7 +54,9 @@ impl FromStr for TimeOfDay {
         let no = || Invalid::new("window", "has times as in \"09:30\", from 00:00 to 24:00");
         let (hours, minutes) = text.split_once(':').ok_or_else(no)?;
         let two = |part: &str| {
-            (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<u16>().ok()).flatten()
+            (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| part.parse::<u16>().ok())
+                .flatten()
         };
         let (hours, minutes) = two(hours).zip(two(minutes)).ok_or_else(no)?;
         let all = hours * 60 + minutes;
@@ -100,7 +102,8 @@ impl Window {
     }
 
     pub(super) fn compile(&self) -> Option<CompiledWindow> {
-        let days = if self.days.is_empty() { 0x7f } else { self.days.iter().fold(0, |bits, day| bits | bit(*day)) };
+        let days =
+            if self.days.is_empty() { 0x7f } else { self.days.iter().fold(0, |bits, day| bits | bit(*day)) };
         Some(CompiledWindow { days, from: self.from.0, to: self.to.0, zone: zone(&self.zone).ok()? })
     }
 }

@@ -57,7 +57,10 @@ pub(crate) fn log(error: &Error) {
             tracing::warn!(error = chain, "a request could not be served");
         }
         Error::AuditUnavailable(source) => {
-            tracing::error!(error = format!("{source:#}"), "a decision could not be recorded, and was refused");
+            tracing::error!(
+                error = format!("{source:#}"),
+                "a decision could not be recorded, and was refused"
+            );
         }
         _ => {}
     }

@@ -17,8 +17,7 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// By the registry of special-purpose addresses (RFC 6890 and its successors); what is globally reachable there but serves
-/// no host, such as the anycast relays of 6to4, stays out; so do the metadata services of clouds that hide behind a public
-/// address.
+/// no host, such as the anycast relays of 6to4, stays out.
 fn public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !(a == 0
@@ -26,6 +25,7 @@ fn public_v4(address: Ipv4Addr) -> bool {
         || a == 127
         || (a == 100 && (64..128).contains(&b))
         || (a == 169 && b == 254)
+        // The metadata service of a cloud.
         || address == Ipv4Addr::new(168, 63, 129, 16)
         || (a == 172 && (16..32).contains(&b))
         || (a == 192 && b == 0 && (c == 0 || c == 2))
@@ -72,6 +72,22 @@ impl Network {
             }
             _ => false,
         }
+    }
+
+    /// Whether some address in it may be public; it may say so of a range that has none.
+    pub(super) fn may_be_public(&self) -> bool {
+        let last: IpAddr = match self.first {
+            IpAddr::V4(first) => {
+                let host = u32::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() | host).into()
+            }
+            IpAddr::V6(first) => {
+                let host = u128::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() | host).into()
+            }
+        };
+        // No block of addresses that are not public is larger than that.
+        self.bits < 4 || is_public(self.first) || is_public(last)
     }
 
     /// Whether some address is in both.

@@ -99,8 +99,6 @@ fn unescape(segment: &str) -> Result<String, &'static str> {
                     b'/' => return Err("it has an escaped slash"),
                     b'\\' => return Err("it has an escaped backslash"),
                     0..=0x1f | 0x7f => return Err("it has an escaped control character"),
-                    // `%252e` is `%2e` to whoever unescapes once, and `.` to whoever does so twice.
-                    b'%' if digit(3).is_some() && digit(4).is_some() => return Err("it is escaped twice"),
                     _ if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => {
                         out.push(char::from(value))
                     }
@@ -119,6 +117,12 @@ fn unescape(segment: &str) -> Result<String, &'static str> {
             }
             _ => return Err("it has a character that must be escaped"),
         }
+    }
+    // `%252e` is `%2e` to whoever unescapes once, and `.` to whoever does so twice. Looked at in the one form, since the
+    // digits may have been escaped as well.
+    let hex = |at: usize| out.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    if out.match_indices("%25").any(|(at, _)| hex(at + 3) && hex(at + 4)) {
+        return Err("it is escaped twice");
     }
     Ok(out)
 }

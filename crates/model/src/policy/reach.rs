@@ -16,12 +16,20 @@ impl PolicySet {
         let rule = Compiled::new(rule);
         let above = Level::ALL.into_iter().filter(|above| *above < level);
         for above in above {
-            let opens = self.rules.iter().any(|other| {
-                other.level() == above
-                    && other.effect != Effect::Deny
-                    && spans(other.scope, rule.scope)
-                    && meets(other, &rule)
-            });
+            let mut opening = self
+                .rules
+                .iter()
+                .filter(|other| {
+                    other.level() == above && spans(other.scope, rule.scope) && meets(other, &rule)
+                })
+                .map(|other| other.effect)
+                .filter(|effect| *effect != Effect::Deny)
+                .peekable();
+            let opens = opening.peek().is_some();
+            // What is allowed above can be narrowed at any level below.
+            if opening.any(|effect| effect == Effect::Allow) {
+                return None;
+            }
             if !opens {
                 let (above, what) = match above {
                     Level::System => ("system", "only operators can change that"),
@@ -45,6 +53,14 @@ fn meets(a: &Compiled, b: &Compiled) -> bool {
     a.action.actions().any(|action| b.action.fits(action))
         && subjects(a.subject, b.subject)
         && resources(&a.resources, &b.resources)
+        && addresses(a, b)
+}
+
+/// What allows or delegates without naming addresses is about public ones.
+fn addresses(upper: &Compiled, lower: &Compiled) -> bool {
+    let (above, below) = (&upper.resources.addresses, &lower.resources.addresses);
+    let public = above.is_empty() && !upper.effect.restricts();
+    !public || below.is_empty() || below.iter().any(super::Network::may_be_public)
 }
 
 /// Whether one asker may be both.

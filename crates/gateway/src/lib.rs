@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod client;
 mod cookie;
+pub mod egress;
 mod forward;
 mod gateway;
 mod headers;

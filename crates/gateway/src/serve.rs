@@ -1,5 +1,6 @@
 //! Accepting, and ending: the loop of a listener and the life of a connection.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -20,7 +21,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::client::{ClientIo, Watch};
 use crate::gateway::{Client, Gateway, Shared};
-use crate::inflight::Counted;
 use crate::peer::is_trusted;
 use crate::screen::{Opening, opening};
 use crate::supervisor::{Registration, Supervisor};
@@ -39,8 +39,17 @@ const TOO_MANY: &[u8] =
 pub(crate) struct Held {
     _registration: Registration,
     _token: TaskTrackerToken,
-    _permit: OwnedSemaphorePermit,
-    _address: Option<Counted<IpAddr>>,
+    _counted: Box<dyn Any + Send + Sync>,
+}
+
+impl Held {
+    /// `counted` is whatever counts the connection: permits, places.
+    pub(crate) fn new<C>(registration: Registration, token: TaskTrackerToken, counted: C) -> Self
+    where
+        C: Any + Send + Sync,
+    {
+        Self { _registration: registration, _token: token, _counted: Box::new(counted) }
+    }
 }
 
 impl Gateway {
@@ -143,12 +152,7 @@ impl Gateway {
             counted
         };
         let watch = Arc::new(Watch::default());
-        let held = Held {
-            _registration: supervisor.register(&watch),
-            _token: tracker.token(),
-            _permit: permit,
-            _address: counted,
-        };
+        let held = Held::new(supervisor.register(&watch), tracker.token(), (permit, counted));
         let (tracker_of_client, introduction) = (tracker.clone(), OnceLock::new());
         let client = Client { address, secure: false, watch, tracker: tracker_of_client, introduction };
         tracker.spawn(serve_connection(Arc::clone(&self.shared), stream, client, held, soft.clone()));
@@ -226,7 +230,7 @@ async fn detect<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Opening, By
 }
 
 /// Whether an accept failed for a client that is gone already, so that the next may well succeed.
-fn concerns_one_client(error: &io::Error) -> bool {
+pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
@@ -241,7 +245,7 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
 
 /// HTTP/2 serves each stream in a task, which belongs to the listener like any other.
 #[derive(Clone)]
-struct Executor(TaskTracker);
+pub(crate) struct Executor(pub(crate) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Executor
 where

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ryokan_adapters::directory::Directory;
 use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::firewall;
 use ryokan_adapters::prometheus::PrometheusUsage;
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
@@ -16,7 +17,7 @@ use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::instances::token::InstanceTokens;
-use ryokan_app::{App, Parts, Settings};
+use ryokan_app::{App, DoorSettings, Parts, Settings};
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::edge::{self, Doors};
 use crate::engine;
 use crate::http::{self, Context, RateLimiter, Wallets};
 use crate::ports::{Api, Counters, Credentials, WallClock};
@@ -37,6 +39,7 @@ pub struct Server {
     pub(crate) app: Arc<App>,
     pub(crate) rate: Arc<RateLimiter>,
     pub(crate) gateway: Gateway,
+    pub(crate) doors: Arc<Doors>,
     pub(crate) routes: Arc<RouteTable>,
     /// One for each core, on the same address.
     pub(crate) listeners: Vec<std::net::TcpListener>,
@@ -129,6 +132,8 @@ impl Server {
             Some(dns) => dns,
             None => Arc::new(Dns::new(&config.dns.servers).context("name lookups")?),
         };
+        let names = dns.clone();
+        let trust = edge::trust::establish(&store, &seal, clock.as_ref(), data).await?;
         let mut deploy = config.build.settings(data)?;
         config.databases.set(&mut deploy.databases);
         // Unpacked artifacts are of use only to the job that unpacks them.
@@ -145,7 +150,7 @@ impl Server {
             identity,
             billing: config.billing.settings(&config.metering, &config.funding),
             deploy,
-            door: None,
+            door: Some(DoorSettings { port: config.egress.port, trust: trust.folder }),
             gpus: config.engine.gpus,
             worker: format!("{server_id}/{process:08x}"),
         };
@@ -171,6 +176,10 @@ impl Server {
         app.start_policies().await?;
         let first_start = app.first_start().await?;
         app.refresh_keyring().await?;
+
+        let outside = edge::Outside { authority: trust.authority, dns: names };
+        let doors = edge::build(&app, config, outside)?;
+        app.runtime.set_edge(doors.clone());
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
         let rate = Arc::new(RateLimiter::new(config.requests_per_second()));
@@ -206,6 +215,7 @@ impl Server {
             rate,
             app,
             gateway,
+            doors,
             routes,
             listeners,
             writes,
@@ -258,6 +268,7 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
         socket: Some(Box::pin(engine::choose(config)).await?),
         allow_unlimited: config.engine.allow_unlimited,
         gpus: config.engine.gpus,
+        firewall: firewall::Settings { door: Some(config.egress.port), resolvers: resolvers() },
         reach: config
             .engine
             .reach
@@ -275,6 +286,11 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
         usage: usage.unwrap_or(measured),
         builder: builder.unwrap_or_else(|| Arc::new(docker)),
     })
+}
+
+/// The machine's name servers: instances with a route may ask them although their addresses are not public.
+fn resolvers() -> Vec<std::net::IpAddr> {
+    firewall::resolvers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
 }
 
 /// One listener for each core on one address. The first is bound without sharing, so that a port that somebody else

@@ -36,6 +36,7 @@ pub struct Config {
     pub billing: BillingSection,
     pub mail: MailSection,
     pub dns: DnsSection,
+    pub egress: crate::edge::EgressSection,
     pub log: Log,
 }
 
@@ -254,6 +255,9 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_MAIL_FROM", "mail.from", Some("SYSTEM_FROM_EMAIL")),
     ("RYOKAN_SENDGRID_API_KEY", "mail.sendgrid_api_key", Some("SENDGRID_API_KEY")),
     ("RYOKAN_DNS_SERVERS", "dns.servers", None),
+    ("RYOKAN_EGRESS_PORT", "egress.port", None),
+    ("RYOKAN_EGRESS_AUTHORITIES", "egress.authorities", None),
+    ("RYOKAN_EGRESS_PRIVATE_ISSUERS", "egress.private_issuers", None),
     ("RYOKAN_LOG", "log.filter", None),
     ("RYOKAN_LOG_FORMAT", "log.format", None),
 ];
@@ -419,6 +423,7 @@ impl Config {
             "billing": self.billing,
             "mail": self.mail.redacted(),
             "dns": { "servers": self.dns.servers },
+            "egress": self.egress,
             "log": { "filter": self.log.filter, "format": match self.log.format { LogFormat::Text => "text", LogFormat::Json => "json" } },
         })
     }
@@ -455,7 +460,8 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         | "payments.enabled"
         | "funding.enabled"
         | "billing.enabled"
-        | "billing.webhooks_to_private" => match value {
+        | "billing.webhooks_to_private"
+        | "egress.private_issuers" => match value {
             "1" | "true" | "yes" => toml::Value::Boolean(true),
             "0" | "false" | "no" => toml::Value::Boolean(false),
             _ => return Err(ConfigError(format!("{source}: must be `true` or `false`"))),
@@ -476,7 +482,8 @@ fn from_text(key: &str, value: &str, source: &str) -> Result<toml::Value> {
         | "funding.fee_per_kb"
         | "funding.per_day"
         | "funding.in_all"
-        | "mail.port" => toml::Value::Integer(
+        | "mail.port"
+        | "egress.port" => toml::Value::Integer(
             value.parse().map_err(|_| ConfigError(format!("{source}: must be a number")))?,
         ),
         _ => toml::Value::String(value.to_owned()),

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod databases;
+mod edge;
 mod engine;
 mod http;
 mod identity;
@@ -18,4 +19,5 @@ mod ports;
 pub mod retention;
 mod telemetry;
 
+pub use edge::EgressSection;
 pub use http::openapi;

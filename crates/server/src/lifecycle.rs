@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::compose::Server;
+use crate::edge::keep_doors;
 use crate::ports::{keep_identity, keep_keyring, keep_routes};
 
 /// How long the engine may take to let go of us.
@@ -34,6 +35,7 @@ impl Server {
         };
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
+        background.spawn(keep_doors(self.app.clone(), self.doors.clone(), leave.clone()));
         background.spawn(keep_keyring(self.app.clone(), leave.clone()));
         background.spawn(policies::keeper().run(self.app.clone(), leave.clone()));
         background.spawn(audit::completions().run(self.app.clone(), leave.clone()));
@@ -48,7 +50,7 @@ impl Server {
         // Our own streams end at once; agents' streams have the grace period.
         self.stop.cancel();
         let drained = async {
-            let _ = serving.await;
+            tokio::join!(async { drop(serving.await) }, self.doors.drain());
             self.writes.close();
             self.writes.wait().await;
             // Last, so that what a request has just written can still be acted on.
@@ -65,6 +67,7 @@ impl Server {
         if !soft {
             tracing::warn!("the grace period is over: cutting what is left");
             shutdown.hard.cancel();
+            self.doors.cut();
             leave.cancel();
             background.close();
             let _ = tokio::time::timeout(Duration::from_secs(5), background.wait()).await;

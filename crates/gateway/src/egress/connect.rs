@@ -78,9 +78,9 @@ async fn open_one(
         }
     };
     let course = Course::new(&shared.judge, record);
-    let leave = visit.house.leaves.grant(caller.clone(), ask, Vec::new());
+    let leave = visit.house.leaves.grant(caller.clone(), ask.clone(), Vec::new());
     let connecting = async {
-        let pinned = locate(shared, &host, port).await?;
+        let pinned = locate(shared, &caller, &ask).await?;
         let stream = pinned.connect(shared.limits.connect_timeout).await?;
         Ok::<_, Refusal>((pinned, stream))
     };

@@ -30,6 +30,7 @@ struct Exchange<'a> {
     visit: &'a Arc<Visit>,
     caller: Caller,
     way: Way,
+    ask: Ask,
     course: Arc<Course>,
     in_flight: InFlight,
 }
@@ -60,8 +61,8 @@ pub(crate) async fn run(
         }
     };
     let course = Course::new(&shared.judge, record);
-    let exchange = Exchange { visit, caller, way, course: Arc::clone(&course), in_flight };
-    let answered = Box::pin(exchange.pass_on(ask, request)).await;
+    let exchange = Exchange { visit, caller, way, ask, course: Arc::clone(&course), in_flight };
+    let answered = Box::pin(exchange.pass_on(request)).await;
     Ok(answered.unwrap_or_else(|refusal| {
         course.refused(&refusal);
         refusal.answer(&method)
@@ -69,8 +70,12 @@ pub(crate) async fn run(
 }
 
 impl Exchange<'_> {
-    async fn pass_on(self, ask: Ask, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn pass_on(self, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let shared = &self.visit.house.shared;
+        // A connection that is there already was judged for another request.
+        if let Some(pinned) = &self.way.pinned {
+            pinned.check(shared, &self.caller, &self.ask)?;
+        }
         let upgrade = asks_for_websocket_of(&request).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         parts.extensions = http::Extensions::new();
@@ -85,7 +90,7 @@ impl Exchange<'_> {
 
         let bound = shared.keys.bound(&self.caller, &self.way.host, self.way.port);
         let prepared = apply::prepare(&mut parts, self.way.scheme, &bound.credentials).await?;
-        let leave = self.visit.house.leaves.grant(self.caller.clone(), ask, prepared.keys.clone());
+        let leave = self.visit.house.leaves.grant(self.caller.clone(), self.ask.clone(), prepared.keys.clone());
         let faults = Arc::new(Faults::default());
         // Where no credential is bound, a placeholder has no business in the body either.
         let is_guarded = bound.credentials.is_empty();
@@ -225,7 +230,7 @@ impl Exchange<'_> {
         let (shared, way) = (&house.shared, &self.way);
         let pinned = match &way.pinned {
             Some(pinned) => pinned.clone(),
-            None => locate(shared, &way.host, way.port).await?,
+            None => locate(shared, &self.caller, &self.ask).await?,
         };
         let stream = pinned.connect(shared.limits.connect_timeout).await?;
         let head = shared.limits.head();

@@ -137,6 +137,13 @@ pub struct Rebuff {
 pub trait Judge: Send + Sync + 'static {
     fn judge<'a>(&'a self, caller: &'a Caller, ask: &'a Ask) -> Later<'a, Judgement>;
 
+    /// Whether what was allowed by its name may lead to these addresses; from memory. `None` leaves it to the addresses
+    /// alone: they must be public, or among the operator's exceptions.
+    fn may_reach(&self, caller: &Caller, ask: &Ask, addresses: &[IpAddr]) -> Option<bool> {
+        let _ = (caller, ask, addresses);
+        None
+    }
+
     /// Whether the answer would be the same now; from memory, nothing is recorded. Asked about once a second of
     /// everything open.
     fn is_still_allowed(&self, caller: &Caller, ask: &Ask) -> bool;

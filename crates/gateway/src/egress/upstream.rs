@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::address::may_be_reached;
 use super::door::Shared;
 use super::host::RemoteHost;
-use super::ports::Scheme;
+use super::ports::{Ask, Caller, Scheme};
 use super::refusal::Refusal;
 use crate::body::BoxError;
 use crate::serve::Executor;
@@ -36,7 +36,8 @@ pub(crate) type OutBody = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) struct Pinned(Vec<SocketAddr>);
 
 /// Finds and checks a host's addresses. One bad address spoils all: a name that leads both to us and away is an attack.
-pub(crate) async fn locate(shared: &Shared, host: &RemoteHost, port: u16) -> Result<Pinned, Refusal> {
+pub(crate) async fn locate(shared: &Shared, caller: &Caller, ask: &Ask) -> Result<Pinned, Refusal> {
+    let (host, port) = (ask.host(), ask.port());
     let addresses: Vec<IpAddr> = match host {
         RemoteHost::Address(address) => vec![*address],
         RemoteHost::Name(name) => {
@@ -51,14 +52,24 @@ pub(crate) async fn locate(shared: &Shared, host: &RemoteHost, port: u16) -> Res
     if addresses.is_empty() {
         return Err(Refusal::NotResolved);
     }
-    if addresses.iter().any(|address| !may_be_reached(*address, &shared.exceptions)) {
-        return Err(Refusal::AddressNotPublic);
-    }
+    check(shared, caller, ask, &addresses)?;
     let endpoint = |address: IpAddr| SocketAddr::new(address, port);
     Ok(Pinned(addresses.into_iter().take(MOST_ADDRESSES).map(endpoint).collect()))
 }
 
+fn check(shared: &Shared, caller: &Caller, ask: &Ask, addresses: &[IpAddr]) -> Result<(), Refusal> {
+    let by_address = || addresses.iter().all(|address| may_be_reached(*address, &shared.exceptions));
+    let fine = shared.judge.may_reach(caller, ask, addresses).unwrap_or_else(by_address);
+    if fine { Ok(()) } else { Err(Refusal::AddressNotPublic) }
+}
+
 impl Pinned {
+    /// The same check for a further request to them.
+    pub(crate) fn check(&self, shared: &Shared, caller: &Caller, ask: &Ask) -> Result<(), Refusal> {
+        let addresses: Vec<IpAddr> = self.0.iter().map(SocketAddr::ip).collect();
+        check(shared, caller, ask, &addresses)
+    }
+
     /// A connection to the first address that answers.
     pub(crate) async fn connect(&self, patience: Duration) -> Result<TcpStream, Refusal> {
         let trying = async {

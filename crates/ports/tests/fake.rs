@@ -18,6 +18,10 @@ impl Meddler for Hand {
     async fn lose(&self, instance: InstanceId) {
         self.0.lose(instance);
     }
+
+    async fn mentions(&self, _instance: InstanceId, _text: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 fn harness() -> (FakeRuntime, Harness) {

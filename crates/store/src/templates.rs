@@ -3,11 +3,25 @@
 use ryokan_model::Millis;
 use ryokan_model::template::Template;
 
-use crate::{Result, StoreError, Tx, params};
+use crate::{Result, Row, StoreError, Tx, params};
 
 fn body(template: &Template) -> Result<String> {
     serde_json::to_string(template)
         .map_err(|e| StoreError::Other(format!("a template cannot be written as JSON: {e}")))
+}
+
+/// Rows that were written before the spec had `egress` have one beside it, which was enforced by nobody: what it said
+/// is kept, but for `open`, which there is no more.
+fn template(row: &Row) -> Result<Template> {
+    let mut body: serde_json::Value = row.json("body")?;
+    let old = body.as_object_mut().and_then(|body| body.remove("egress"));
+    if let Some(old) = old.filter(|old| old != "open")
+        && let Some(spec) = body.get_mut("spec").and_then(|spec| spec.as_object_mut())
+    {
+        spec.entry("egress").or_insert(old);
+    }
+    // serde's message would quote the content.
+    serde_json::from_value(body).map_err(|_| StoreError::Other("a template's row is none".to_owned()))
 }
 
 impl Tx<'_> {
@@ -48,14 +62,15 @@ impl Tx<'_> {
 
     pub fn template(&mut self, name: &str) -> Result<Option<Template>> {
         self.query_opt("SELECT body FROM templates WHERE name = $1", params![name])?
-            .map(|row| row.json("body"))
+            .as_ref()
+            .map(template)
             .transpose()
     }
 
     pub fn templates(&mut self) -> Result<Vec<Template>> {
         self.query("SELECT body FROM templates ORDER BY name", params![])?
             .iter()
-            .map(|row| row.json("body"))
+            .map(template)
             .collect()
     }
 }

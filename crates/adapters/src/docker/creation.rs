@@ -18,8 +18,8 @@ use crate::firewall::Kind;
 
 const LOG_FILE_SIZE: &str = "10m";
 const LOG_FILES: &str = "3";
-/// Of the addresses for documentation: no machine has it.
-const NOBODY: &str = "192.0.2.53";
+/// Of the container's own loopback, where nobody answers.
+const NOBODY: &str = "127.0.0.254";
 
 /// The whole call but for the container's name.
 pub(super) fn body(
@@ -165,9 +165,9 @@ fn host(
 
 /// Whom it asks for names, and what is tried after them.
 ///
-/// Docker's name server knows siblings and asks others for the rest: from the container, and if those are on the
-/// machine's loopback, from the machine. So a closed container is given one that nobody can reach, and has its answer at
-/// once since there is no route to it. Podman's own name server is not used: it asks the world whoever asks it.
+/// Docker's name server knows siblings and asks others for the rest: from the container, but those of the machine's
+/// loopback from the machine, past all walls. So a closed container is never left with the machine's: it is told of ours
+/// (see `names`), or of its own loopback. Podman's own name server is not used: it asks the world, whoever asks it.
 fn names(
     workload: &Workload,
     facts: &Facts,
@@ -180,7 +180,7 @@ fn names(
             podman.into_iter().chain(resolvers.iter().map(IpAddr::to_string)).collect();
         return ((!servers.is_empty()).then_some(servers), None);
     }
-    let server = podman.unwrap_or_else(|| NOBODY.to_owned());
+    let server = place.host.clone().unwrap_or_else(|| NOBODY.to_owned());
     (Some(vec![server]), Some(vec![".".to_owned()]))
 }
 

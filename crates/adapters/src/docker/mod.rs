@@ -27,6 +27,7 @@ mod label;
 mod logs;
 mod look;
 mod measure;
+mod names;
 mod network;
 mod owner;
 mod podman;
@@ -124,6 +125,7 @@ struct Inner {
     locks: Locks,
     starts: Semaphore,
     firewall: Firewall,
+    names: names::Names,
     edge: OnceLock<Arc<dyn Edge>>,
     /// Held shared while a network is made, and alone while it is settled which there are.
     making: tokio::sync::RwLock<()>,
@@ -150,6 +152,7 @@ impl Docker {
             said: Mutex::default(),
             locks: Locks::default(),
             starts: Semaphore::new(options.start_limit.unwrap_or(2 * cores).max(1)),
+            names: names::Names::default(),
             firewall: Firewall::new(options.server, options.firewall.clone()),
             edge: OnceLock::new(),
             making: tokio::sync::RwLock::default(),

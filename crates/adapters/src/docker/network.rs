@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bollard::models::{
     EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
@@ -83,9 +84,12 @@ fn block(n: u32) -> String {
 
 impl Inner {
     /// Makes the networks that a workload is to be in.
-    pub(super) async fn ensure_networks(&self, workload: &Workload) -> Result<Place> {
+    pub(super) async fn ensure_networks(self: &Arc<Self>, workload: &Workload) -> Result<Place> {
         let project = workload.project;
         let facts = self.facts().await?;
+        if facts.elsewhere.is_none() && !self.firewall.is_settled().await {
+            self.survey_networks().await?;
+        }
         // An engine may make two networks of one name when asked at the same time.
         let _lock = self.locks.lock(project.0).await;
         let _making = self.making.read().await;
@@ -99,6 +103,9 @@ impl Inner {
         let at = self.edge_network(&facts, project, closed.as_deref(), has_routed);
         if let Some(edge) = self.edge.get() {
             edge.open(&at).await.map_err(RuntimeError::Other)?;
+        }
+        if let Some(host) = at.host {
+            self.serve_names(project, host, facts.is_podman());
         }
         let name = |kind| label::network_name(self.server, project, word(kind));
         // A user's Podman connects from inside the container, by an address that nobody knows before its start.
@@ -308,7 +315,7 @@ impl Inner {
 
     /// The projects that have networks. The machine's rules are made to be those for just these networks, and networks
     /// of old that nobody uses any more are removed.
-    pub(super) async fn survey_networks(&self) -> Result<Vec<ProjectId>> {
+    pub(super) async fn survey_networks(self: &Arc<Self>) -> Result<Vec<ProjectId>> {
         let facts = self.facts().await?;
         let _alone = self.making.write().await;
         let found = self.found(None).await?;
@@ -320,6 +327,11 @@ impl Inner {
             }
         }
         if facts.elsewhere.is_none() {
+            for closed in found.iter().filter(|f| f.kind == Some(Kind::Closed)) {
+                if let Some(host) = closed.host.as_deref().and_then(|host| host.parse().ok()) {
+                    self.serve_names(closed.project, host, facts.is_podman());
+                }
+            }
             let ours = found.iter().filter_map(|f| Some(self.bridge(f.project, f.kind?)));
             if let Err(error) = self.firewall.reconcile(ours.collect()).await {
                 tracing::error!(error, "the machine's rules cannot be put right");
@@ -350,11 +362,12 @@ impl Inner {
                 Err(e) => return Err(e),
             }
         }
+        self.names.close(project);
         if let Some(edge) = self.edge.get() {
             edge.close(project).await;
         }
-        let bridges = [Kind::Closed, Kind::Routed].map(|kind| self.bridge(project, kind).name);
-        self.firewall.close(&bridges).await.map_err(RuntimeError::Other)
+        self.firewall.close(&[Kind::Closed, Kind::Routed].map(|kind| self.bridge(project, kind))).await;
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! The new generation's container is made before the old one is stopped: what the engine refuses to make (a bad image,
 //! no disk) must not cost a running agent. It is started only when the old one is gone, unless it is to run beside it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TURN: Duration = Duration::from_mins(5);
 
 impl Inner {
-    pub(super) async fn ensure(&self, workload: &Workload) -> Result<Observed> {
+    pub(super) async fn ensure(self: &Arc<Self>, workload: &Workload) -> Result<Observed> {
         let facts = self.facts().await?;
         facts.fits(&workload.spec)?;
         facts.runtime(&workload.spec)?;
@@ -44,7 +45,7 @@ impl Inner {
     }
 
     /// `None` when something was removed under our hands.
-    async fn attempt(&self, workload: &Workload) -> Result<Option<Observed>> {
+    async fn attempt(self: &Arc<Self>, workload: &Workload) -> Result<Option<Observed>> {
         let held = self.held(workload.instance).await?;
         if let Some(newest) = held.first()
             && newest.tag.generation > workload.generation
@@ -78,7 +79,7 @@ impl Inner {
     }
 
     /// The container, and whether it was made just now. `None` when the next look will tell.
-    async fn create(&self, workload: &Workload) -> Result<Option<(Held, bool)>> {
+    async fn create(self: &Arc<Self>, workload: &Workload) -> Result<Option<(Held, bool)>> {
         let facts = self.facts().await?;
         let place = self.ensure_networks(workload).await?;
         self.ensure_volumes(workload).await?;
@@ -135,7 +136,7 @@ impl Inner {
     }
 
     /// Starts a container that was made by an earlier call, if it does not run already.
-    async fn start(&self, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
+    async fn start(self: &Arc<Self>, workload: &Workload, container: &Held) -> Result<Option<Observed>> {
         let Some(observed) = self.inspect(container).await? else {
             // Gone, going, or half removed by an engine that could not finish.
             self.remove_container(&container.id).await?;
@@ -176,7 +177,12 @@ impl Inner {
     }
 
     /// Starts a container that is as it should be. `first`: it has never run.
-    async fn run(&self, workload: &Workload, container: &Held, first: bool) -> Result<Option<Observed>> {
+    async fn run(
+        self: &Arc<Self>,
+        workload: &Workload,
+        container: &Held,
+        first: bool,
+    ) -> Result<Option<Observed>> {
         let turn = tokio::time::timeout(TURN, self.starts.acquire()).await;
         let Ok(Ok(_permit)) = turn else {
             return Err(RuntimeError::Unavailable("too many starts are waiting for their turn".to_owned()));

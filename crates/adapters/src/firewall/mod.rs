@@ -19,12 +19,20 @@ use nft::Failure;
 pub use rules::resolvers;
 
 /// What the rules let through besides what is the same everywhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The port of our door on each closed bridge; all are shut without one.
     pub door: Option<u16>,
+    /// The port of our name server on each closed bridge, to which port 53 is led there.
+    pub names: Option<u16>,
     /// Name servers that instances with a route may ask although their addresses are not public.
     pub resolvers: Vec<IpAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { door: None, names: Some(7753), resolvers: Vec::new() }
+    }
 }
 
 /// What a bridge may be used for.
@@ -60,6 +68,7 @@ pub(crate) struct Firewall {
 #[derive(Default)]
 struct State {
     bridges: BTreeMap<String, Bridge>,
+    settled: bool,
     /// How chains and rules looked when they had just been written; absent until then.
     written: Option<Vec<Value>>,
 }
@@ -78,6 +87,11 @@ impl Firewall {
         }
     }
 
+    /// Whether all bridges are known, by a first [`Firewall::reconcile`]. Before that, nothing may be opened.
+    pub(crate) async fn is_settled(&self) -> bool {
+        self.state.lock().await.settled
+    }
+
     /// Sees to it that a bridge's rules are there, whether it is there itself or not.
     pub(crate) async fn open(&self, bridge: Bridge) -> Result<Enforcement, String> {
         let mut state = self.state.lock().await;
@@ -93,17 +107,29 @@ impl Firewall {
         self.write(&mut state).await
     }
 
-    /// Forgets bridges that are no more.
-    pub(crate) async fn close(&self, names: &[String]) -> Result<(), String> {
+    /// Forgets bridges that are no more. What cannot be forgotten now is by the next reconciliation.
+    pub(crate) async fn close(&self, bridges: &[Bridge]) {
         let mut state = self.state.lock().await;
-        let known = names.iter().filter(|name| state.bridges.remove(*name).is_some()).count();
-        if known == 0 { Ok(()) } else { self.write(&mut state).await.map(drop) }
+        for bridge in bridges {
+            if state.bridges.remove(&bridge.name).is_none() {
+                continue;
+            }
+            let outcome = if state.bridges.is_empty() {
+                self.write(&mut state).await.map(drop)
+            } else {
+                nft::run(&rules::remove_bridge(&self.table, bridge)).await.map_err(|f| f.to_string())
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(error, bridge = bridge.name, "its rules cannot be removed yet");
+            }
+        }
     }
 
     /// Makes the table what it should be for exactly these bridges, if it is not.
     pub(crate) async fn reconcile(&self, bridges: Vec<Bridge>) -> Result<Enforcement, String> {
         let mut state = self.state.lock().await;
         state.bridges = bridges.into_iter().map(|bridge| (bridge.name.clone(), bridge)).collect();
+        state.settled = true;
         let there = match nft::table(&self.table).await {
             Ok(there) => there,
             Err(failure) => return unenforced(failure),
@@ -195,5 +221,146 @@ fn unenforced(failure: Failure) -> Result<Enforcement, String> {
     match failure {
         Failure::Absent | Failure::Denied(_) => Ok(Enforcement::Unenforced(failure.to_string())),
         Failure::Failed(_) => Err(failure.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A firewall with a table of its own, which goes with it; `None` where no rules can be written.
+    async fn firewall(settings: Settings) -> Option<Firewall> {
+        let id = uuid::Uuid::from_u128(u128::from(std::process::id()) << 64 | u128::from(line_of_time()));
+        let firewall = Firewall::new(ServerId(id), settings);
+        match firewall.enforcement().await {
+            Enforcement::Enforced => Some(firewall),
+            Enforcement::Unenforced(why) => {
+                skip(&why);
+                None
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "another table for each test and run")]
+    fn line_of_time() -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(since.as_nanos() & u128::from(u64::MAX)).unwrap()
+    }
+
+    #[expect(clippy::print_stdout, reason = "a test's word to whoever runs it")]
+    #[expect(clippy::disallowed_methods, reason = "how CI refuses skips")]
+    fn skip(reason: &str) {
+        println!("SKIPPED: {reason}");
+        assert!(std::env::var("RYOKAN_REFUSE_SKIPS").as_deref() != Ok("1"), "SKIPPED: {reason}");
+    }
+
+    fn bridge(number: u128, kind: Kind) -> Bridge {
+        let letter = if kind == Kind::Closed { 'c' } else { 'r' };
+        let name = format!("rk{letter}-test{number}");
+        Bridge { name, project: ProjectId(uuid::Uuid::from_u128(number)), kind }
+    }
+
+    fn hand(words: &str) {
+        let done = Command::new("nft").args(words.split(' ')).output().unwrap();
+        assert!(done.status.success(), "{words}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    async fn listed(firewall: &Firewall) -> Option<Vec<Value>> {
+        nft::table(&firewall.table).await.unwrap()
+    }
+
+    /// Whether the table is what it should be, by its own account.
+    async fn is_whole(firewall: &Firewall) -> bool {
+        let state = firewall.state.lock().await;
+        let there = listed(firewall).await.unwrap_or_default();
+        Some(rules::fixed_parts(&there)) == state.written
+            && rules::elements(&there) == rules::elements(&firewall.desired(&state))
+    }
+
+    #[tokio::test]
+    async fn what_is_done_to_the_table_is_undone() {
+        let settings =
+            Settings { door: Some(7780), resolvers: vec![[10, 0, 0, 53].into()], ..Settings::default() };
+        let Some(firewall) = firewall(settings).await else { return };
+        let bridges = vec![bridge(1, Kind::Closed), bridge(1, Kind::Routed), bridge(2, Kind::Closed)];
+        for bridge in &bridges {
+            assert_eq!(firewall.open(bridge.clone()).await, Ok(Enforcement::Enforced));
+        }
+        assert!(is_whole(&firewall).await);
+        let table = firewall.table.clone();
+        for meddling in [
+            format!("delete table inet {table}"),
+            format!("flush table inet {table}"),
+            format!("flush chain inet {table} closed_to_host"),
+            format!("flush set inet {table} closed"),
+            format!("flush map inet {table} by_dns"),
+            format!("delete element inet {table} within {{ rkc-test1 . rkc-test1 }}"),
+            format!("add element inet {table} within {{ rkc-test1 . rkc-test2 }}"),
+            format!("add element inet {table} door {{ 22 }}"),
+            format!("delete element inet {table} not_public4 {{ 10.0.0.0/8 }}"),
+            format!("add element inet {table} not_public4 {{ 8.8.0.0/16 }}"),
+            format!("insert rule inet {table} from_closed accept"),
+            format!("add element inet {table} closed {{ eth0 }}"),
+        ] {
+            hand(&meddling);
+            assert!(!is_whole(&firewall).await, "{meddling}");
+            assert_eq!(firewall.reconcile(bridges.clone()).await, Ok(Enforcement::Enforced), "{meddling}");
+            assert!(is_whole(&firewall).await, "{meddling}");
+        }
+        firewall.reconcile(Vec::new()).await.unwrap();
+        assert_eq!(listed(&firewall).await, None);
+    }
+
+    #[tokio::test]
+    async fn numbers_outlive_all_but_their_bridge() {
+        let Some(firewall) = firewall(Settings::default()).await else { return };
+        let (first, second) = (bridge(1, Kind::Closed), bridge(2, Kind::Closed));
+        firewall.open(first.clone()).await.unwrap();
+        let table = firewall.table.clone();
+        // As if something had been counted.
+        hand(&format!("flush map inet {table} by_host"));
+        hand(&format!("delete counter inet {table} {}.host", first.name));
+        hand(&format!("add counter inet {table} {}.host {{ packets 7 bytes 700 }}", first.name));
+        let of = |drops: Vec<Drops>, number: u128| {
+            let project = ProjectId(uuid::Uuid::from_u128(number));
+            let mut of = drops.into_iter().filter(|d| d.project == project && d.reason == Reason::Host);
+            of.next().map(|d| (d.packets, d.bytes))
+        };
+        firewall.reconcile(vec![first.clone(), second.clone()]).await.unwrap();
+        assert!(is_whole(&firewall).await);
+        let drops = firewall.drops().await.unwrap();
+        assert_eq!((of(drops.clone(), 1), of(drops, 2)), (Some((7, 700)), Some((0, 0))));
+        // Another process of this server finds them.
+        let again = Firewall { table, settings: Settings::default(), state: Mutex::default() };
+        again.reconcile(vec![first.clone(), second.clone()]).await.unwrap();
+        assert_eq!(of(again.drops().await.unwrap(), 1), Some((7, 700)));
+        again.close(&[first]).await;
+        let there = listed(&again).await.unwrap();
+        assert!(rules::counters(&there).all(|(name, ..)| name.starts_with(&second.name)));
+        assert!(is_whole(&again).await);
+        again.close(&[second]).await;
+        assert_eq!(listed(&again).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_table_of_another_make_is_replaced() {
+        let Some(firewall) = firewall(Settings::default()).await else { return };
+        let table = firewall.table.clone();
+        hand(&format!("add table inet {table}"));
+        hand(&format!("add set inet {table} closed {{ type ipv4_addr ; }}"));
+        firewall.open(bridge(1, Kind::Closed)).await.unwrap();
+        assert!(is_whole(&firewall).await);
+        firewall.reconcile(Vec::new()).await.unwrap();
+        assert_eq!(listed(&firewall).await, None);
+    }
+
+    #[test]
+    fn name_servers_of_the_machine() {
+        let text = "# made by\nsearch x\nnameserver 10.0.0.2\nnameserver 127.0.0.53\nnameserver ::1\nnameserver fd00::1 # x\noptions y\nnameserver\nnameserver z\n";
+        let expected: Vec<IpAddr> = vec!["10.0.0.2".parse().unwrap(), "fd00::1".parse().unwrap()];
+        assert_eq!(resolvers(text), expected);
     }
 }

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::{Bridge, Kind, Settings};
 
 const PRIORITY: i32 = -10;
+/// Of destinations that are changed, before the engine's (-100).
+const BEFORE_DNAT: i32 = -110;
 /// Addresses that are not the public internet's (RFC 6890 and the registries that it began).
 const NOT_PUBLIC_4: [&str; 15] = [
     "0.0.0.0/8",
@@ -53,6 +55,7 @@ pub(super) fn whole<'a>(
         ("routed", json!("ifname")),
         ("within", json!(["ifname", "ifname"])),
         ("door", json!("inet_service")),
+        ("names", json!("inet_service")),
         ("resolvers4", json!("ipv4_addr")),
         ("resolvers6", json!("ipv6_addr")),
     ] {
@@ -71,11 +74,12 @@ pub(super) fn whole<'a>(
         commands.push(t.add("map", json!({ "name": by(reason), "type": "ifname", "map": "counter" })));
     }
     commands.extend(settings.door.map(|port| t.element("door", json!(port))));
+    commands.extend(settings.names.map(|port| t.element("names", json!(port))));
     for resolver in &settings.resolvers {
         let set = if resolver.is_ipv4() { "resolvers4" } else { "resolvers6" };
         commands.push(t.element(set, json!(resolver.to_string())));
     }
-    commands.extend(chains(t));
+    commands.extend(chains(t, settings.names));
     for bridge in bridges {
         commands.extend(add_bridge(table, bridge));
     }
@@ -134,6 +138,18 @@ pub(super) fn add_bridge(table: &str, bridge: &Bridge) -> Vec<Value> {
         }
         Kind::Routed => commands.push(t.element("routed", json!(name))),
     }
+    commands
+}
+
+/// Commands that let a whole table forget a bridge.
+pub(super) fn remove_bridge(table: &str, bridge: &Bridge) -> Vec<Value> {
+    let counters = Reason::ALL.map(|reason| counter(&bridge.name, reason));
+    let mut commands = add_bridge(table, bridge);
+    commands.retain(|command| command["add"].get("element").is_some());
+    for command in &mut commands {
+        *command = json!({ "delete": command["add"].take() });
+    }
+    commands.extend(delete_counters(table, counters.iter().map(String::as_str)));
     commands
 }
 
@@ -287,23 +303,22 @@ impl<'a> Chain<'a> {
         self.rule(conditions, json!({ "accept": null }))
     }
 
-    /// Counts for the bridge, and drops.
+    /// Counts for the bridge, and refuses.
     fn drop(self, reason: Reason, conditions: impl IntoIterator<Item = Value>) -> Self {
         let counted =
             json!({ "counter": { "map": { "key": meta(self.side), "data": format!("@{}", by(reason)) } } });
         let conditions: Vec<Value> = conditions.into_iter().chain([counted]).collect();
-        self.rule(conditions, json!({ "drop": null }))
+        self.rule(conditions, json!({ "goto": { "target": "refused" } }))
     }
 
-    /// What no rule speaks of: why a packet that is not let through is dropped.
-    fn drop_the_rest(self) -> Self {
+    fn drop_names_and_metadata(self) -> Self {
         self.drop(Reason::Dns, [tcp_or_udp(), is(to("th", "dport"), json!(53))])
             .drop(Reason::Metadata, [is(to("ip", "daddr"), prefix(METADATA_4))])
             .drop(Reason::Metadata, [is(to("ip6", "daddr"), json!("@metadata6"))])
     }
 }
 
-fn chains(t: Table<'_>) -> Vec<Value> {
+fn chains(t: Table<'_>, names: Option<u16>) -> Vec<Value> {
     let base = |hook: &str| {
         t.add(
             "chain",
@@ -311,6 +326,10 @@ fn chains(t: Table<'_>) -> Vec<Value> {
         )
     };
     let mut commands = vec![base("forward"), base("input")];
+    commands.push(t.add(
+        "chain",
+        json!({ "name": "names", "type": "nat", "hook": "prerouting", "prio": BEFORE_DNAT, "policy": "accept" }),
+    ));
     let parts = [
         from_closed(t),
         into_closed(t),
@@ -322,6 +341,26 @@ fn chains(t: Table<'_>) -> Vec<Value> {
     for part in &parts {
         commands.push(t.add("chain", json!({ "name": part.name })));
     }
+    commands.push(t.add("chain", json!({ "name": "refused" })));
+    let refused = |conditions: Vec<Value>, with: Value| {
+        let expressions: Vec<Value> = conditions.into_iter().chain([json!({ "reject": with })]).collect();
+        t.add("rule", json!({ "chain": "refused", "expr": expressions }))
+    };
+    commands.extend([
+        refused(vec![is(meta("l4proto"), json!("tcp"))], json!({ "type": "tcp reset" })),
+        refused(Vec::new(), json!({ "type": "icmpx", "expr": "admin-prohibited" })),
+    ]);
+    commands.extend(names.map(|port| {
+        let at_the_bridge = address_type(&["daddr", "iif"], "==", "local");
+        let expressions = [
+            is(meta("iifname"), json!("@closed")),
+            is(meta("nfproto"), json!("ipv4")),
+            at_the_bridge,
+            is(to("udp", "dport"), json!(53)),
+            json!({ "redirect": { "port": port } }),
+        ];
+        t.add("rule", json!({ "chain": "names", "expr": expressions }))
+    }));
     let jump = |chain, side: &str, set: &str, target: &str| {
         let jump = json!({ "jump": { "target": target } });
         t.add("rule", json!({ "chain": chain, "expr": [is(meta(side), json!(format!("@{set}"))), jump] }))
@@ -343,7 +382,7 @@ fn from_closed(t: Table<'_>) -> Chain<'_> {
     let sides = json!({ "concat": [meta("iifname"), meta("oifname")] });
     Chain::new(t, "from_closed", "iifname")
         .accept([is(sides, json!("@within"))])
-        .drop_the_rest()
+        .drop_names_and_metadata()
         .drop(Reason::Private, [is(to("ip", "daddr"), json!("@not_public4"))])
         .drop(Reason::Port, [tcp_or_udp()])
         .drop(Reason::Other, [])
@@ -385,14 +424,19 @@ fn into_routed(t: Table<'_>) -> Chain<'_> {
     Chain::new(t, "into_routed", "oifname").accept([known()]).drop(Reason::Private, [])
 }
 
-/// Of this machine: our door, at the bridge's own address, and answers to the gateway's connections.
+/// Of this machine: our door and our name server, at the bridge's own address, and answers to the gateway's connections.
 fn closed_to_host(t: Table<'_>) -> Chain<'_> {
     let at_the_bridge = address_type(&["daddr", "iif"], "==", "local");
     let door = [is(meta("nfproto"), json!("ipv4")), at_the_bridge, is(to("tcp", "dport"), json!("@door"))];
+    let [nfproto, local, _] = door.clone();
+    // What asked for port 53; nothing else of this machine that may listen there is ever asked.
+    let asked = has(json!({ "ct": { "key": "status" } }), json!("dnat"));
+    let names = [nfproto, local, is(to("udp", "dport"), json!("@names")), asked];
     Chain::new(t, "closed_to_host", "iifname")
         .accept([known()])
         .accept(door)
-        .drop_the_rest()
+        .accept(names)
+        .drop_names_and_metadata()
         .drop(Reason::Host, [tcp_or_udp()])
         .drop(Reason::Other, [])
 }
@@ -401,7 +445,7 @@ fn closed_to_host(t: Table<'_>) -> Chain<'_> {
 fn routed_to_host(t: Table<'_>) -> Chain<'_> {
     Chain::new(t, "routed_to_host", "iifname")
         .accept([known()])
-        .drop_the_rest()
+        .drop_names_and_metadata()
         .drop(Reason::Host, [tcp_or_udp()])
         .drop(Reason::Other, [])
 }

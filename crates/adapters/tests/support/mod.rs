@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     CreateImageOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
     RemoveContainerOptions,
@@ -196,15 +197,36 @@ struct Hand {
     server: ServerId,
 }
 
-#[async_trait]
-impl Meddler for Hand {
-    async fn lose(&self, instance: InstanceId) {
+impl Hand {
+    async fn containers(&self, instance: InstanceId) -> Vec<ContainerSummary> {
         let labels = vec![format!("ryokan.server={}", self.server), format!("ryokan.instance={instance}")];
         let filters = Some([("label".to_owned(), labels)].into_iter().collect());
         let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
-        for container in self.docker.list_containers(Some(options)).await.unwrap() {
+        self.docker.list_containers(Some(options)).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl Meddler for Hand {
+    async fn lose(&self, instance: InstanceId) {
+        for container in self.containers(instance).await {
             let options = RemoveContainerOptions { force: true, ..RemoveContainerOptions::default() };
             self.docker.remove_container(&container.id.unwrap(), Some(options)).await.unwrap();
         }
+    }
+
+    async fn mentions(&self, instance: InstanceId, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for container in self.containers(instance).await {
+            let mut inspected =
+                self.docker.inspect_container(container.id.as_ref().unwrap(), None).await.unwrap();
+            if let Some(config) = &mut inspected.config {
+                config.env = None;
+            }
+            found.extend(
+                [format!("{container:?}"), format!("{inspected:?}")].into_iter().filter(|s| s.contains(text)),
+            );
+        }
+        found
     }
 }

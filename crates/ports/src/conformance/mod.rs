@@ -103,6 +103,8 @@ macro_rules! runtime_cases {
                 watch_is_of_one_server_only,
                 exit_codes_are_seen,
                 ports_can_be_dialled,
+                addresses_are_reported_while_running,
+                networks_are_listed_with_their_edge,
                 ports_that_are_not_there_are_told_apart,
                 variables_and_secrets_arrive,
                 facts_arrive_and_restart_nothing,
@@ -132,6 +134,10 @@ macro_rules! runtime_cases {
                 ensure_refuses_a_program_that_the_image_lacks,
                 out_of_memory_is_seen,
                 siblings_find_each_other_by_name,
+                instances_have_no_route_out,
+                the_edge_is_told_before_anything_runs,
+                doors_are_in_the_environment_and_nowhere_else,
+                authorities_are_seen_read_only,
                 projects_are_apart,
                 containers_are_fenced_in,
                 containers_without_a_writable_root,
@@ -163,6 +169,10 @@ macro_rules! runtime_cases {
 pub trait Meddler: Send + Sync {
     /// As `docker rm -f`: the container is gone, volumes stay.
     async fn lose(&self, instance: InstanceId);
+
+    /// Where a text is to be read of the instance's container by whoever lists containers: in names, labels or
+    /// commands. Its variables do not count.
+    async fn mentions(&self, instance: InstanceId, text: &str) -> Vec<String>;
 }
 
 /// An engine under test.

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies};
+use ryokan_app::{
+    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies,
+};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

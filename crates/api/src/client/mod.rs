@@ -16,6 +16,7 @@ mod instances;
 mod ledger;
 mod logs;
 mod ndjson;
+mod policies;
 mod progress;
 mod projects;
 mod reconnect;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ryokan_model::policy::{
-    Action, Decision, Effect, HostPattern, Level, Network, PathPattern, PortRange, Request, Resource, Resources, RuleBody,
-    Subject, Verdict,
+    Action, Decision, Effect, HostPattern, Level, Network, PathPattern, PortRange, Request, Resource,
+    Resources, RuleBody, Subject, Verdict,
 };
 use ryokan_model::{ApprovalId, Invalid, Millis};
 use ryokan_store::Tx;
@@ -56,7 +56,12 @@ impl App {
     }
 
     /// The question that a decision leaves to a person.
-    pub(crate) fn new_question(&self, question: &Question, decision: &Decision, reason: &str) -> Result<Approval> {
+    pub(crate) fn new_question(
+        &self,
+        question: &Question,
+        decision: &Decision,
+        reason: &str,
+    ) -> Result<Approval> {
         let request = &question.request;
         match (decision.verdict, decision.rule) {
             (Verdict::Allow, _) => return Err(Error::Conflict("it is allowed already".into())),
@@ -68,7 +73,11 @@ impl App {
         let who = &request.who;
         // Without a project only the system can answer.
         let level = if who.project.is_none() { Level::System } else { decision.level };
-        let subject = who.instance.map(Subject::Instance).or(who.task.map(Subject::Task)).or(who.user.map(Subject::User));
+        let subject = who
+            .instance
+            .map(Subject::Instance)
+            .or(who.task.map(Subject::Task))
+            .or(who.user.map(Subject::User));
         let subject = subject.ok_or_else(|| Error::invalid("who", "nobody knows who asks"))?;
         let (resource, now) = (request.resource.to_string(), request.now);
         Ok(Approval {
@@ -107,7 +116,8 @@ fn grant(request: &Request, subject: Subject) -> Result<RuleBody> {
     let resources = match &request.resource {
         Resource::Named(name) => Resources { names: vec![only(name)?.parse()?], ..Resources::default() },
         Resource::Network(target) => {
-            let mut resources = Resources { ports: vec![PortRange::one(target.port)], ..Resources::default() };
+            let mut resources =
+                Resources { ports: vec![PortRange::one(target.port)], ..Resources::default() };
             match target.host.address() {
                 Some(address) => resources.addresses.push(address.to_string().parse::<Network>()?),
                 None => resources.hosts.push(target.host.to_string().parse::<HostPattern>()?),
@@ -143,7 +153,8 @@ pub(crate) fn open_question(tx: &mut Tx<'_>, new: Approval, now: Millis) -> Resu
     if let Some(open) = tx.ask_again(&new.question, now)? {
         return Ok(Asked::Again(Box::new(open)));
     }
-    let before = |span: Duration| Millis(now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
+    let before =
+        |span: Duration| Millis(now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
     if let Some(at) = tx.refused_since(&new.question, before(REFUSED))? {
         let wait = at.plus(REFUSED).since(now).as_secs() + 1;
         return Ok(Asked::Not("a person has refused that; it can be asked again later".into(), wait));
@@ -152,7 +163,9 @@ pub(crate) fn open_question(tx: &mut Tx<'_>, new: Approval, now: Millis) -> Resu
     let (open, asked) = tx.count_asked(&new.actor, before(hour))?;
     if open >= MOST_OPEN || asked >= MOST_AN_HOUR {
         return Ok(Asked::Not(
-            format!("too many questions: at most {MOST_OPEN} may be open, and {MOST_AN_HOUR} asked in an hour"),
+            format!(
+                "too many questions: at most {MOST_OPEN} may be open, and {MOST_AN_HOUR} asked in an hour"
+            ),
             hour.as_secs() / 6,
         ));
     }

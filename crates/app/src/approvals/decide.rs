@@ -17,7 +17,12 @@ const LONGEST: Duration = Duration::from_hours(24);
 
 impl App {
     /// Allows what was asked for a time, 15 minutes where none is given. In force when it answers.
-    pub async fn grant_approval(&self, caller: &Caller, id: &str, span: Option<Duration>) -> Result<Approval> {
+    pub async fn grant_approval(
+        &self,
+        caller: &Caller,
+        id: &str,
+        span: Option<Duration>,
+    ) -> Result<Approval> {
         let span = span.unwrap_or(USUAL);
         if span < Duration::from_secs(1) || span > LONGEST {
             return Err(Error::invalid("for", "must be between a second and 24 hours"));
@@ -27,7 +32,8 @@ impl App {
         let (until, rule_id) = (now.plus(span), RuleId::from_parts(now, self.entropy.bytes()));
         let rule = granted(&asked, rule_id, until, caller)?;
         let by = caller.clone();
-        let rule = StoredRule { rule, approval: Some(asked.id), created_by: by.login.clone(), created_at: now };
+        let rule =
+            StoredRule { rule, approval: Some(asked.id), created_by: by.login.clone(), created_at: now };
         let answer = Answer {
             state: ApprovalState::Granted,
             by: by.login.clone(),

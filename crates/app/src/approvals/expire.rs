@@ -14,12 +14,7 @@ use crate::{App, Result, events};
 const BATCH: u32 = 100;
 
 pub fn reconciler() -> Simple {
-    Simple {
-        name: "approvals",
-        topics: &[],
-        every: Duration::from_secs(30),
-        once: |app| Box::pin(once(app)),
-    }
+    Simple { name: "approvals", topics: &[], every: Duration::from_secs(30), once: |app| Box::pin(once(app)) }
 }
 
 async fn once(app: Arc<App>) -> Result<i64> {

@@ -21,7 +21,14 @@ pub struct GroupView {
     pub members: Vec<String>,
 }
 
-fn record(tx: &mut Tx<'_>, app_now: ryokan_model::Millis, by: &Caller, group: &Group, kind: &str, data: Value) -> Result<()> {
+fn record(
+    tx: &mut Tx<'_>,
+    app_now: ryokan_model::Millis,
+    by: &Caller,
+    group: &Group,
+    kind: &str,
+    data: Value,
+) -> Result<()> {
     events::by_caller(tx, app_now, by, None, kind, "group", &group.id.to_string(), group.name.as_str(), data)
 }
 
@@ -51,13 +58,21 @@ impl App {
             .await
     }
 
-    pub async fn list_groups(&self, caller: &Caller, after: Option<String>, limit: u32) -> Result<Page<GroupView>> {
+    pub async fn list_groups(
+        &self,
+        caller: &Caller,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Page<GroupView>> {
         operators(caller)?;
         let (after, wanted) = (after.unwrap_or_default(), one_more(limit));
         let rows = self
             .store
             .read(move |tx| {
-                tx.groups(&after, wanted)?.into_iter().map(|group| view(tx, group)).collect::<Result<Vec<_>>>()
+                tx.groups(&after, wanted)?
+                    .into_iter()
+                    .map(|group| view(tx, group))
+                    .collect::<Result<Vec<_>>>()
             })
             .await?;
         Ok(Page::cut(rows, limit, |row| row.group.name.to_string()))
@@ -123,10 +138,19 @@ impl App {
     }
 
     /// Owners are people, so that it is always known who answers for a project.
-    pub async fn put_project_group(&self, caller: &Caller, project: &str, group: &str, role: Role) -> Result<(Group, Role)> {
+    pub async fn put_project_group(
+        &self,
+        caller: &Caller,
+        project: &str,
+        group: &str,
+        role: Role,
+    ) -> Result<(Group, Role)> {
         let project = self.find_project_as(caller, Role::Admin, project).await?;
         if role == Role::Owner {
-            return Err(Error::invalid("role", "must be viewer, developer or admin: a group owns no project"));
+            return Err(Error::invalid(
+                "role",
+                "must be viewer, developer or admin: a group owns no project",
+            ));
         }
         let group = self.find_group(group).await.map_err(|error| match error {
             Error::NotFound { id, .. } => Error::invalid("group", format!("there is no group `{id}`")),
@@ -138,7 +162,14 @@ impl App {
             .write(move |tx| {
                 still_there(tx, &project)?;
                 tx.put_project_group(project.id, group.id, role, now)?;
-                record_in(tx, now, &by, &project, "project.group_set", json!({"group": group.name, "role": role}))
+                record_in(
+                    tx,
+                    now,
+                    &by,
+                    &project,
+                    "project.group_set",
+                    json!({"group": group.name, "role": role}),
+                )
             })
             .await?;
         self.refresh_identity().await?;

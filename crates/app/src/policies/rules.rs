@@ -1,9 +1,9 @@
 //! `create`, `list` and `delete` of rules. Operators write the system's, a project's admins the project's, and who may
 //! change an instance its own; none of the lower ones can allow what those above do not.
 
+use ryokan_model::RuleId;
 use ryokan_model::permission::{Caller, Role};
 use ryokan_model::policy::{Level, Rule, RuleBody, Scope, Subject};
-use ryokan_model::RuleId;
 use ryokan_store::Tx;
 use ryokan_store::policies::{RuleFilter, StoredRule};
 use serde::Serialize;
@@ -180,7 +180,6 @@ impl App {
             _ => text.parse()?,
         })
     }
-
 }
 
 pub(crate) fn record(

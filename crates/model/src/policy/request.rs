@@ -82,7 +82,9 @@ impl Resource {
     /// As people write it: `GET https://api.github.com/user`, `api.github.com:443`, or a name.
     pub fn parse(action: Action, text: &str) -> Result<Self, Invalid> {
         if action.kind() == Kind::Named {
-            let bad = text.is_empty() || text.len() > 512 || text.chars().any(|c| c.is_control() || c.is_whitespace());
+            let bad = text.is_empty()
+                || text.len() > 512
+                || text.chars().any(|c| c.is_control() || c.is_whitespace());
             return if bad {
                 Err(Invalid::new("resource", "must be a name of 1 to 512 characters without spaces"))
             } else {
@@ -90,7 +92,10 @@ impl Resource {
             };
         }
         let no = || {
-            Invalid::new("resource", "must be as in \"GET https://api.github.com/user\", or \"api.github.com:443\" for a connection")
+            Invalid::new(
+                "resource",
+                "must be as in \"GET https://api.github.com/user\", or \"api.github.com:443\" for a connection",
+            )
         };
         let (method, rest) = text.split_once(' ').unwrap_or(("GET", text));
         let Some((scheme, rest)) = rest.split_once("://") else {
@@ -105,7 +110,10 @@ impl Resource {
             "https" => Scheme::Https,
             _ => return Err(no()),
         };
-        if method.is_empty() || method.len() > 20 || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+        if method.is_empty()
+            || method.len() > 20
+            || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+        {
             return Err(no());
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

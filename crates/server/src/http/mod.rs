@@ -1,6 +1,8 @@
 //! The HTTP API. A handler parses, authorises through its use case, calls it, and maps the answer; the old shapes of
 //! Crabshack are a thin router over the same use cases.
 
+mod approvals;
+mod audit;
 mod auth;
 mod brc;
 mod crabshack;
@@ -10,6 +12,7 @@ mod error;
 mod events;
 mod extract;
 mod gateway;
+mod groups;
 mod heads;
 mod health;
 mod instances;
@@ -17,6 +20,7 @@ mod keys;
 mod ledger;
 mod mandala;
 pub mod openapi;
+mod policies;
 mod projects;
 mod revocable;
 mod router;

@@ -5,12 +5,16 @@
 //! field says "id or name". Lists page by cursor: pass the answer's `next` as `after`.
 
 pub mod credential;
+pub mod approval;
+pub mod audit;
 pub mod deployment;
 pub mod domain;
 pub mod event;
+pub mod group;
 pub mod instance;
 pub mod key;
 pub mod ledger;
+pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod session;

@@ -13,6 +13,8 @@ use crate::background::Simple;
 use crate::{App, Result};
 
 const TOMBSTONES: Duration = Duration::from_hours(30 * 24);
+/// Rules that have ended by themselves are shown for so long.
+const ENDED_RULES: Duration = Duration::from_hours(24);
 /// Rows that go in one transaction.
 const BATCH: u32 = 1_000;
 /// Transactions of one kind in one run.
@@ -25,12 +27,13 @@ pub struct Retention {
     pub done_jobs: Option<Duration>,
     /// Those that were given up.
     pub dead_jobs: Option<Duration>,
+    pub audit: Option<Duration>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |n: u64| Some(Duration::from_hours(n * 24));
-        Self { events: days(90), done_jobs: days(1), dead_jobs: days(30) }
+        Self { events: days(90), done_jobs: days(1), dead_jobs: days(30), audit: days(365) }
     }
 }
 
@@ -94,6 +97,9 @@ async fn once(app: Arc<App>) -> Result<i64> {
     app.store.write(move |tx| tx.purge_billing(now, sums)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_deployments(before.0, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
+    left += purge(&app, keep.audit, |tx, before| tx.purge_audit(before, BATCH)).await?;
+    left += purge(&app, keep.events, |tx, before| tx.purge_approvals(before, BATCH)).await?;
+    left += purge(&app, Some(ENDED_RULES), |tx, before| tx.purge_rules(before, BATCH)).await?;
     Ok(left)
 }
 

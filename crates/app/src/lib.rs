@@ -5,6 +5,7 @@
 //! the only two kinds of background work. Killing the process at any instruction loses nothing and doubles nothing.
 
 pub mod addons;
+pub mod approvals;
 pub mod audit;
 pub mod background;
 pub mod billing;
@@ -15,6 +16,7 @@ pub mod entropy;
 pub mod error;
 pub mod events;
 pub mod funding;
+pub mod groups;
 pub mod housekeeping;
 pub mod idempotency;
 pub mod identity;

@@ -236,6 +236,7 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("RYOKAN_RETENTION_EVENTS", "retention.events", None),
     ("RYOKAN_RETENTION_DONE_JOBS", "retention.done_jobs", None),
     ("RYOKAN_RETENTION_DEAD_JOBS", "retention.dead_jobs", None),
+    ("RYOKAN_RETENTION_AUDIT", "retention.audit", None),
     ("RYOKAN_METERING_EVERY", "metering.every", None),
     ("RYOKAN_PROMETHEUS_URL", "metering.prometheus_url", Some("PROMETHEUS_URL")),
     ("RYOKAN_PROMETHEUS_TOKEN", "metering.prometheus_token", None),

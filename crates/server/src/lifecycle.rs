@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies};
+use ryokan_app::{
+    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies,
+};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -133,6 +135,7 @@ async fn lead(app: Arc<ryokan_app::App>, leave: CancellationToken) {
         loops.spawn(instances::reconcile::run(app.clone(), term.clone()));
         loops.spawn(housekeeping::reconciler().run(app.clone(), term.clone()));
         loops.spawn(deployments::collect::reconciler().run(app.clone(), term.clone()));
+        loops.spawn(approvals::reconciler().run(app.clone(), term.clone()));
         loops.spawn(domains::reconciler().run(app.clone(), term.clone()));
         loops.spawn(metering::sample::reconciler(&app).run(app.clone(), term.clone()));
         loops.spawn(metering::close::reconciler().run(app.clone(), term.clone()));

@@ -334,7 +334,7 @@ async fn note_served(app: &App, names: &BTreeMap<InstanceId, String>, domains: &
 pub(crate) async fn keep_identity(app: Arc<App>, stop: CancellationToken) {
     let reconciler = Simple {
         name: "identity",
-        topics: &["users", "tokens", "sessions", "projects"],
+        topics: &["users", "tokens", "sessions", "projects", "groups"],
         every: Duration::from_secs(30),
         // Nothing is ever left over: a snapshot is read whole or not at all.
         once: |app| Box::pin(async move { app.refresh_identity().await.map(|()| 0) }),

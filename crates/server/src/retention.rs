@@ -45,13 +45,20 @@ pub struct RetentionSection {
     pub done_jobs: Keep,
     /// Jobs that were given up.
     pub dead_jobs: Keep,
+    /// The record of decisions.
+    pub audit: Keep,
 }
 
 impl Default for RetentionSection {
     fn default() -> Self {
-        let Retention { events, done_jobs, dead_jobs } = Retention::default();
+        let Retention { events, done_jobs, dead_jobs, audit } = Retention::default();
         let keep = |time: Option<Duration>| time.map_or(Keep(None), Keep::from);
-        Self { events: keep(events), done_jobs: keep(done_jobs), dead_jobs: keep(dead_jobs) }
+        Self {
+            events: keep(events),
+            done_jobs: keep(done_jobs),
+            dead_jobs: keep(dead_jobs),
+            audit: keep(audit),
+        }
     }
 }
 
@@ -60,10 +67,15 @@ impl RetentionSection {
 
     /// The first key whose span is too short: what nobody had the time to read is of no use.
     pub fn too_short(&self) -> Option<&'static str> {
-        [("events", self.events), ("done_jobs", self.done_jobs), ("dead_jobs", self.dead_jobs)]
-            .into_iter()
-            .find(|(_, keep)| keep.0.is_some_and(|span| span < Self::LEAST))
-            .map(|(key, _)| key)
+        [
+            ("events", self.events),
+            ("done_jobs", self.done_jobs),
+            ("dead_jobs", self.dead_jobs),
+            ("audit", self.audit),
+        ]
+        .into_iter()
+        .find(|(_, keep)| keep.0.is_some_and(|span| span < Self::LEAST))
+        .map(|(key, _)| key)
     }
 
     pub fn settings(&self) -> Retention {
@@ -72,6 +84,7 @@ impl RetentionSection {
             events: time(self.events),
             done_jobs: time(self.done_jobs),
             dead_jobs: time(self.dead_jobs),
+            audit: time(self.audit),
         }
     }
 }

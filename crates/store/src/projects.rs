@@ -109,10 +109,17 @@ impl Tx<'_> {
             "DELETE FROM project_env WHERE project_id = $1",
             "DELETE FROM quotas WHERE project_id = $1",
             "DELETE FROM domains WHERE project_id = $1",
+            "DELETE FROM project_groups WHERE project_id = $1",
+            "DELETE FROM policy_rules WHERE project_id = $1",
         ] {
             self.execute(sql, params![&text])?;
         }
         self.execute("UPDATE projects SET deleted_at = $2 WHERE id = $1", params![&text, now.0])?;
+        self.execute(
+            "UPDATE approvals SET state = 'expired', decided_at = $2 WHERE project_id = $1 AND state = 'open'",
+            params![&text, now.0],
+        )?;
+        self.notify(crate::policies::POLICIES);
         self.notify("projects");
         self.notify("tokens");
         self.notify("domains");

@@ -123,6 +123,11 @@ impl Tx<'_> {
             params![&id],
         )?;
         self.execute("DELETE FROM members WHERE user_id = $1", params![&id])?;
+        self.execute("DELETE FROM group_members WHERE user_id = $1", params![&id])?;
+        self.execute(
+            "DELETE FROM project_groups WHERE project_id IN (SELECT p.id FROM projects p WHERE p.owner_id = $1 AND p.deleted_at IS NULL)",
+            params![&id],
+        )?;
         // Projects stay as tombstones: events and, later, the ledger refer to them; so the row of their owner stays.
         self.execute(
             "UPDATE projects SET deleted_at = $2 WHERE owner_id = $1 AND deleted_at IS NULL",

@@ -17,6 +17,7 @@ mod instances;
 mod ledger;
 mod logs;
 mod ndjson;
+mod policies;
 mod progress;
 mod projects;
 mod reconnect;

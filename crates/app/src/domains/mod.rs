@@ -61,7 +61,7 @@ impl App {
     }
 
     /// By id or name, if the caller may do there what members with the role `need` may.
-    async fn instance_as(&self, caller: &Caller, need: Role, instance: &str) -> Result<Instance> {
+    pub(crate) async fn instance_as(&self, caller: &Caller, need: Role, instance: &str) -> Result<Instance> {
         let row = self.find_instance(caller, Scope::Read, instance).await?;
         caller.may_as(need, row.project).map_err(|refused| Error::refused(refused, "instance", instance))?;
         Ok(row)

@@ -3,12 +3,12 @@
 //! The snapshot is refreshed before a write to credentials is answered, so a revoked token is refused at once; other
 //! servers on the same database follow by notification. A token that the snapshot does not know is looked up once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ryokan_model::permission::{Caller, Role, Scope};
-use ryokan_model::{Millis, ProjectId, SessionId, TokenId, UserId};
+use ryokan_model::{GroupId, Millis, ProjectId, SessionId, TokenId, UserId};
 use ryokan_store::identity_keys::IdentityKey;
 use ryokan_store::tokens::{Session, Token};
 use ryokan_store::users::User;
@@ -34,7 +34,9 @@ pub(crate) const IDENTITY: &str = "identity";
 #[derive(Default)]
 pub struct Snapshot {
     users: HashMap<UserId, User>,
+    /// The greater of an account's own role and those of its groups.
     projects: HashMap<UserId, BTreeMap<ProjectId, Role>>,
+    groups: HashMap<UserId, BTreeSet<GroupId>>,
     tokens: HashMap<String, Token>,
     token_hashes: HashMap<TokenId, String>,
     sessions: HashMap<String, Session>,
@@ -52,6 +54,11 @@ impl Snapshot {
             members.filter_map(|(user, _)| Some(self.users.get(user)?.login.as_str())).collect();
         logins.sort_unstable();
         logins
+    }
+
+    /// The groups that an account is in, for the policy.
+    pub fn groups_of(&self, user: UserId) -> BTreeSet<GroupId> {
+        self.groups.get(&user).cloned().unwrap_or_default()
     }
 
     /// Whether an account that was let in once still has its way with a project.
@@ -72,6 +79,13 @@ impl Snapshot {
         }
         for (project, user, role) in tx.all_memberships()? {
             snapshot.projects.entry(user).or_default().insert(project, role);
+        }
+        for (project, user, role) in tx.all_group_roles()? {
+            let own = snapshot.projects.entry(user).or_default().entry(project).or_insert(role);
+            *own = role.max(*own);
+        }
+        for (group, user) in tx.all_group_members()? {
+            snapshot.groups.entry(user).or_default().insert(group);
         }
         let mut after = String::new();
         loop {

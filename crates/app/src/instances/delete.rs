@@ -92,6 +92,8 @@ pub(crate) fn bury(tx: &mut Tx<'_>, row: &mut Instance, now: Millis) -> Result<(
     tx.delete_secrets(&previous_secrets_of(row.id))?;
     tx.delete_revisions(row.id)?;
     tx.delete_domains_of(row.id)?;
+    tx.delete_rules_of(row.id)?;
+    tx.close_approvals_of(row.id, now)?;
     if crate::deployments::is_built_here(&row.spec.image) {
         tx.notify(IMAGES);
     }

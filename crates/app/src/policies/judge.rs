@@ -1,9 +1,10 @@
 //! Asking the policy, and recording the answer: one step. An answer that cannot be recorded is a refusal.
 
-use ryokan_model::policy::{Decision, Request};
-use ryokan_model::{AuditId, Millis};
+use ryokan_model::policy::{Decision, Level, Request, Verdict};
+use ryokan_model::{ApprovalId, AuditId, Millis};
 use ryokan_store::audit::AuditRow;
 
+use crate::approvals::{Asked, open_question};
 use crate::{App, Error, Result};
 
 /// Texts of the audit are cut there.
@@ -35,6 +36,8 @@ pub struct Judgement {
     /// The row of the audit, to be completed by [`App::note_end`].
     pub audit: AuditId,
     pub decision: Decision,
+    /// The question to a person that an `ask` has opened, or that was open; none when too much is asked.
+    pub approval: Option<ApprovalId>,
 }
 
 impl App {
@@ -47,7 +50,6 @@ impl App {
 
     /// Records a refusal that was decided elsewhere: by an address that a name led to, a limit, a broken request.
     pub async fn record_refusal(&self, mut question: Question, why: impl Into<String>) -> Result<Judgement> {
-        use ryokan_model::policy::{Level, Verdict};
         question.request.now = self.clock.now();
         let decision = Decision { verdict: Verdict::Deny, rule: None, level: Level::System, why: why.into() };
         self.record(question, decision).await
@@ -55,13 +57,22 @@ impl App {
 
     async fn record(&self, question: Question, decision: Decision) -> Result<Judgement> {
         let now = question.request.now;
+        // What cannot be asked (a path that is ambiguous, too many questions) stays refused all the same.
+        let ask = (decision.verdict == Verdict::Ask)
+            .then(|| self.new_question(&question, &decision, "").ok())
+            .flatten();
         let row = self.audit_row(question, &decision, now);
         let audit = row.id;
-        self.store
-            .write(move |tx| tx.insert_audit(&row))
-            .await
-            .map_err(|error| Error::AuditUnavailable(error.into()))?;
-        Ok(Judgement { audit, decision })
+        let written = self.store.write(move |tx| {
+            tx.insert_audit(&row)?;
+            let Some(ask) = ask else { return Ok(None) };
+            Ok::<_, Error>(match open_question(tx, ask, now)? {
+                Asked::New(approval) | Asked::Again(approval) => Some(approval.id),
+                Asked::Not(..) => None,
+            })
+        });
+        let approval = written.await.map_err(|error| Error::AuditUnavailable(error.into()))?;
+        Ok(Judgement { audit, decision, approval })
     }
 
     fn audit_row(&self, question: Question, decision: &Decision, now: Millis) -> AuditRow {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, AgentRole, Host, Path, Scheme};
-use crate::{GroupId, InstanceId, Millis, ProjectId, TaskId, UserId};
+use super::{Action, AgentRole, Host, Kind, Path, Scheme};
+use crate::{GroupId, InstanceId, Invalid, Millis, ProjectId, TaskId, UserId};
 
 /// Who asks, as far as it was proved. All that is known is filled in: an instance's project too.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,6 +76,71 @@ pub struct Http {
     /// In upper case.
     pub method: String,
     pub path: Path,
+}
+
+impl Resource {
+    /// As people write it: `GET https://api.github.com/user`, `api.github.com:443`, or a name.
+    pub fn parse(action: Action, text: &str) -> Result<Self, Invalid> {
+        if action.kind() == Kind::Named {
+            let bad = text.is_empty()
+                || text.len() > 512
+                || text.chars().any(|c| c.is_control() || c.is_whitespace());
+            return if bad {
+                Err(Invalid::new("resource", "must be a name of 1 to 512 characters without spaces"))
+            } else {
+                Ok(Self::Named(text.to_owned()))
+            };
+        }
+        let no = || {
+            Invalid::new(
+                "resource",
+                "must be as in \"GET https://api.github.com/user\", or \"api.github.com:443\" for a connection",
+            )
+        };
+        let (method, rest) = text.split_once(' ').unwrap_or(("GET", text));
+        let Some((scheme, rest)) = rest.split_once("://") else {
+            if method.len() + 1 + rest.len() == text.len() {
+                return Err(no());
+            }
+            let (host, port) = authority(text)?;
+            return Ok(Self::host(host, port.ok_or_else(no)?));
+        };
+        let scheme = match scheme {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(no()),
+        };
+        if method.is_empty()
+            || method.len() > 20
+            || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+        {
+            return Err(no());
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, port) = authority(&rest[..end])?;
+        let http = Http { scheme, method: method.to_owned(), path: Path::parse(&rest[end..]) };
+        let http = (action != Action::EgressConnect).then_some(http);
+        Ok(Self::Network(Target { host, port: port.unwrap_or(scheme.port()), addresses: None, http }))
+    }
+}
+
+/// A host, and a port if there is one.
+fn authority(text: &str) -> Result<(Host, Option<u16>), Invalid> {
+    let after = text.rfind(']').map_or(0, |at| at + 1);
+    let (host, port) = match text[after..].rfind(':') {
+        Some(colon) => (&text[..after + colon], Some(&text[after + colon + 1..])),
+        None => (text, None),
+    };
+    let port = match port {
+        None => None,
+        Some(port) => Some(
+            port.parse::<u16>()
+                .ok()
+                .filter(|n| *n > 0 && port.bytes().all(|b| b.is_ascii_digit()))
+                .ok_or_else(|| Invalid::new("resource", "has no such port: 1 to 65535"))?,
+        ),
+    };
+    Ok((host.parse().map_err(|invalid: Invalid| Invalid::new("resource", invalid.problem))?, port))
 }
 
 impl fmt::Display for Resource {

@@ -1,6 +1,8 @@
 //! The HTTP API. A handler parses, authorises through its use case, calls it, and maps the answer; the old shapes of
 //! Crabshack are a thin router over the same use cases.
 
+mod approvals;
+mod audit;
 mod auth;
 mod brc;
 mod crabshack;
@@ -11,6 +13,7 @@ mod error;
 mod events;
 mod extract;
 mod gateway;
+mod groups;
 mod heads;
 mod health;
 mod instances;
@@ -18,6 +21,7 @@ mod keys;
 mod ledger;
 mod mandala;
 pub mod openapi;
+mod policies;
 mod projects;
 mod revocable;
 mod router;

@@ -25,9 +25,9 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, auth, brc, crabshack, credentials, deployments, domains, events, gateway, heads, health,
-    instances, keys, ledger, mandala, openapi, projects, revocable, sessions, system, templates, tokens, ui,
-    users,
+    Context, approvals, audit, auth, brc, crabshack, credentials, deployments, domains, events, gateway, groups, heads,
+    health, instances, keys, ledger, mandala, openapi, policies, projects, revocable, sessions, system,
+    templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.
@@ -143,6 +143,20 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(deployments::logs))
         .routes(routes!(deployments::schema))
         .routes(routes!(events::list))
+        .routes(routes!(policies::create, policies::list))
+        .routes(routes!(policies::delete))
+        .routes(routes!(policies::explain))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get))
+        .routes(routes!(approvals::grant))
+        .routes(routes!(approvals::refuse))
+        .routes(routes!(groups::create, groups::list))
+        .routes(routes!(groups::get, groups::delete))
+        .routes(routes!(groups::put_member, groups::delete_member))
+        .routes(routes!(groups::of_project))
+        .routes(routes!(groups::put_in_project, groups::delete_in_project))
         .routes(routes!(system::get))
         .routes(routes!(system::config))
         .routes(routes!(system::jobs))

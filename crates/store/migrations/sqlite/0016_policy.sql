@@ -119,5 +119,8 @@ CREATE TABLE approvals (
 ) STRICT;
 CREATE UNIQUE INDEX approvals_open ON approvals (question) WHERE state = 'open';
 CREATE INDEX approvals_project ON approvals (project_id, id);
+CREATE INDEX approvals_question ON approvals (question, decided_at);
+CREATE INDEX approvals_actor ON approvals (actor, asked_at);
+CREATE INDEX approvals_instance ON approvals (instance_id) WHERE state = 'open';
 CREATE INDEX approvals_expiry ON approvals (expires_at) WHERE state = 'open';
 CREATE INDEX approvals_decided ON approvals (decided_at) WHERE state <> 'open';

@@ -54,7 +54,9 @@ async fn open_one(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Turned> {
     let shared = &visit.house.shared;
-    let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+    // Authority form and nothing else: a URL there would be read differently by others.
+    let authority = request.uri().authority().filter(|_| request.uri().scheme().is_none());
+    let authority = authority.map_or("", |authority| authority.as_str());
     let Some((host, port)) = RemoteHost::parse_authority(authority, None) else {
         let refusal = Refusal::BadRequest("CONNECT wants a host and a port, and no user name.");
         return Err(Turned { refusal, caller: Some(caller), host: None });

@@ -279,6 +279,9 @@ impl Exchange<'_> {
             self.visit.links.put(key, link);
         }
         let (mut parts, incoming) = response.into_parts();
+        if http_body::Body::size_hint(&incoming).lower() > shared.limits.response_body {
+            return Err(Refusal::AnswerTooLarge);
+        }
         clean::response(&mut parts.headers);
         let scrubber = if prepared.patterns.is_empty() {
             None

@@ -27,6 +27,7 @@ pub(crate) enum Refusal {
     NoAnswer,
     HostMismatch,
     BodyTooLarge,
+    AnswerTooLarge,
     Busy,
     NoLongerAllowed,
     NotForThisHost,
@@ -88,6 +89,12 @@ impl Refusal {
                 "The request's body is larger than allowed here.",
                 "http_request_error",
             ),
+            Self::AnswerTooLarge => (
+                502,
+                "answer_too_large",
+                "The host's answer is larger than allowed here.",
+                "http_response_body_size",
+            ),
             Self::Busy => (
                 503,
                 "too_many_requests",
@@ -146,6 +153,7 @@ impl Refusal {
             Self::NoAnswer => "host_answer_broken",
             Self::HostMismatch => "host_mismatch",
             Self::BodyTooLarge => "body_too_large",
+            Self::AnswerTooLarge => "answer_too_large",
             Self::Busy => "too_many_requests",
             Self::NoLongerAllowed => "no_longer_allowed",
             Self::NotForThisHost => "credential_not_for_host",

@@ -28,6 +28,17 @@ impl Patterns {
             })
             .collect();
         self.add(json.as_bytes());
+        // Within something that was encoded as a whole, such as `user:secret`: what does not depend on its neighbours.
+        for shift in 0..3 {
+            let mut bytes = Zeroizing::new(vec![0; shift]);
+            bytes.extend_from_slice(secret.as_bytes());
+            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                let text = Zeroizing::new(engine.encode(&bytes));
+                let whole = bytes.len() / 3 * 4;
+                let own = [0, 2, 3][shift]..whole.max([0, 2, 3][shift]);
+                self.add(text[own].as_bytes());
+            }
+        }
         for engine in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
             self.add(engine.encode(secret).as_bytes());
         }

@@ -4,6 +4,7 @@ pub mod bsv;
 pub mod directory;
 pub mod dns;
 pub mod docker;
+pub mod models;
 pub mod prometheus;
 pub mod smtp;
 pub mod webhook;

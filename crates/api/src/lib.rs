@@ -10,6 +10,7 @@ pub mod event;
 pub mod instance;
 pub mod key;
 pub mod ledger;
+pub mod models;
 pub mod problem;
 pub mod project;
 pub mod session;

@@ -20,6 +20,7 @@ pub mod instances;
 pub mod jobs;
 pub mod ledger;
 pub mod metering;
+pub mod models;
 pub mod page;
 pub mod projects;
 pub mod system;
@@ -36,7 +37,8 @@ use ryokan_model::{Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
 use ryokan_ports::{
-    BlobStore, DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks,
+    BlobStore, DnsResolver, ImageBuilder, Mailer, ModelProviders, PaymentProvider, Runtime, UsageSource,
+    Webhooks,
 };
 
 use ryokan_store::Seal;
@@ -121,6 +123,8 @@ pub struct App {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) upload_key: deployments::UploadKey,
     pub(crate) dns: Arc<dyn DnsResolver>,
+    pub(crate) model_providers: Arc<dyn ModelProviders>,
+    pub(crate) models: models::Desk,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -158,6 +162,7 @@ pub struct Parts {
     pub blobs: Arc<dyn BlobStore>,
     pub upload_key: deployments::UploadKey,
     pub dns: Arc<dyn DnsResolver>,
+    pub model_providers: Arc<dyn ModelProviders>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -178,6 +183,8 @@ impl App {
             blobs: parts.blobs,
             upload_key: parts.upload_key,
             dns: parts.dns,
+            model_providers: parts.model_providers,
+            models: models::Desk::default(),
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

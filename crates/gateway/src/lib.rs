@@ -17,6 +17,7 @@ mod host;
 mod inflight;
 mod introduction;
 mod limits;
+pub mod models;
 mod passes;
 mod peer;
 mod pool;

@@ -87,3 +87,7 @@ id!(
     /// One artifact on its way to being released.
     DeploymentId
 );
+id!(
+    /// One call of a model, and what is set aside for it while it is under way.
+    ModelCallId
+);

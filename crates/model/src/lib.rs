@@ -16,6 +16,7 @@ pub mod image;
 pub mod instance;
 pub mod invalid;
 pub mod manifest;
+pub mod models;
 pub mod money;
 pub mod name;
 pub mod permission;
@@ -31,7 +32,7 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    DeploymentId, IdentityKeyId, InstanceId, JobId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
+    DeploymentId, IdentityKeyId, InstanceId, JobId, ModelCallId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
     TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use ryokan_adapters::directory::Directory;
 use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
+use ryokan_adapters::models::HttpModelProviders;
 use ryokan_adapters::prometheus::PrometheusUsage;
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
@@ -16,6 +17,7 @@ use ryokan_app::deployments::UploadKey;
 use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::{App, Parts, Settings};
+use ryokan_gateway::models::ModelGateway;
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
@@ -28,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::engine;
 use crate::http::{self, Context, RateLimiter, Wallets};
+use crate::models::Till;
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
 
@@ -159,12 +162,14 @@ impl Server {
             blobs: Arc::new(blobs),
             upload_key: UploadKey::new(&key),
             dns,
+            model_providers: Arc::new(HttpModelProviders::new().context("providers of models")?),
             clock,
             entropy,
             settings,
         });
         app.start_billing().await?;
         app.seed_templates().await?;
+        app.refresh_models().await?;
         let first_start = app.first_start().await?;
 
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -173,6 +178,7 @@ impl Server {
         let context = Context {
             app: app.clone(),
             key: signing.clone(),
+            models: ModelGateway::new(Arc::new(Till(app.clone()))),
             metrics: telemetry::start_metrics(),
             config: Arc::new(config.redacted()),
             started_at: app.clock.now().0,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ryokan_app::{deployments, domains, funding, housekeeping, instances, jobs, metering};
+use ryokan_app::{deployments, domains, funding, housekeeping, instances, jobs, metering, models};
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,8 @@ impl Server {
         };
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
+        background.spawn(models::reconciler().run(self.app.clone(), leave.clone()));
+        background.spawn(models::record::run(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {
             background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));

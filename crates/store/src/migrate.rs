@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0013_addons"),
     migration!("0014_disk_quotas"),
     migration!("0015_funding"),
+    migration!("0018_models"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

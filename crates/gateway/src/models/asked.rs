@@ -216,7 +216,7 @@ mod tests {
         assert!(asked.images && asked.input_most < 5_000, "{}", asked.input_most);
         // But whoever calls text an image gains nothing.
         let lie = json.replace("image/png", "text/plain");
-        assert!(super::Asked::parse(Endpoint::Messages, lie.as_bytes()).unwrap().input_most > 100_000);
+        assert!(Asked::parse(Endpoint::Messages, lie.as_bytes()).unwrap().input_most > 100_000);
     }
 
     #[test]

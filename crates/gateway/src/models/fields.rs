@@ -45,6 +45,17 @@ impl Fields {
         Ok(())
     }
 
+    pub(crate) fn to_object(&self) -> Result<serde_json::Map<String, serde_json::Value>, Fault> {
+        self.0
+            .iter()
+            .map(|(name, value)| {
+                let parsed = serde_json::from_str(value.get())
+                    .map_err(|_| Fault::invalid(name, "is nested too deeply or not JSON"))?;
+                Ok((name.clone(), parsed))
+            })
+            .collect()
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![b'{'];
         for (at, (name, value)) in self.0.iter().enumerate() {

@@ -178,7 +178,8 @@ impl ModelGateway {
             Ok(line) => line,
             Err(fault) => return Err((account, fatal(fault))),
         };
-        let prepared = match prepare(asked, &choice.offer, limit, body) {
+        let created = self.books.now().0 / 1_000;
+        let prepared = match prepare(asked, &choice.offer, limit, body, created) {
             Ok(prepared) => prepared,
             // Somebody who speaks the caller's dialect may do what cannot be translated.
             Err(fault) => return Err((account, Trouble { fault, retry: true, quick: false })),
@@ -213,7 +214,7 @@ impl ModelGateway {
             };
             account.first_byte();
             let mode = match prepared.translation {
-                Some(translation) => Mode::Translate(translation.stream(&asked.model)),
+                Some(translation) => Mode::Translate(translation.stream()),
                 None => Mode::Pass { strip: prepared.strip },
             };
             let relay = Relay::new((first, source), mode, account, caller, (line, place), total);
@@ -232,7 +233,7 @@ impl ModelGateway {
         let made = match (prepared.translation, said) {
             (None, _) => Ok((whole, kind.unwrap_or(HeaderValue::from_static("application/json")))),
             (Some(translation), Some(said)) => translation
-                .whole(&asked.model, &said)
+                .whole(&said)
                 .map(|made| (Bytes::from(made.to_string()), HeaderValue::from_static("application/json"))),
             (Some(_), None) => Err(Fault::new(Kind::Upstream, line_says(&line, "sent an answer that is not JSON"))),
         };
@@ -291,14 +292,20 @@ fn line_says(line: &Line, what: &str) -> String {
 
 /// What is sent: the request as it came, but for the model's name, a limit where one must hold, and the wish to be told
 /// what a stream used.
-fn prepare(asked: &Asked, offer: &Offer, (holds, most): (bool, i64), body: &Bytes) -> Result<Prepared, Fault> {
+fn prepare(
+    asked: &Asked,
+    offer: &Offer,
+    (holds, most): (bool, i64),
+    body: &Bytes,
+    created: i64,
+) -> Result<Prepared, Fault> {
     let dialect = dialect_of(offer.provider.kind);
     let wire = Wire::of(asked.endpoint, dialect)
         .ok_or_else(|| Fault::invalid("model", "cannot be asked for this"))?;
     let limit = (holds && asked.max_output.is_none() && asked.speaks())
         .then(|| offer.can.max_output.map_or(most, |can| can.min(most)));
-    if let Some((translation, mut request)) = translate::request(asked, dialect)? {
-        translate::finish(&mut request, offer, limit);
+    if let Some((translation, mut request)) = translate::request(asked, dialect, created)? {
+        translate::finish(&mut request, offer, wire, limit);
         let strip = false;
         return Ok(Prepared { wire, body: request.to_string().into(), translation: Some(translation), strip });
     }

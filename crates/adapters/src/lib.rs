@@ -7,6 +7,7 @@ pub mod docker;
 pub mod firewall;
 pub mod oauth;
 mod outward;
+pub mod models;
 pub mod prometheus;
 pub mod smtp;
 pub mod webhook;

@@ -96,8 +96,8 @@ mod tests {
     #[tokio::test]
     async fn a_token_is_asked_for_as_the_standard_says() {
         let (client, asked) = issuer("HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n{\"access_token\":\"fresh\",     \"expires_in\":60}").await;
-        let (token, lifetime) = super::token(&client, true).await.unwrap();
-        assert_eq!((token.expose(), lifetime), ("fresh", Duration::from_mins(1)));
+        let (fresh, lifetime) = token(&client, true).await.unwrap();
+        assert_eq!((fresh.expose(), lifetime), ("fresh", Duration::from_mins(1)));
         let asked = asked.await.unwrap();
         use base64::Engine as _;
         let basic = base64::engine::general_purpose::STANDARD.encode("tea:h%3Au%2Fsh");
@@ -113,12 +113,12 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nh:u/sh..",
         ] {
             let (client, asked) = issuer(answer).await;
-            let why = super::token(&client, true).await.unwrap_err();
+            let why = token(&client, true).await.unwrap_err();
             assert!(!why.contains("h:u/sh"), "{why}");
             asked.await.unwrap();
         }
         let (client, asked) = issuer("").await;
-        let why = super::token(&client, false).await.unwrap_err();
+        let why = token(&client, false).await.unwrap_err();
         assert!(why.contains("not public"), "{why}");
         asked.abort();
     }

@@ -15,6 +15,7 @@ pub mod instance;
 pub mod key;
 pub mod ledger;
 pub mod policy;
+pub mod models;
 pub mod problem;
 pub mod project;
 pub mod session;

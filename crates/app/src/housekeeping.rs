@@ -95,6 +95,7 @@ async fn once(app: Arc<App>) -> Result<i64> {
     left += purge(&app, Some(billing.keep_usage), |tx, before| tx.purge_usage(before, BATCH)).await?;
     app.release_expired().await?;
     app.store.write(move |tx| tx.purge_billing(now, sums)).await?;
+    left += purge(&app, Some(App::KEEP_CALLS), |tx, before| tx.purge_model_calls(before, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_deployments(before.0, BATCH)).await?;
     left += purge(&app, keep.events, |tx, before| tx.purge_events(before.0, BATCH)).await?;
     left += purge(&app, keep.audit, |tx, before| tx.purge_audit(before, BATCH)).await?;

@@ -24,6 +24,7 @@ pub mod instances;
 pub mod jobs;
 pub mod ledger;
 pub mod metering;
+pub mod models;
 pub mod page;
 pub mod policies;
 pub mod projects;
@@ -42,7 +43,8 @@ use ryokan_model::{AuditId, Clock, InstanceId, Secret};
 pub(crate) use ryokan_ports::crash;
 use ryokan_ports::runtime::PullProgress;
 use ryokan_ports::{
-    BlobStore, DnsResolver, ImageBuilder, Mailer, PaymentProvider, Runtime, UsageSource, Webhooks,
+    BlobStore, DnsResolver, ImageBuilder, Mailer, ModelProviders, PaymentProvider, Runtime, UsageSource,
+    Webhooks,
 };
 
 use ryokan_store::Seal;
@@ -140,6 +142,8 @@ pub struct App {
     /// The tokens that sandboxes hold.
     pub instance_tokens: instances::token::InstanceTokens,
     pub(crate) dns: Arc<dyn DnsResolver>,
+    pub(crate) model_providers: Arc<dyn ModelProviders>,
+    pub(crate) models: models::Desk,
     pub clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -184,6 +188,7 @@ pub struct Parts {
     pub upload_key: deployments::UploadKey,
     pub instance_tokens: instances::token::InstanceTokens,
     pub dns: Arc<dyn DnsResolver>,
+    pub model_providers: Arc<dyn ModelProviders>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
@@ -205,6 +210,8 @@ impl App {
             upload_key: parts.upload_key,
             instance_tokens: parts.instance_tokens,
             dns: parts.dns,
+            model_providers: parts.model_providers,
+            models: models::Desk::default(),
             clock: parts.clock,
             entropy: parts.entropy,
             limits: ArcSwap::from_pointee(parts.settings.limits.clone()),

@@ -18,6 +18,7 @@ mod host;
 mod inflight;
 mod introduction;
 mod limits;
+pub mod models;
 mod passes;
 mod peer;
 mod pool;

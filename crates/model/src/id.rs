@@ -111,3 +111,7 @@ id!(
     /// Something that agents use and never see.
     CredentialId
 );
+id!(
+    /// One call of a model, and what is set aside for it while it is under way.
+    ModelCallId
+);

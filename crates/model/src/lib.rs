@@ -17,6 +17,7 @@ pub mod image;
 pub mod instance;
 pub mod invalid;
 pub mod manifest;
+pub mod models;
 pub mod money;
 pub mod name;
 pub mod permission;
@@ -33,7 +34,7 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    ApprovalId, AuditId, CredentialId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ProjectId,
+    ApprovalId, AuditId, CredentialId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ModelCallId, ProjectId,
     ReservationId, RuleId, ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;

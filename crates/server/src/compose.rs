@@ -10,6 +10,7 @@ use ryokan_adapters::directory::Directory;
 use ryokan_adapters::dns::Dns;
 use ryokan_adapters::docker::{self, Docker};
 use ryokan_adapters::firewall;
+use ryokan_adapters::models::HttpModelProviders;
 use ryokan_adapters::prometheus::PrometheusUsage;
 use ryokan_adapters::smtp::Smtp;
 use ryokan_adapters::webhook::HttpWebhooks;
@@ -18,6 +19,7 @@ use ryokan_app::entropy::{Entropy, SystemClock, SystemEntropy};
 use ryokan_app::identity::bootstrap::FirstStart;
 use ryokan_app::instances::token::InstanceTokens;
 use ryokan_app::{App, DoorSettings, Parts, Settings};
+use ryokan_gateway::models::ModelGateway;
 use ryokan_gateway::{Gateway, Limits, RouteTable, SigningKey, Snapshot};
 use ryokan_model::{Clock, Secret, ServerId};
 use ryokan_ports::runtime::Reach;
@@ -31,6 +33,7 @@ use crate::config::Config;
 use crate::edge::{self, Doors};
 use crate::engine;
 use crate::http::{self, Context, RateLimiter, Wallets};
+use crate::models::Till;
 use crate::ports::{Api, Counters, Credentials, WallClock};
 use crate::telemetry;
 
@@ -167,6 +170,7 @@ impl Server {
             upload_key: UploadKey::new(&key),
             instance_tokens: InstanceTokens::new(&key),
             dns,
+            model_providers: Arc::new(HttpModelProviders::new().context("providers of models")?),
             clock,
             entropy,
             settings,
@@ -174,6 +178,7 @@ impl Server {
         app.start_billing().await?;
         app.seed_templates().await?;
         app.start_policies().await?;
+        app.refresh_models().await?;
         let first_start = app.first_start().await?;
         app.refresh_keyring().await?;
 
@@ -187,6 +192,7 @@ impl Server {
         let context = Context {
             app: app.clone(),
             key: signing.clone(),
+            models: ModelGateway::new(Arc::new(Till(app.clone()))),
             metrics: telemetry::start_metrics(),
             config: Arc::new(config.redacted()),
             started_at: app.clock.now().0,
@@ -268,7 +274,11 @@ async fn engine_of(config: &Config, server_id: ServerId, given: Given) -> anyhow
         socket: Some(Box::pin(engine::choose(config)).await?),
         allow_unlimited: config.engine.allow_unlimited,
         gpus: config.engine.gpus,
-        firewall: firewall::Settings { door: Some(config.egress.port), resolvers: resolvers() },
+        firewall: firewall::Settings {
+            door: Some(config.egress.port),
+            names: Some(config.egress.names_port()),
+            resolvers: resolvers(),
+        },
         reach: config
             .engine
             .reach

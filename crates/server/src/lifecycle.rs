@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ryokan_app::{
-    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, policies,
+    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, models, policies,
 };
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ impl Server {
         background.spawn(keep_keyring(self.app.clone(), leave.clone()));
         background.spawn(policies::keeper().run(self.app.clone(), leave.clone()));
         background.spawn(audit::completions().run(self.app.clone(), leave.clone()));
+        background.spawn(models::reconciler().run(self.app.clone(), leave.clone()));
+        background.spawn(models::record::run(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {
             background.spawn(jobs::run::run(self.app.clone(), pool, leave.clone()));

@@ -30,6 +30,8 @@ mod jobs;
 mod key_file;
 pub mod ledger;
 mod migrate;
+pub mod model_calls;
+pub mod models;
 mod options;
 pub mod policies;
 pub mod prices;

@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0015_funding"),
     migration!("0016_policy"),
     migration!("0017_credentials"),
+    migration!("0018_models"),
 ];
 
 /// Applies what is missing. On an error nothing is changed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ryokan_model::billing::Spend;
 use ryokan_model::{InstanceId, ProjectId, ReservationId, Sats, TransactionId};
-use ryokan_store::StoreError;
+use ryokan_store::{StoreError, Tx};
 use ryokan_store::billing::Reservation;
 use ryokan_store::ledger::{Account, Posting};
 
@@ -32,41 +32,48 @@ impl App {
         }
         let (app, now) = (self.clone(), self.clock.now());
         let id = ReservationId::from_parts(now, self.entropy.bytes());
+        let wanted = Reservation {
+            id,
+            project,
+            instance,
+            kind,
+            amount: most,
+            created_at: now,
+            expires_at: now.plus(expires),
+            closed_at: None,
+            settled: None,
+        };
         self.store
             .write(move |tx| {
                 tx.lock(&format!("caps:{project}"))?;
-                must_not_be_suspended(tx, project)?;
-                if let Some(why) = full(&tx.caps(project, now)?, instance, kind, most)? {
-                    return Err(Error::QuotaExceeded(why));
-                }
-                if app.settings.billing.enabled {
-                    let free = tx.balance(project)?.minus(tx.reserved(project)?);
-                    if free.is_none_or(|free| free < most) {
-                        return Err(Error::PaymentRequired(format!(
-                            "the project's balance leaves no room for {most} satoshis"
-                        )));
-                    }
-                }
-                tx.insert_reservation(&Reservation {
-                    id,
-                    project,
-                    instance,
-                    kind,
-                    amount: most,
-                    created_at: now,
-                    expires_at: now.plus(expires),
-                    closed_at: None,
-                    settled: None,
-                })?;
+                app.set_aside(tx, &wanted)?;
                 Ok(id)
             })
             .await
     }
 
+    /// The same inside of a transaction that holds the lock of the project's caps.
+    pub(crate) fn set_aside(&self, tx: &mut Tx<'_>, wanted: &Reservation) -> Result<()> {
+        let (project, most) = (wanted.project, wanted.amount);
+        must_not_be_suspended(tx, project)?;
+        if let Some(why) = full(&tx.caps(project, wanted.created_at)?, wanted.instance, wanted.kind, most)? {
+            return Err(Error::QuotaExceeded(why));
+        }
+        if self.settings.billing.enabled {
+            let free = tx.balance(project)?.minus(tx.reserved(project)?);
+            if free.is_none_or(|free| free < most) {
+                return Err(Error::PaymentRequired(format!(
+                    "the project's balance leaves no room for {most} satoshis"
+                )));
+            }
+        }
+        tx.insert_reservation(wanted)?;
+        Ok(())
+    }
+
     /// Spends `actual` of what was reserved, at most all of it, and gives the rest back. Again changes nothing.
     pub async fn settle(self: &Arc<Self>, id: ReservationId, actual: Sats, reason: String) -> Result<()> {
-        let (app, now) = (self.clone(), self.clock.now());
-        let transaction = TransactionId::from_parts(now, self.entropy.bytes());
+        let app = self.clone();
         self.store
             .write(move |tx| {
                 let held =
@@ -76,30 +83,36 @@ impl App {
                 }
                 tx.lock(&format!("caps:{}", held.project))?;
                 tx.lock(&format!("bill:{}", held.project))?;
-                if !tx.close_reservation(&held, actual, now)? {
-                    return Ok(());
-                }
-                if app.settings.billing.enabled && actual > Sats::ZERO {
-                    let posting = Posting {
-                        id: transaction,
-                        kind: held.kind.as_str(),
-                        project: held.project,
-                        interval: None,
-                        reason,
-                        actor: events::SYSTEM.into(),
-                        price_version: None,
-                        reference: Some(id.to_string()),
-                        at: now,
-                        entries: vec![
-                            (Account::Project(held.project), Sats(-actual.0)),
-                            (Account::Revenue(held.kind.as_str()), actual),
-                        ],
-                    };
-                    app.post(tx, &posting)?;
-                }
-                Ok(())
+                app.spend(tx, &held, actual, reason)
             })
             .await
+    }
+
+    /// The same inside of a transaction that holds the project's locks, for an amount that was checked.
+    pub(crate) fn spend(&self, tx: &mut Tx<'_>, held: &Reservation, actual: Sats, reason: String) -> Result<()> {
+        let now = self.clock.now();
+        if !tx.close_reservation(held, actual, now)? {
+            return Ok(());
+        }
+        if self.settings.billing.enabled && actual > Sats::ZERO {
+            let posting = Posting {
+                id: TransactionId::from_parts(now, self.entropy.bytes()),
+                kind: held.kind.as_str(),
+                project: held.project,
+                interval: None,
+                reason,
+                actor: events::SYSTEM.into(),
+                price_version: None,
+                reference: Some(held.id.to_string()),
+                at: now,
+                entries: vec![
+                    (Account::Project(held.project), Sats(-actual.0)),
+                    (Account::Revenue(held.kind.as_str()), actual),
+                ],
+            };
+            self.post(tx, &posting)?;
+        }
+        Ok(())
     }
 
     /// Gives all of it back.

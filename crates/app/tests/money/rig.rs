@@ -115,6 +115,7 @@ async fn start(
         upload_key: ryokan_app::deployments::UploadKey::new(&[0; 32]),
         instance_tokens: ryokan_app::instances::token::InstanceTokens::new(&[0; 32]),
         dns: Arc::new(ryokan_ports::fake::FakeDns::default()),
+        model_providers: Arc::new(ryokan_ports::models::NoModelProviders),
         store: database.open().await,
         seal: Arc::new(Seal::from_file(&database.scratch().join("key")).unwrap()),
         runtime: engine,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EgressSection {
-    /// Of the door to each project's network, at this machine's address there.
+    /// Of the door to each project's network, at this machine's address there; the next one is our name server's.
     pub port: u16,
     /// A file of certificates (PEM) of authorities that hosts may have besides those of the web.
     pub authorities: Option<PathBuf>,
@@ -24,6 +24,11 @@ impl Default for EgressSection {
 }
 
 impl EgressSection {
+    /// Where we answer for names in closed networks: the next one.
+    pub(crate) fn names_port(&self) -> u16 {
+        self.port.checked_add(1).unwrap_or(self.port - 1)
+    }
+
     pub(crate) fn tls(&self) -> anyhow::Result<ryokan_gateway::egress::TlsParts> {
         let text = match &self.authorities {
             None => String::new(),

@@ -20,6 +20,7 @@ mod instances;
 mod keys;
 mod ledger;
 mod mandala;
+mod models;
 pub mod openapi;
 mod policies;
 mod projects;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use ryokan_app::App;
 use ryokan_gateway::SigningKey;
+use ryokan_gateway::models::ModelGateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +52,8 @@ pub(crate) use router::{RateLimiter, router};
 pub(crate) struct Context {
     pub(crate) app: Arc<App>,
     pub(crate) key: SigningKey,
+    /// Calls of models; callable for whoever was identified.
+    pub(crate) models: Arc<ModelGateway>,
     pub(crate) metrics: PrometheusHandle,
     /// The configuration as people may see it.
     pub(crate) config: Arc<serde_json::Value>,

@@ -26,7 +26,7 @@ use utoipa_axum::routes;
 use super::error::{ApiError, REQUEST_ID};
 use super::{
     Context, approvals, audit, auth, brc, crabshack, credentials, deployments, domains, events, gateway, groups, heads,
-    health, instances, keys, ledger, mandala, openapi, policies, projects, revocable, sessions, system,
+    health, instances, keys, ledger, mandala, models, openapi, policies, projects, revocable, sessions, system,
     templates, tokens, ui, users,
 };
 
@@ -111,6 +111,20 @@ pub(super) fn routes() -> OpenApiRouter<Context> {
         .routes(routes!(ledger::settings, ledger::set_settings))
         .routes(routes!(ledger::verify))
         .routes(routes!(ledger::left_over))
+        .routes(routes!(models::manage::create, models::manage::list))
+        .routes(routes!(models::manage::get, models::manage::update, models::manage::delete))
+        .routes(routes!(models::manage::refresh))
+        .routes(routes!(models::manage::put_model))
+        .routes(routes!(models::manage::routes))
+        .routes(routes!(models::manage::put_route, models::manage::delete_route))
+        .routes(routes!(models::manage::prices, models::manage::set_price))
+        .routes(routes!(models::manage::all_rules, models::manage::set_all_rules))
+        .routes(routes!(models::manage::project_rules, models::manage::set_project_rules))
+        .routes(routes!(models::manage::project_budgets, models::manage::set_project_budget))
+        .routes(routes!(models::manage::user_budgets, models::manage::set_user_budget))
+        .routes(routes!(models::manage::project_usage))
+        .routes(routes!(models::manage::all_usage))
+        .routes(routes!(models::manage::calls))
         .routes(routes!(templates::create, templates::list))
         .routes(routes!(templates::checks))
         .routes(routes!(templates::get, templates::update, templates::delete))
@@ -175,6 +189,7 @@ pub(crate) fn router(context: Context) -> Router {
         .merge(crabshack::router())
         .merge(brc::router())
         .merge(mandala::router())
+        .merge(models::router())
         .merge(ui::router())
         .fallback(|| async { ApiError(Error::not_found("page", "here")) })
         .method_not_allowed_fallback(|| async { method_not_allowed() })
@@ -214,6 +229,8 @@ async fn around(State(context): State<Context>, request: Request, next: Next) ->
 /// Who asks, how often, and a life of its own for what writes. A wallet's request has been verified by then.
 async fn answer(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    models::take_api_key(&mut request);
+    let dialect = models::dialect_of(&path, request.headers());
     let address = request.extensions().get::<Peer>().map(|p| p.ip.to_string()).unwrap_or_default();
     let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
     // A credential that counts has a budget of its own; everything else shares its address's.
@@ -224,15 +241,17 @@ async fn answer(State(context): State<Context>, mut request: Request, next: Next
     request.extensions_mut().insert(identity.clone());
     let key = caller.as_ref().map_or_else(|| format!("address:{address}"), |c| format!("user:{}", c.user));
     if let Err(retry_after) = context.rate.check(key) {
-        return ApiError(Error::TooManyRequests {
-            message: format!("too many requests; wait {retry_after} s"),
-            retry_after,
-        })
-        .into_response();
+        let message = format!("too many requests; wait {retry_after} s");
+        let error = Error::TooManyRequests { message, retry_after };
+        return match dialect {
+            Some(dialect) => models::refuse(&error, dialect),
+            None => ApiError(error).into_response(),
+        };
     }
     // A command over a WebSocket begins as a `GET`.
     let upgrade = request.headers().contains_key(header::UPGRADE);
-    let read_only = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+    // A call of a model ends with its client, which has to pay for what is made; its account is closed all the same.
+    let read_only = dialect.is_some() || matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
     let started = std::time::Instant::now();
     let asked = caller.clone();
     let response = if read_only && !upgrade {

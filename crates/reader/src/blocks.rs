@@ -122,9 +122,13 @@ pub(crate) fn flatten(blocks: Vec<Block>) -> Vec<Span> {
     while let Some(block) = pending.pop() {
         match block {
             Block::Paragraph(spans) | Block::Heading(_, spans) => add(spans),
-            Block::Code { text, .. } => add(vec![Span::Code(text.split_whitespace().collect::<Vec<_>>().join(" "))]),
+            Block::Code { text, .. } => {
+                add(vec![Span::Code(text.split_whitespace().collect::<Vec<_>>().join(" "))])
+            }
             Block::Quote(blocks) => pending.extend(blocks.into_iter().rev()),
-            Block::List { items, .. } => pending.extend(items.into_iter().rev().flat_map(|item| item.into_iter().rev())),
+            Block::List { items, .. } => {
+                pending.extend(items.into_iter().rev().flat_map(|item| item.into_iter().rev()))
+            }
             Block::Table { rows, .. } => rows.into_iter().flatten().for_each(&mut add),
             Block::Rule => {}
         }

@@ -31,7 +31,8 @@ pub(crate) fn by_meaning(element: &Element, tag: &str, place: Place) -> bool {
     }
     let role = role(element).to_ascii_lowercase();
     match role.as_str() {
-        "navigation" | "complementary" | "search" | "menu" | "menubar" | "toolbar" | "dialog" | "alertdialog" => true,
+        "navigation" | "complementary" | "search" | "menu" | "menubar" | "toolbar" | "dialog"
+        | "alertdialog" => true,
         "banner" | "contentinfo" => true,
         "main" | "article" | "region" | "document" => false,
         _ => match tag {

@@ -102,7 +102,9 @@ pub(crate) fn mixed_words(text: &str) -> impl Iterator<Item = &str> {
         for c in word.chars() {
             match c.script() {
                 Script::Latin => latin = true,
-                Script::Cyrillic | Script::Greek | Script::Armenian | Script::Cherokee | Script::Lisu => alike = true,
+                Script::Cyrillic | Script::Greek | Script::Armenian | Script::Cherokee | Script::Lisu => {
+                    alike = true
+                }
                 _ => {}
             }
         }

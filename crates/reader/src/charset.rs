@@ -63,7 +63,9 @@ fn label<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         let after = head[found + name.len()..].trim_start();
         if let Some(value) = after.strip_prefix('=').filter(|_| !commented) {
             let value = value.trim_start().trim_start_matches(['"', '\'']);
-            let end = value.find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.+".contains(c)).unwrap_or(value.len());
+            let end = value
+                .find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.+".contains(c))
+                .unwrap_or(value.len());
             return Some(&value[..end]);
         }
         at = found + name.len();

@@ -12,7 +12,8 @@ impl Extractor<'_> {
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(id, tag.as_bytes()[1] - b'0', inside),
             "ul" | "menu" | "dir" => self.list(id, None, inside),
             "ol" => {
-                let first = element.attribute("start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
+                let first =
+                    element.attribute("start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
                 self.list(id, Some(first), inside);
             }
             "blockquote" => {
@@ -56,6 +57,10 @@ impl Extractor<'_> {
                 if !reading.is_empty() {
                     self.inline.span(Span::Text(format!("({reading})")));
                 }
+            }
+            "dl" => {
+                let blocks = self.capture(id, inside);
+                self.blocks.extend(blocks);
             }
             "dd" => {
                 let blocks = self.capture(id, inside);
@@ -121,7 +126,8 @@ impl Extractor<'_> {
                 Data::Element(element) => {
                     let tag = element.tag();
                     if let Some(inside) = self.enter_counted(id, element, &tag, context) {
-                        let lines = tag == "br" || is_block(&tag) && !text.is_empty() && !text.ends_with('\n');
+                        let lines =
+                            tag == "br" || is_block(&tag) && !text.is_empty() && !text.ends_with('\n');
                         if lines {
                             text.push('\n');
                         }
@@ -144,13 +150,15 @@ impl Extractor<'_> {
         }
         let dom = self.dom;
         let inner = dom.children(id).filter_map(|id| dom.element(id)).find(|inner| &*inner.tag() == "code");
-        let language = [Some(element), inner].into_iter().flatten().find_map(code_language).unwrap_or_default();
+        let language =
+            [Some(element), inner].into_iter().flatten().find_map(code_language).unwrap_or_default();
         self.blocks.push(Block::Code { language, text });
     }
 
     fn image(&mut self, element: &Element) {
         let side = |name: &str| element.attribute(name).and_then(|size| size.trim().parse::<u32>().ok());
-        let pixel = side("width").is_some_and(|width| width <= 1) || side("height").is_some_and(|height| height <= 1);
+        let pixel =
+            side("width").is_some_and(|width| width <= 1) || side("height").is_some_and(|height| height <= 1);
         let alt = element.attribute("alt").filter(|_| !pixel).unwrap_or_default();
         let alt = chars::line(alt, 500, &mut self.out.removed);
         if !alt.is_empty() {
@@ -160,7 +168,6 @@ impl Extractor<'_> {
 
     fn table(&mut self, id: Id, element: &Element, inside: &Context) {
         self.flush();
-        let before = self.blocks.len();
         let mut rows: Vec<(bool, Vec<Vec<Block>>)> = Vec::new();
         self.rows(id, inside, &mut rows);
         rows.retain(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()));
@@ -170,7 +177,6 @@ impl Extractor<'_> {
         let is_layout = columns < 2
             || matches!(role, "presentation" | "none")
             || !rows.iter().all(|(_, cells)| cells.iter().all(simple));
-        debug_assert!(before <= self.blocks.len(), "captions only add");
         if is_layout {
             self.blocks.extend(rows.into_iter().flat_map(|(_, cells)| cells).flatten());
             return;
@@ -221,7 +227,8 @@ impl Extractor<'_> {
             };
             header &= tag == "th";
             cells.push(blocks);
-            let wide = element.attribute("colspan").and_then(|span| span.trim().parse::<usize>().ok()).unwrap_or(1);
+            let wide =
+                element.attribute("colspan").and_then(|span| span.trim().parse::<usize>().ok()).unwrap_or(1);
             let wide = wide.clamp(1, limits::COLUMNS - cells.len() + 1);
             cells.resize(cells.len() + wide - 1, Vec::new());
         }
@@ -232,16 +239,47 @@ impl Extractor<'_> {
 fn is_block(tag: &str) -> bool {
     matches!(
         tag,
-        "address" | "article" | "aside" | "body" | "caption" | "center" | "details" | "dialog" | "div" | "dl" | "dt"
-            | "fieldset" | "figcaption" | "figure" | "footer" | "form" | "header" | "hgroup" | "html" | "legend" | "li"
-            | "main" | "nav" | "p" | "search" | "section" | "summary" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr"
+        "address"
+            | "article"
+            | "aside"
+            | "body"
+            | "caption"
+            | "center"
+            | "details"
+            | "dialog"
+            | "div"
+            | "dt"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "footer"
+            | "form"
+            | "header"
+            | "hgroup"
+            | "html"
+            | "legend"
+            | "li"
+            | "main"
+            | "nav"
+            | "p"
+            | "search"
+            | "section"
+            | "summary"
+            | "tbody"
+            | "td"
+            | "tfoot"
+            | "th"
+            | "thead"
+            | "tr"
     )
 }
 
 /// `language-rust`, `lang-rust`, `highlight-source-rust`.
 fn code_language(element: &Element) -> Option<String> {
     element.attribute("class")?.split_ascii_whitespace().find_map(|class| {
-        let name = ["language-", "lang-", "highlight-source-"].iter().find_map(|prefix| class.strip_prefix(prefix))?;
+        let name = ["language-", "lang-", "highlight-source-"]
+            .iter()
+            .find_map(|prefix| class.strip_prefix(prefix))?;
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '#' | '-' | '.');
         ((1..=20).contains(&name.len()) && name.chars().all(fits)).then(|| name.to_ascii_lowercase())
     })

@@ -90,12 +90,16 @@ impl Extractor<'_> {
                     let declared = element.attribute("lang").or_else(|| element.attribute("xml:lang"));
                     self.out.head.language = declared.and_then(language);
                 }
-                "title" if &*element.name.ns == "http://www.w3.org/1999/xhtml" && self.out.head.title.is_none() => {
+                "title"
+                    if &*element.name.ns == "http://www.w3.org/1999/xhtml"
+                        && self.out.head.title.is_none() =>
+                {
                     let title = chars::line(&text(dom, id), 300, removed);
                     self.out.head.title = Some(title).filter(|title| !title.is_empty());
                 }
                 "meta" if self.out.head.description.is_none() => {
-                    let is_it = element.attribute("name").is_some_and(|n| n.eq_ignore_ascii_case("description"));
+                    let is_it =
+                        element.attribute("name").is_some_and(|n| n.eq_ignore_ascii_case("description"));
                     if let Some(content) = element.attribute("content").filter(|_| is_it) {
                         let description = chars::line(content, 500, removed);
                         self.out.head.description = Some(description).filter(|text| !text.is_empty());
@@ -121,7 +125,13 @@ impl Extractor<'_> {
     }
 
     /// What is not to be shown of an element, and why; otherwise what holds inside it.
-    fn enter(&mut self, id: Id, element: &Element, tag: &str, context: &Context) -> Result<Context, Option<Reason>> {
+    fn enter(
+        &mut self,
+        id: Id,
+        element: &Element,
+        tag: &str,
+        context: &Context,
+    ) -> Result<Context, Option<Reason>> {
         if let Some(reason) = hidden::by_name(element, tag) {
             return Err(reason);
         }
@@ -133,8 +143,11 @@ impl Extractor<'_> {
         if hidden::by_attribute(element, tag) {
             return Err(Some(Reason::HiddenAttribute));
         }
-        let mut inside =
-            Context { depth: context.depth + 1, place: context.place.inside(element, tag), ..context.clone() };
+        let mut inside = Context {
+            depth: context.depth + 1,
+            place: context.place.inside(element, tag),
+            ..context.clone()
+        };
         let mut style = Style::default();
         self.sheet.apply(element, tag, &mut style);
         if let Some(inline) = element.attribute("style") {
@@ -193,14 +206,22 @@ impl Extractor<'_> {
     }
 
     /// As `enter`, with the account kept. The headline of a site's header is the page's if there is one.
-    pub(crate) fn enter_counted(&mut self, id: Id, element: &Element, tag: &str, context: &Context) -> Option<Context> {
+    pub(crate) fn enter_counted(
+        &mut self,
+        id: Id,
+        element: &Element,
+        tag: &str,
+        context: &Context,
+    ) -> Option<Context> {
         match self.enter(id, element, tag, context) {
             Ok(inside) => Some(inside),
             Err(reason) => {
                 if let Some(reason) = reason {
                     self.out.removed.count(reason);
                 }
-                if reason == Some(Reason::Boilerplate) && tag == "header" {
+                if reason == Some(Reason::Boilerplate)
+                    && (tag == "header" || element.attribute("role") == Some("banner"))
+                {
                     self.headline(id, context);
                 }
                 None

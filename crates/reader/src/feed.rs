@@ -139,6 +139,10 @@ impl Feed<'_> {
         let Some(Open { name, text, has_elements }) = self.open.pop() else { return };
         let parent = self.open.last().map_or("", |open| open.name.as_str());
         if !self.is_feed {
+            if matches!(name.as_str(), "script" | "style") {
+                self.out.removed.count(Reason::Element);
+                return;
+            }
             let text = chars::line(&text, usize::MAX, &mut self.out.removed);
             if !text.is_empty() {
                 self.out.blocks.push(Block::Paragraph(vec![Span::Text(text)]));
@@ -150,7 +154,9 @@ impl Feed<'_> {
                 ("item" | "entry", _) => self.finish(),
                 ("title", "item" | "entry") => entry.title = text,
                 ("link", "item" | "entry") if entry.link.is_empty() => entry.link = text,
-                ("pubdate" | "date" | "published" | "updated", _) if entry.date.is_empty() => entry.date = text,
+                ("pubdate" | "date" | "published" | "updated", _) if entry.date.is_empty() => {
+                    entry.date = text
+                }
                 // The longer of what is short and what is all.
                 ("description" | "summary" | "content" | "encoded", _) if text.len() > entry.body.len() => {
                     entry.body = text;
@@ -169,7 +175,8 @@ impl Feed<'_> {
         let removed = &mut self.out.removed;
         match (name.as_str(), parent) {
             ("title", "channel" | "feed") => {
-                self.out.head.title = Some(chars::line(&text, 300, removed)).filter(|title| !title.is_empty());
+                self.out.head.title =
+                    Some(chars::line(&text, 300, removed)).filter(|title| !title.is_empty());
             }
             ("description" | "subtitle", "channel" | "feed") => {
                 let description = chars::line(&text, 500, removed);
@@ -183,7 +190,13 @@ impl Feed<'_> {
     fn finish(&mut self) {
         let Some(entry) = self.entry.take() else { return };
         let removed = &mut self.out.removed;
-        let link = self.base.absolute(&entry.link).filter(|_| !entry.link.trim().is_empty());
+        let link = Some(entry.link.trim()).filter(|link| !link.is_empty()).and_then(|link| {
+            let url = self.base.absolute(link);
+            if url.is_none() {
+                removed.count(Reason::LinkTarget);
+            }
+            url
+        });
         let title = chars::line(&entry.title, 500, removed);
         let title = if title.is_empty() { link.clone().unwrap_or_default() } else { title };
         let text = Span::Text(title.clone());

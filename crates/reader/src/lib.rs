@@ -8,8 +8,8 @@
 
 mod blocks;
 mod boilerplate;
-mod charset;
 mod chars;
+mod charset;
 mod css;
 mod dom;
 mod elements;
@@ -63,7 +63,8 @@ impl From<dom::Bound> for Truncation {
 /// Reads a page. It takes CPU time in proportion to the bytes: call it where blocking is allowed.
 pub fn read(document: &Document<'_>, rules: &Rules) -> Result<Page, Refusal> {
     let Document { bytes, content_type, url } = *document;
-    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(Refusal::Url)?;
+    let url =
+        Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(Refusal::Url)?;
     let kind = kind::kind(bytes, content_type)?;
     let looked_at = &bytes[..bytes.len().min(limits::BYTES)];
     let (text, charset) = charset::decode(looked_at, content_type.and_then(charset::parameter));
@@ -72,6 +73,8 @@ pub fn read(document: &Document<'_>, rules: &Rules) -> Result<Page, Refusal> {
     let (extracted, blocks) = match kind {
         Kind::Html => laid_out(html(&text, &base, rules), style),
         Kind::Markdown => laid_out(html(&markdown(&text), &base, rules), style),
+        // XHTML that is served as any XML.
+        Kind::Xml if kind::is_page(&text) => laid_out(html(&text, &base, rules), style),
         Kind::Xml => laid_out(feed::read(&text, &base, rules.keep_boilerplate), style),
         Kind::Json | Kind::Plain => {
             style = Style::Plain;
@@ -140,7 +143,8 @@ fn links_of(blocks: &[Block]) -> Vec<Link> {
         for (at, span) in spans.iter().enumerate() {
             let Span::LinkStart(url) = span else { continue };
             if out.len() < limits::LINKS && seen.insert(url.clone()) {
-                let end = spans[at..].iter().position(|span| *span == Span::LinkEnd).unwrap_or(spans.len() - at);
+                let end =
+                    spans[at..].iter().position(|span| *span == Span::LinkEnd).unwrap_or(spans.len() - at);
                 let text = blocks::plain(&spans[at..at + end]).chars().take(200).collect();
                 out.push(Link { text, url: url.clone() });
             }
@@ -151,7 +155,9 @@ fn links_of(blocks: &[Block]) -> Vec<Link> {
         match block {
             Block::Paragraph(spans) | Block::Heading(_, spans) => take(spans),
             Block::Quote(blocks) => pending.extend(blocks.iter().rev()),
-            Block::List { items, .. } => pending.extend(items.iter().rev().flat_map(|item| item.iter().rev())),
+            Block::List { items, .. } => {
+                pending.extend(items.iter().rev().flat_map(|item| item.iter().rev()))
+            }
             Block::Table { rows, .. } => rows.iter().flatten().for_each(|cell| take(cell)),
             Block::Code { .. } | Block::Rule => {}
         }

@@ -51,7 +51,8 @@ pub(crate) fn apply(
                 at += 1;
                 continue;
             }
-            let last = (at + 1..normal.len()).find(|at| !normal[*at].is_empty() && end.is_match(&normal[*at]));
+            let last =
+                (at + 1..normal.len()).find(|at| !normal[*at].is_empty() && end.is_match(&normal[*at]));
             let dropped = *action == Action::Drop;
             found.push((at, Marker { rule: name.clone(), excerpt: excerpt(&normal[at], begin), dropped }));
             let last = last.unwrap_or(at);
@@ -72,7 +73,12 @@ pub(crate) fn apply(
 }
 
 /// The text of one line outside the body: a title, a description.
-pub(crate) fn single(text: Option<String>, rules: &Rules, removed: &mut Removed, markers: &mut Vec<Marker>) -> Option<String> {
+pub(crate) fn single(
+    text: Option<String>,
+    rules: &Rules,
+    removed: &mut Removed,
+    markers: &mut Vec<Marker>,
+) -> Option<String> {
     let line = Line { text: text?, fence: false, verbatim: true };
     let left = apply(vec![vec![line]], rules, false, removed, markers);
     left.into_iter().flatten().next().map(|line| line.text)
@@ -92,7 +98,11 @@ fn without(blocks: Vec<Vec<Line>>, drop: &[bool], removed: &mut Removed) -> Vec<
             })
             .collect();
         removed.add(Reason::Rule, dropped);
-        if dropped > 0 && lines.iter().all(|line| line.fence || line.text.is_empty()) { Vec::new() } else { lines }
+        if dropped > 0 && lines.iter().all(|line| line.fence || line.text.is_empty()) {
+            Vec::new()
+        } else {
+            lines
+        }
     });
     blocks.filter(|lines| !lines.is_empty()).collect()
 }

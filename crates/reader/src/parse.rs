@@ -28,6 +28,9 @@ impl TokenSink for Guard {
         match token {
             Token::ParseError(_) => return TokenSinkResult::Continue,
             Token::CommentToken(_) => self.comments.set(self.comments.get().saturating_add(1)),
+            Token::TagToken(ref tag) if tag.attrs.len() > limits::ATTRIBUTES => {
+                self.tree.sink.bound.set(Some(Bound::Attributes));
+            }
             _ => {}
         }
         self.emitted.set(true);

@@ -47,7 +47,8 @@ fn lines(block: &Block, style: Style, nesting: usize) -> Vec<Line> {
         Block::List { first, items } => list(*first, items, style, nesting),
         Block::Table { header, rows } if markdown => table(*header, rows),
         Block::Table { rows, .. } => {
-            let row = |row: &Vec<Vec<Span>>| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join("\t");
+            let row =
+                |row: &Vec<Vec<Span>>| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join("\t");
             rows.iter().map(|cells| Line::new(row(cells).trim_end().to_owned())).collect()
         }
         Block::Rule if markdown => vec![Line::new("---".into())],
@@ -70,7 +71,11 @@ fn nested(blocks: &[Block], style: Style, nesting: usize) -> Vec<Line> {
 fn prefixed(lines: Vec<Line>, first: &str, rest: &str) -> Vec<Line> {
     let prefixed = lines.into_iter().enumerate().map(|(at, mut line)| {
         let prefix = if at == 0 { first } else { rest };
-        line.text = if line.text.is_empty() { prefix.trim_end().to_owned() } else { format!("{prefix}{}", line.text) };
+        line.text = if line.text.is_empty() {
+            prefix.trim_end().to_owned()
+        } else {
+            format!("{prefix}{}", line.text)
+        };
         line
     });
     prefixed.collect()
@@ -103,7 +108,8 @@ fn list(first: Option<u32>, items: &[Vec<Block>], style: Style, nesting: usize) 
 }
 
 fn code(language: &str, text: &str, markdown: bool) -> Vec<Line> {
-    let verbatim = text.split('\n').map(|line| Line { text: line.trim_end().into(), fence: false, verbatim: markdown });
+    let verbatim =
+        text.split('\n').map(|line| Line { text: line.trim_end().into(), fence: false, verbatim: markdown });
     if !markdown {
         return verbatim.collect();
     }
@@ -124,7 +130,8 @@ fn table(header: bool, rows: &[Vec<Vec<Span>>]) -> Vec<Line> {
     let row = |cells: Vec<String>| Line::new(format!("| {} |", cells.join(" | ")));
     let columns = rows.first().map_or(0, Vec::len);
     let (head, rest) = if header { rows.split_at(1) } else { rows.split_at(0) };
-    let head = head.first().map_or_else(|| vec![String::new(); columns], |head| head.iter().map(cell).collect());
+    let head =
+        head.first().map_or_else(|| vec![String::new(); columns], |head| head.iter().map(cell).collect());
     let mut out = vec![row(head), row(vec!["---".to_owned(); columns])];
     out.extend(rest.iter().map(|cells| row(cells.iter().map(cell).collect())));
     out
@@ -205,7 +212,10 @@ fn escape(text: &str, out: &mut String, around: Surroundings) {
             '`' | '*' | '[' | ']' | '<' | '~' => true,
             '_' => !(word(before) && word(next)),
             '\\' => next.is_none_or(|next| next.is_ascii_punctuation()),
-            '&' => next.is_some_and(|next| next == '#' || next.is_ascii_alphabetic()) && names_entity(&chars[at + 1..]),
+            '&' => {
+                next.is_some_and(|next| next == '#' || next.is_ascii_alphabetic())
+                    && names_entity(&chars[at + 1..])
+            }
             '|' => around.in_table,
             '!' => next.is_none() && around.before_link,
             _ => false,
@@ -232,7 +242,9 @@ fn escape_start(chars: &[char], out: &mut String) -> usize {
         Some('-' | '=' | '+') if run('-') > 1 || run('=') > 0 || run('+') > 1 => out.push('\\'),
         Some('>' | '|') => out.push('\\'),
         Some(':') if chars.get(1) == Some(&'-') => out.push('\\'),
-        Some('0'..='9') if digits <= 9 && matches!(chars.get(digits), Some('.' | ')')) && ends(digits + 1) => {
+        Some('0'..='9')
+            if digits <= 9 && matches!(chars.get(digits), Some('.' | ')')) && ends(digits + 1) =>
+        {
             out.extend(&chars[..digits]);
             out.push('\\');
             out.push(chars[digits]);

@@ -118,9 +118,10 @@ impl RuleSet {
         if count > 200 {
             return Err(RuleError::Count(count));
         }
-        let lines = self.lines.into_iter().map(|rule| {
-            Ok((check_name(&rule.name)?, pattern(&rule.name, &rule.pattern)?, rule.action))
-        });
+        let lines = self
+            .lines
+            .into_iter()
+            .map(|rule| Ok((check_name(&rule.name)?, pattern(&rule.name, &rule.pattern)?, rule.action)));
         let lines = lines.collect::<Result<_, RuleError>>()?;
         let sections = self.sections.into_iter().map(|rule| {
             let (begin, end) = (pattern(&rule.name, &rule.begin)?, pattern(&rule.name, &rule.end)?);
@@ -153,7 +154,9 @@ fn pattern(name: &str, text: &str) -> Result<Regex, RuleError> {
         .build()
         .map_err(|error| refuse(format!("the pattern cannot be used: {error}")))?;
     if regex.is_match("") {
-        return Err(refuse("the pattern matches an empty line, so every page: make it ask for something".into()));
+        return Err(refuse(
+            "the pattern matches an empty line, so every page: make it ask for something".into(),
+        ));
     }
     Ok(regex)
 }

@@ -5,7 +5,8 @@ use crate::page::Truncation;
 use crate::render::Line;
 
 pub(crate) fn join(blocks: &[Vec<Line>]) -> String {
-    let blocks = blocks.iter().map(|lines| lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"));
+    let blocks =
+        blocks.iter().map(|lines| lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n"));
     blocks.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -50,7 +51,9 @@ fn cut_block(lines: &[Line], max_chars: usize) -> Vec<Line> {
         let closing = if open { lines[at..].iter().find(|line| line.fence) } else { None };
         // Room that the fence will need.
         let reserved = match (line.fence, open) {
-            (true, false) => lines[at + 1..].iter().find(|line| line.fence).map_or(0, |line| line.text.chars().count() + 1),
+            (true, false) => {
+                lines[at + 1..].iter().find(|line| line.fence).map_or(0, |line| line.text.chars().count() + 1)
+            }
             _ => closing.filter(|_| !line.fence).map_or(0, |line| line.text.chars().count() + 1),
         };
         let length = line.text.chars().count() + 1;
@@ -62,7 +65,11 @@ fn cut_block(lines: &[Line], max_chars: usize) -> Vec<Line> {
         }
         let room = (max_chars + 1).saturating_sub(used + reserved + 1);
         if !line.fence && used < max_chars / 2 {
-            let text = if line.verbatim { line.text.chars().take(room).collect() } else { cut_line(&line.text, room) };
+            let text = if line.verbatim {
+                line.text.chars().take(room).collect()
+            } else {
+                cut_line(&line.text, room)
+            };
             if !text.is_empty() {
                 out.push(Line { text, ..line.clone() });
             }

@@ -28,7 +28,10 @@ fn written(result: &Result<Page, Refusal>) -> String {
         page.removed.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
     say("removed", &removed.join(", "));
     for marker in &page.markers {
-        say(if marker.dropped { "dropped" } else { "marker" }, &format!("{} | {}", marker.rule, marker.excerpt));
+        say(
+            if marker.dropped { "dropped" } else { "marker" },
+            &format!("{} | {}", marker.rule, marker.excerpt),
+        );
     }
     for link in &page.links {
         say("link", &format!("{} | {}", link.url, link.text));

@@ -44,7 +44,9 @@ fn hex(digits: &str) -> Option<Colour> {
     match digits[..] {
         [_, _, _, 0] | [_, _, _, _, _, _, 0, 0] => Some(Colour::Clear),
         [r, g, b] | [r, g, b, _] => Some(Colour::Rgb(r * 17, g * 17, b * 17)),
-        [r, s, g, h, b, c] | [r, s, g, h, b, c, _, _] => Some(Colour::Rgb(r * 16 + s, g * 16 + h, b * 16 + c)),
+        [r, s, g, h, b, c] | [r, s, g, h, b, c, _, _] => {
+            Some(Colour::Rgb(r * 16 + s, g * 16 + h, b * 16 + c))
+        }
         _ => None,
     }
 }
@@ -121,8 +123,8 @@ fn named(name: &str) -> Option<Colour> {
         "fuchsia" | "magenta" => (255, 0, 255),
         "purple" => (128, 0, 128),
         "orange" => (255, 165, 0),
-        "pink" | "beige" | "linen" | "azure" | "mintcream" | "honeydew" | "lavender" | "gold" | "tan" | "brown"
-        | "indigo" | "crimson" | "coral" | "khaki" | "canvas" | "canvastext" => {
+        "pink" | "beige" | "linen" | "azure" | "mintcream" | "honeydew" | "lavender" | "gold" | "tan"
+        | "brown" | "indigo" | "crimson" | "coral" | "khaki" | "canvas" | "canvastext" => {
             return Some(Colour::Named(name.to_owned()));
         }
         _ => return None,

@@ -17,10 +17,40 @@ const INLINE: u32 = u32::MAX;
 
 /// What our questions need; anything else is not kept.
 const ASKED: [&str; 34] = [
-    "display", "visibility", "content-visibility", "opacity", "filter", "font-size", "font", "position", "left", "right",
-    "top", "bottom", "inset", "margin", "margin-left", "margin-top", "text-indent", "clip", "clip-path", "transform",
-    "scale", "zoom", "width", "height", "max-width", "max-height", "overflow", "overflow-x", "overflow-y", "color",
-    "-webkit-text-fill-color", "background", "background-color", "background-image",
+    "display",
+    "visibility",
+    "content-visibility",
+    "opacity",
+    "filter",
+    "font-size",
+    "font",
+    "position",
+    "left",
+    "right",
+    "top",
+    "bottom",
+    "inset",
+    "margin",
+    "margin-left",
+    "margin-top",
+    "text-indent",
+    "clip",
+    "clip-path",
+    "transform",
+    "scale",
+    "zoom",
+    "width",
+    "height",
+    "max-width",
+    "max-height",
+    "overflow",
+    "overflow-x",
+    "overflow-y",
+    "color",
+    "-webkit-text-fill-color",
+    "background",
+    "background-color",
+    "background-image",
 ];
 
 /// The declarations of a block's inside, or of a `style` attribute. Nested rules are passed over.
@@ -135,7 +165,8 @@ impl Style {
             return Seen::No;
         }
         let speaks = self.colour().is_some() || self.background().is_some();
-        let same = ink.is_some_and(|ink| *ink == Colour::Clear || behind.is_some_and(|behind| ink.is_like(behind)));
+        let same =
+            ink.is_some_and(|ink| *ink == Colour::Clear || behind.is_some_and(|behind| ink.is_like(behind)));
         if speaks && same { Seen::SameColour } else { Seen::Yes }
     }
 
@@ -152,13 +183,16 @@ impl Style {
             _ => false,
         };
         self.value("opacity").is_some_and(|value| value.first().is_some_and(small))
-            || arguments(self.value("filter"), |name| name == "opacity").any(|inside| inside.iter().any(small))
+            || arguments(self.value("filter"), |name| name == "opacity")
+                .any(|inside| inside.iter().any(small))
     }
 
     fn is_tiny(&self) -> bool {
         // Below two pixels nothing is read. Relative sizes of some other size are taken of 16 pixels.
         let font = self.value("font").and_then(|value| {
-            value.iter().find(|token| matches!(token, Token::Length(..) | Token::Percent(_) | Token::Number(0.0..=0.0)))
+            value.iter().find(|token| {
+                matches!(token, Token::Length(..) | Token::Percent(_) | Token::Number(0.0..=0.0))
+            })
         });
         let size = self.value("font-size").and_then(|value| value.first()).or(font);
         let font_size = size.is_some_and(|token| match token {
@@ -171,7 +205,8 @@ impl Style {
             .any(|inside| {
                 inside.iter().any(|token| matches!(token, Token::Number(number) | Token::Percent(number) if number.abs() < 0.05))
             });
-        let cut = ["overflow", "overflow-x", "overflow-y"].iter().any(|name| self.is(name, &["hidden", "clip"]));
+        let cut =
+            ["overflow", "overflow-x", "overflow-y"].iter().any(|name| self.is(name, &["hidden", "clip"]));
         let flat = ["width", "height", "max-width", "max-height"]
             .iter()
             .any(|name| self.lengths(name).any(|size| size <= 1.0));
@@ -182,7 +217,8 @@ impl Style {
     fn is_away(&self) -> bool {
         const FAR: f64 = 500.0;
         let placed = self.is("position", &["absolute", "fixed", "relative", "sticky"]);
-        let left = |name: &str| self.value(name).unwrap_or_default().iter().any(|token| away(token, FAR, 100.0));
+        let left =
+            |name: &str| self.value(name).unwrap_or_default().iter().any(|token| away(token, FAR, 100.0));
         placed && ["left", "right", "top", "bottom", "inset"].iter().any(|name| left(name))
             || ["text-indent", "margin", "margin-left", "margin-top"].iter().any(|name| left(name))
             || arguments(self.value("transform"), |name| name.starts_with("translate"))

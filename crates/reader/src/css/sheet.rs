@@ -126,10 +126,10 @@ impl Sheet {
 
 /// A rule's prelude, the inside of its block (empty for `@import ...;`), and what follows.
 fn next_rule(tokens: &[Token]) -> Option<(&[Token], &[Token], &[Token])> {
-    let is_at = tokens.iter().find(|token| **token != Token::Space).is_some_and(|t| matches!(t, Token::At(_)));
-    let open = tokens
-        .iter()
-        .position(|token| *token == Token::Sign('{') || is_at && *token == Token::Sign(';'))?;
+    let is_at =
+        tokens.iter().find(|token| **token != Token::Space).is_some_and(|t| matches!(t, Token::At(_)));
+    let open =
+        tokens.iter().position(|token| *token == Token::Sign('{') || is_at && *token == Token::Sign(';'))?;
     if tokens[open] == Token::Sign(';') {
         return Some((&tokens[..open], &[], &tokens[open + 1..]));
     }

@@ -99,7 +99,8 @@ impl Input<'_> {
             take(self, &mut text);
         }
         let sign = usize::from(matches!(self.peek(1), Some('+' | '-')));
-        if matches!(self.peek(0), Some('e' | 'E')) && self.peek(1 + sign).is_some_and(|c| c.is_ascii_digit()) {
+        if matches!(self.peek(0), Some('e' | 'E')) && self.peek(1 + sign).is_some_and(|c| c.is_ascii_digit())
+        {
             text.extend(self.rest.by_ref().take(1 + sign));
             take(self, &mut text);
         }

@@ -171,7 +171,10 @@ impl Extractor<'_> {
         let mut rows: Vec<(bool, Vec<Vec<Block>>)> = Vec::new();
         self.rows(id, inside, &mut rows);
         rows.retain(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()));
-        let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+        // What spans more columns than any row fills makes none.
+        let filled =
+            |cells: &Vec<Vec<Block>>| cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |at| at + 1);
+        let columns = rows.iter().map(|(_, cells)| filled(cells)).max().unwrap_or(0);
         let role = element.attribute("role").unwrap_or_default();
         let simple = |cell: &Vec<Block>| cell.iter().all(|block| matches!(block, Block::Paragraph(_)));
         let is_layout = columns < 2

@@ -182,10 +182,6 @@ impl Server {
         let first_start = app.first_start().await?;
         app.refresh_keyring().await?;
 
-        let outside = edge::Outside { authority: trust.authority, dns: names };
-        let doors = edge::build(&app, config, outside)?;
-        app.runtime.set_edge(doors.clone());
-
         let (writes, stop) = (TaskTracker::new(), CancellationToken::new());
         let rate = Arc::new(RateLimiter::new(config.requests_per_second()));
         let routes = Arc::new(RouteTable::new(Snapshot::new(&config.server.zone)));
@@ -202,6 +198,9 @@ impl Server {
             wallets: Arc::new(Wallets::new(&config.identity, app.settings.identity.mainnet.clone())),
             readiness: Arc::default(),
         };
+        let outside = edge::Outside { authority: trust.authority, dns: names, context: context.clone() };
+        let doors = edge::build(&app, config, outside)?;
+        app.runtime.set_edge(doors.clone());
         let gateway = Gateway::new(ryokan_gateway::Parts {
             routes: routes.clone(),
             control_plane: Arc::new(Api {

@@ -18,8 +18,8 @@ impl Books for Till {
         self.0.clock.now()
     }
 
-    fn may_call(&self, subject: &Subject, model: &str, offer: &Offer) -> Result<(), String> {
-        self.0.may_call_model(subject, model, offer)
+    fn may_call(&self, subject: &Subject, _model: &str, offer: &Offer) -> Result<(), String> {
+        self.0.may_call_model(subject, offer)
     }
 
     fn reserve<'a>(&'a self, subject: &'a Subject, need: Need) -> BoxFuture<'a, Result<ModelCallId, Fault>> {

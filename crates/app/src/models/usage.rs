@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ryokan_model::models::{Offer, Subject};
+use ryokan_model::policy::{Action, Request, Resource, Who};
 use ryokan_model::permission::{Caller, Role, Scope};
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::model_calls::{CallRow, CallSum};
@@ -28,9 +29,19 @@ impl App {
         Ok(Subject { project, user: Some(caller.user), instance: None })
     }
 
-    /// The seam for the policy engine: whether `subject` may call this model of this provider. Everything is allowed here.
-    pub fn may_call_model(&self, _subject: &Subject, _model: &str, _offer: &Offer) -> Result<(), String> {
-        Ok(())
+    /// Whether the policy lets `subject` call this model, which rules name as `PROVIDER/MODEL`; else why not.
+    pub fn may_call_model(&self, subject: &Subject, offer: &Offer) -> Result<(), String> {
+        let name = format!("{}/{}", offer.provider.name, offer.model);
+        let who = Who {
+            user: subject.user,
+            project: Some(subject.project),
+            instance: subject.instance,
+            ..Who::default()
+        };
+        let now = self.clock.now();
+        let decision =
+            self.policies().judge(&Request::new(who, Action::ModelCall, Resource::named(name), now));
+        if decision.is_allowed() { Ok(()) } else { Err(decision.why) }
     }
 
     /// By day, model and provider; of one project, or of all for operators.

@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use ryokan_gateway::Body;
 use ryokan_gateway::egress::{Caller, Later};
+use ryokan_model::models::Subject;
 use tower::ServiceExt as _;
 
 pub(crate) struct Inside {
@@ -18,7 +19,10 @@ impl ryokan_gateway::egress::Inside for Inside {
         let router = self.router.clone();
         Box::pin(async move {
             let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(caller);
+            // Both are ids of ours: the caller was identified by them.
+            if let (Ok(project), Ok(instance)) = (caller.project.parse(), caller.instance.parse()) {
+                request.extensions_mut().insert(Subject { project, user: None, instance: Some(instance) });
+            }
             let answered: Result<_, Infallible> = router.oneshot(request).await;
             match answered {
                 Ok(response) => response.map(Body::boxed),
@@ -28,9 +32,8 @@ impl ryokan_gateway::egress::Inside for Inside {
     }
 }
 
-/// Until there is something to offer.
-pub(crate) fn router() -> axum::Router {
-    axum::Router::new().fallback(async || {
-        (StatusCode::NOT_FOUND, "There is nothing at this address; a proxy wants the whole URL.\n")
-    })
+/// All that there is for instances.
+pub(crate) fn router(context: crate::http::Context) -> axum::Router {
+    crate::http::models::at_doors(context)
+        .fallback(async || (http::StatusCode::NOT_FOUND, "There is nothing at this address; a proxy wants the whole URL.\n"))
 }

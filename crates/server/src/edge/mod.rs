@@ -25,6 +25,7 @@ use crate::ports::WallClock;
 pub(crate) struct Outside {
     pub(crate) authority: Arc<ryokan_gateway::egress::Authority>,
     pub(crate) dns: Arc<dyn DnsResolver>,
+    pub(crate) context: crate::http::Context,
 }
 
 /// Builds what stands at the edge. Nothing listens until a network is opened.
@@ -42,7 +43,7 @@ pub(crate) fn build(app: &Arc<App>, config: &Config, outside: Outside) -> anyhow
         judge: Arc::new(judge::PolicyJudge(app.clone())),
         keys: Arc::new(keys),
         resolver: Arc::new(resolver::ByDns(outside.dns)),
-        inside: Arc::new(inside::Inside { router: inside::router() }),
+        inside: Arc::new(inside::Inside { router: inside::router(outside.context) }),
         clock,
         authority: outside.authority,
         tls,

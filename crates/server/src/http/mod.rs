@@ -20,7 +20,7 @@ mod instances;
 mod keys;
 mod ledger;
 mod mandala;
-mod models;
+pub(crate) mod models;
 pub mod openapi;
 mod policies;
 mod projects;

@@ -4,7 +4,7 @@
 
 pub(crate) mod manage;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -36,6 +36,11 @@ pub(super) fn router() -> Router<Context> {
         .route("/v1/models", get(list))
         // Names of models may have slashes in them.
         .route("/v1/models/{*id}", get(one))
+}
+
+/// The same for instances, at the door of their network: who asks is known, and told by an extension.
+pub(crate) fn at_doors(context: Context) -> Router {
+    Router::new().merge(router()).with_state(context)
 }
 
 /// Whether a path is of this API, whose clients expect errors of their own dialect.
@@ -79,15 +84,23 @@ async fn subject(context: &Context, auth: Result<Auth, ApiError>, headers: &Head
     context.app.model_subject(&caller, named.transpose()?).await
 }
 
-async fn call(State(context): State<Context>, auth: Result<Auth, ApiError>, request: Request) -> Response {
+async fn call(
+    State(context): State<Context>,
+    door: Option<Extension<Subject>>,
+    auth: Result<Auth, ApiError>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Some(endpoint) = Endpoint::of_path(parts.uri.path()) else {
         return ApiError(Error::not_found("page", "here")).into_response();
     };
     let dialect = endpoint.dialect();
-    let subject = match subject(&context, auth, &parts.headers).await {
-        Ok(subject) => subject,
-        Err(error) => return refuse(&error, dialect),
+    let subject = match door {
+        Some(Extension(subject)) => subject,
+        None => match subject(&context, auth, &parts.headers).await {
+            Ok(subject) => subject,
+            Err(error) => return refuse(&error, dialect),
+        },
     };
     let body = match axum::body::to_bytes(body, LARGEST).await {
         Ok(body) => body,
@@ -129,9 +142,14 @@ fn view(name: &str, offers: &[&ryokan_model::models::Offer], dialect: Dialect) -
     }
 }
 
-async fn list(State(context): State<Context>, auth: Result<Auth, ApiError>, headers: HeaderMap) -> Response {
+async fn list(
+    State(context): State<Context>,
+    door: Option<Extension<Subject>>,
+    auth: Result<Auth, ApiError>,
+    headers: HeaderMap,
+) -> Response {
     let dialect = dialect_of("/v1/models", &headers).unwrap_or(Dialect::Openai);
-    if let Err(ApiError(error)) = auth {
+    if let (None, Err(ApiError(error))) = (door, auth) {
         return refuse(&error, dialect);
     }
     let snapshot = context.app.models_snapshot();
@@ -149,12 +167,13 @@ async fn list(State(context): State<Context>, auth: Result<Auth, ApiError>, head
 
 async fn one(
     State(context): State<Context>,
+    door: Option<Extension<Subject>>,
     auth: Result<Auth, ApiError>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
     let dialect = dialect_of("/v1/models", &headers).unwrap_or(Dialect::Openai);
-    if let Err(ApiError(error)) = auth {
+    if let (None, Err(ApiError(error))) = (door, auth) {
         return refuse(&error, dialect);
     }
     let snapshot = context.app.models_snapshot();

@@ -34,9 +34,11 @@ pub(super) struct Place {
     pub(super) closed: String,
     /// The other one's, if it has a leg there.
     pub(super) routed: Option<String>,
-    /// This machine's address in the closed one: the gateway's connections come from there, and our door is there.
-    /// Absent if the engine does not say.
+    /// This machine's address in the closed one: the gateway's connections come from there. Absent if the engine does
+    /// not say.
     pub(super) host: Option<String>,
+    /// The same where our door and our name server can be there.
+    pub(super) door: Option<String>,
 }
 
 /// What an engine says of a network.
@@ -129,7 +131,11 @@ impl Inner {
         let has_routed = routed || found.iter().any(|f| f.kind == Some(Kind::Routed));
         let at = self.edge_network(&facts, project, closed.as_deref(), has_routed);
         if let Some(edge) = self.edge.get() {
-            edge.open(&at).await.map_err(RuntimeError::Other)?;
+            let patience = self.link.patience;
+            let opened = tokio::time::timeout(patience, edge.open(&at)).await;
+            let slow =
+                |_| Err(format!("the edge of the network was not ready within {} s", patience.as_secs()));
+            opened.unwrap_or_else(slow).map_err(RuntimeError::Other)?;
         }
         if let Some(host) = at.host {
             self.serve_names(project, host, facts.is_podman());
@@ -140,6 +146,7 @@ impl Inner {
         Ok(Place {
             closed: name(Kind::Closed),
             routed: routed.then(|| name(Kind::Routed)),
+            door: closed.clone().filter(|_| facts.elsewhere.is_none()),
             host: closed.filter(|_| !own),
         })
     }

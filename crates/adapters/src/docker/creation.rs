@@ -33,7 +33,7 @@ pub(super) fn body(
     let reach = facts.info.reach;
     let env = known(workload, place)
         .chain(
-            door::variables(workload, place.host.as_deref())
+            door::variables(workload, place.door.as_deref())
                 .into_iter()
                 .map(|(name, value)| format!("{name}={value}")),
         )
@@ -79,7 +79,7 @@ fn known(workload: &Workload, place: &Place) -> impl Iterator<Item = String> {
 
 /// What a container was told of its surroundings when it was made: another text, other surroundings.
 pub(super) fn surroundings(workload: &Workload, place: &Place) -> String {
-    let door = door::described(workload, place.host.as_deref());
+    let door = door::described(workload, place.door.as_deref());
     known(workload, place).chain(door).collect::<Vec<_>>().join("\n")
 }
 
@@ -174,13 +174,13 @@ fn names(
     place: &Place,
     resolvers: &[IpAddr],
 ) -> (Option<Vec<String>>, Option<Vec<String>>) {
-    let podman = facts.is_podman().then(|| place.host.clone()).flatten();
+    let podman = facts.is_podman().then(|| place.door.clone()).flatten();
     if workload.spec.egress == EgressProfile::Ports {
         let servers: Vec<String> =
             podman.into_iter().chain(resolvers.iter().map(IpAddr::to_string)).collect();
         return ((!servers.is_empty()).then_some(servers), None);
     }
-    let server = place.host.clone().unwrap_or_else(|| NOBODY.to_owned());
+    let server = place.door.clone().unwrap_or_else(|| NOBODY.to_owned());
     (Some(vec![server]), Some(vec![".".to_owned()]))
 }
 

@@ -34,9 +34,11 @@ pub(super) struct Place {
     pub(super) closed: String,
     /// The other one's, if it has a leg there.
     pub(super) routed: Option<String>,
-    /// This machine's address in the closed one: the gateway's connections come from there, and our door is there.
-    /// Absent if the engine does not say.
+    /// This machine's address in the closed one: the gateway's connections come from there. Absent if the engine does
+    /// not say.
     pub(super) host: Option<String>,
+    /// The same where our door and our name server can be there.
+    pub(super) door: Option<String>,
 }
 
 /// What an engine says of a network.
@@ -51,7 +53,9 @@ pub(super) struct Listed {
 pub(super) struct Wanted<'a> {
     pub(super) name: String,
     pub(super) bridge: String,
-    pub(super) kind: Kind,
+    /// Without any route, by the engine's own means.
+    pub(super) internal: bool,
+    pub(super) icc: bool,
     pub(super) labels: label::Labels,
     pub(super) subnet: Option<&'a str>,
 }
@@ -77,9 +81,34 @@ fn kind(labels: &label::Labels) -> Option<Kind> {
     [Kind::Closed, Kind::Routed].into_iter().find(|kind| word(*kind) == word_of)
 }
 
+/// Whether a closed network cannot do without the engine's ordinary kind, which has a route. The machine's rules then
+/// close it.
+///
+/// Engines publish no port out of an internal network, but for a user's Podman. And rootful Podman lets nothing through
+/// its internal ones by name, so that siblings cannot reach each other where what passes a bridge is filtered and
+/// somebody (Docker, most often) has made it the rule to let nothing through.
+fn needs_a_route(facts: &Facts, enforced: bool) -> bool {
+    let published = facts.info.reach == Reach::Loopback;
+    let filtered = || {
+        let setting = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+        enforced && setting.is_ok_and(|setting| setting.trim() == "1")
+    };
+    match (facts.is_podman(), facts.info.rootless) {
+        (true, true) => false,
+        (true, false) => published || filtered(),
+        (false, _) => published,
+    }
+}
+
 fn block(n: u32) -> String {
     let address = std::net::Ipv4Addr::from((10 << 24) + (128 << 16) + ((n % BLOCKS) << 10));
     format!("{address}/22")
+}
+
+/// The first address in a block.
+pub(super) fn first_in(block: &str) -> Option<String> {
+    let network = block.split('/').next()?.parse::<std::net::Ipv4Addr>().ok()?;
+    Some(std::net::Ipv4Addr::from(u32::from(network).checked_add(1)?).to_string())
 }
 
 impl Inner {
@@ -102,7 +131,11 @@ impl Inner {
         let has_routed = routed || found.iter().any(|f| f.kind == Some(Kind::Routed));
         let at = self.edge_network(&facts, project, closed.as_deref(), has_routed);
         if let Some(edge) = self.edge.get() {
-            edge.open(&at).await.map_err(RuntimeError::Other)?;
+            let patience = self.link.patience;
+            let opened = tokio::time::timeout(patience, edge.open(&at)).await;
+            let slow =
+                |_| Err(format!("the edge of the network was not ready within {} s", patience.as_secs()));
+            opened.unwrap_or_else(slow).map_err(RuntimeError::Other)?;
         }
         if let Some(host) = at.host {
             self.serve_names(project, host, facts.is_podman());
@@ -113,6 +146,7 @@ impl Inner {
         Ok(Place {
             closed: name(Kind::Closed),
             routed: routed.then(|| name(Kind::Routed)),
+            door: closed.clone().filter(|_| facts.elsewhere.is_none()),
             host: closed.filter(|_| !own),
         })
     }
@@ -125,18 +159,19 @@ impl Inner {
         kind: Kind,
         found: &[Found],
     ) -> Result<Option<String>> {
-        self.guard(facts, project, kind).await?;
+        let enforced = self.guard(facts, project, kind).await?;
         if let Some(found) = found.iter().find(|f| f.kind == Some(kind)) {
             return Ok(found.host.clone());
         }
-        self.make_network(facts, project, kind).await?;
+        self.make_network(facts, project, kind, enforced).await?;
         // The engine chose the addresses.
         let found = self.found(Some(project)).await?;
         Ok(found.into_iter().find(|f| f.kind == Some(kind)).and_then(|f| f.host))
     }
 
-    /// The machine's rules for one of a project's bridges. A way out that nobody watches is refused.
-    async fn guard(&self, facts: &Facts, project: ProjectId, kind: Kind) -> Result<()> {
+    /// The machine's rules for one of a project's bridges; whether they are in force. A way out that nobody watches is
+    /// refused.
+    async fn guard(&self, facts: &Facts, project: ProjectId, kind: Kind) -> Result<bool> {
         let enforcement = match &facts.elsewhere {
             Some(why) => Enforcement::Unenforced(why.clone()),
             None => self.firewall.open(self.bridge(project, kind)).await.map_err(RuntimeError::Other)?,
@@ -146,7 +181,7 @@ impl Inner {
                 field: "egress".to_owned(),
                 reason: format!("`ports` would be open to everything here: {why}; or use `proxy`"),
             }),
-            _ => Ok(()),
+            other => Ok(other == Enforcement::Enforced),
         }
     }
 
@@ -155,17 +190,28 @@ impl Inner {
         firewall::Bridge { name, project, kind }
     }
 
-    async fn make_network(&self, facts: &Facts, project: ProjectId, kind: Kind) -> Result<()> {
+    async fn make_network(
+        &self,
+        facts: &Facts,
+        project: ProjectId,
+        kind: Kind,
+        enforced: bool,
+    ) -> Result<()> {
         let create = async |subnet: Option<&str>| {
             let mut labels = label::of_project(self.server, project);
             labels.insert(label::NETWORK.to_owned(), word(kind).to_owned());
             let name = label::network_name(self.server, project, word(kind));
             let bridge = label::bridge_name(self.server, project, word(kind));
-            self.create_network(facts, Wanted { name, bridge, kind, labels, subnet }).await
+            let icc = kind == Kind::Closed;
+            let internal = icc && !needs_a_route(facts, enforced);
+            self.create_network(facts, Wanted { name, bridge, internal, icc, labels, subnet }).await
         };
-        match create(None).await {
-            Err(RuntimeError::Exhausted(_)) => {}
-            other => return other,
+        // Left to itself, Podman gives this machine no address in an internal network without its name server.
+        if !facts.is_podman() {
+            match create(None).await {
+                Err(RuntimeError::Exhausted(_)) => {}
+                other => return other,
+            }
         }
         let start = project.0.as_u128();
         for offset in 0..TRIES {
@@ -189,21 +235,18 @@ impl Inner {
             config: Some(vec![IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() }]),
             ..Ipam::default()
         });
-        let is_closed = wanted.kind == Kind::Closed;
-        // Docker publishes no port out of an internal network. Where that is how agents are reached, the closed one has
-        // a route, nobody who translates addresses on it, and the machine's rules if they can be written.
-        let internal = is_closed && facts.info.reach == Reach::Bridge;
         let mut options = HashMap::from([
             (BRIDGE_OPTION.to_owned(), wanted.bridge),
-            ("com.docker.network.bridge.enable_icc".to_owned(), is_closed.to_string()),
+            ("com.docker.network.bridge.enable_icc".to_owned(), wanted.icc.to_string()),
         ]);
-        if is_closed && !internal {
+        if wanted.icc && !wanted.internal {
+            // Then nobody translates its addresses at least.
             options.insert("com.docker.network.bridge.enable_ip_masquerade".to_owned(), "false".to_owned());
         }
         let request = NetworkCreateRequest {
             name: wanted.name.clone(),
             driver: Some("bridge".to_owned()),
-            internal: Some(internal),
+            internal: Some(wanted.internal),
             labels: Some(wanted.labels),
             ipam,
             options: Some(options),
@@ -381,5 +424,6 @@ mod tests {
         assert_eq!(block(1), "10.128.4.0/22");
         assert_eq!(block(BLOCKS - 1), "10.255.252.0/22");
         assert_eq!(block(BLOCKS), "10.128.0.0/22");
+        assert_eq!(first_in(&block(1)).as_deref(), Some("10.128.4.1"));
     }
 }

@@ -15,7 +15,6 @@ use super::Inner;
 use super::connect::{self, Address};
 use super::label::Labels;
 use super::network;
-use crate::firewall::Kind;
 
 pub(super) const PODMAN: &str = "podman";
 /// Any 4.x or 5.x answers to it.
@@ -122,14 +121,14 @@ impl Inner {
             "name": wanted.name,
             "driver": "bridge",
             "network_interface": wanted.bridge,
-            "internal": wanted.kind == Kind::Closed,
+            "internal": wanted.internal,
             // Its name server asks the world for what it does not know, and no rule can tell whom it asks for.
             "dns_enabled": false,
             "labels": wanted.labels,
             "options": HashMap::from([("isolate", "true")]),
         });
         if let Some(subnet) = wanted.subnet {
-            body["subnets"] = serde_json::json!([{ "subnet": subnet }]);
+            body["subnets"] = serde_json::json!([{ "subnet": subnet, "gateway": network::first_in(subnet) }]);
         }
         let request = hyper::Request::post(format!("{API}/networks/create"))
             .header("content-type", "application/json")

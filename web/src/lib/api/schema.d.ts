@@ -1574,10 +1574,10 @@ export interface components {
          */
         DomainState: "pending" | "verified" | "active" | "failed";
         /**
-         * @description What the instance may reach. Enforced from the step that brings the egress proxy.
+         * @description What the instance may reach.
          * @enum {string}
          */
-        EgressProfile: "open" | "ports" | "proxy" | "none";
+        EgressProfile: "proxy" | "ports" | "none";
         Engine: {
             /** Format: int32 */
             cpus: number;
@@ -1787,6 +1787,8 @@ export interface components {
             /** @description `null` removes it. */
             command?: string[] | null;
             cpus?: components["schemas"]["Cpus"];
+            /** @description `proxy`, `ports` or `none`. */
+            egress?: components["schemas"]["EgressProfile"];
             /** @description Added to what is there; `null` removes a variable. */
             env?: {
                 [key: string]: string | null;
@@ -1841,6 +1843,7 @@ export interface components {
             };
             /** @description Replaces the image's entrypoint. */
             command?: string[] | null;
+            egress?: components["schemas"]["EgressProfile"];
             env?: {
                 [key: string]: string;
             };
@@ -2404,7 +2407,6 @@ export interface components {
                 a2a?: boolean;
                 backup?: components["schemas"]["BackupHooks"];
                 description?: string;
-                egress?: components["schemas"]["EgressProfile"];
                 idle?: components["schemas"]["IdlePolicy"];
                 /** @description Whether a request may, must or must not bring an image of its own. */
                 image?: components["schemas"]["ImageChoice"];
@@ -2933,7 +2935,6 @@ export interface components {
             a2a?: boolean;
             backup?: components["schemas"]["BackupHooks"];
             description?: string;
-            egress?: components["schemas"]["EgressProfile"];
             idle?: components["schemas"]["IdlePolicy"];
             /** @description Whether a request may, must or must not bring an image of its own. */
             image?: components["schemas"]["ImageChoice"];

@@ -12,6 +12,7 @@ mod interrupt;
 mod ledger;
 mod login;
 mod operate;
+mod policy;
 mod run;
 mod samples;
 mod scripted;

@@ -110,5 +110,5 @@ async fn the_audit() {
     let user = User::of(&server);
     insta::assert_snapshot!("audit", user.run(&["audit", "--instance", "claw", "--decision", "deny"]).await);
     insta::assert_snapshot!("audit_json", user.run(&["audit", "--json"]).await);
-    assert_eq!(server.lines()[0], "GET /v1/audit?instance=claw&decision=deny&limit=100");
+    assert_eq!(server.lines()[0], "GET /v1/audit?decision=deny&instance=claw&limit=100");
 }

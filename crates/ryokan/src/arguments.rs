@@ -121,6 +121,14 @@ pub(crate) enum Command {
     Prices(commands::prices::Prices),
     /// Show what a project used
     Usage(commands::ledger::Usage),
+    /// Accounts that are given roles in projects together
+    Groups(commands::groups::Groups),
+    /// Who may do what
+    Policy(commands::policy::Policy),
+    /// What agents ask people for
+    Approvals(commands::approvals::Approvals),
+    /// What was decided, and why
+    Audit(commands::audit::Audit),
     /// What happened
     Events(commands::events::Events),
     /// The server's state, for operators

@@ -63,7 +63,11 @@ macro_rules! text_form {
         }
 
         #[cfg(feature = "openapi")]
-        impl utoipa::ToSchema for $name {}
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                concat!("Policy", stringify!($name)).into()
+            }
+        }
     };
 }
 pub(crate) use text_form;

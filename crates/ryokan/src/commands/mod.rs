@@ -1,5 +1,7 @@
 //! One module a command, named after it.
 
+pub(crate) mod approvals;
+pub(crate) mod audit;
 pub(crate) mod caps;
 pub(crate) mod completion;
 pub(crate) mod cp;
@@ -9,6 +11,7 @@ pub(crate) mod deployments;
 pub(crate) mod domains;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod groups;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod keys;
@@ -18,6 +21,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
 mod pack;
+pub(crate) mod policy;
 pub(crate) mod prices;
 pub(crate) mod projects;
 pub(crate) mod ps;
@@ -69,6 +73,10 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Caps(command) => Box::pin(command.run(cx)).await,
         Command::Prices(command) => Box::pin(command.run(cx)).await,
         Command::Usage(command) => Box::pin(command.run(cx)).await,
+        Command::Groups(command) => Box::pin(command.run(cx)).await,
+        Command::Policy(command) => Box::pin(command.run(cx)).await,
+        Command::Approvals(command) => Box::pin(command.run(cx)).await,
+        Command::Audit(command) => Box::pin(command.run(cx)).await,
         Command::Events(command) => Box::pin(command.run(cx)).await,
         Command::System(command) => Box::pin(command.run(cx)).await,
         Command::Completion(command) => command.run(),

@@ -13,6 +13,7 @@ mod interrupt;
 mod ledger;
 mod login;
 mod operate;
+mod policy;
 mod run;
 mod samples;
 mod scripted;

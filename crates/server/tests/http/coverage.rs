@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use ryokan_model::policy::Action;
 use ryokan_ports::fake::Call;
 use serde_json::{Value, json};
 
@@ -149,6 +150,37 @@ const NATIVE: &[Entry] = &[
     ("POST", "/api/v1/upload/{deployment}/{signature}", Open, Shared(404), ""),
     ("GET", "/v1/schemas/agent-manifest.json", Open, Shared(200), ""),
     ("GET", "/v1/events", Refused, Own(200), ""),
+    (
+        "POST",
+        "/v1/policies",
+        Refused,
+        Hidden,
+        r#"{"level":"project","project":"operator","effect":"allow","action":"*"}"#,
+    ),
+    ("GET", "/v1/policies", Refused, Operators, ""),
+    ("DELETE", "/v1/policies/{rule}", Refused, Hidden, ""),
+    (
+        "POST",
+        "/v1/policies/explain",
+        Refused,
+        Hidden,
+        r#"{"instance":"claw","action":"model.call","resource":"m"}"#,
+    ),
+    ("GET", "/v1/audit", Refused, Own(200), ""),
+    ("GET", "/v1/audit/export", Refused, Own(200), ""),
+    ("GET", "/v1/approvals", Refused, Own(200), ""),
+    ("GET", "/v1/approvals/{approval}", Refused, Hidden, ""),
+    ("POST", "/v1/approvals/{approval}/grant", Refused, Hidden, "{}"),
+    ("POST", "/v1/approvals/{approval}/refuse", Refused, Hidden, ""),
+    ("POST", "/v1/groups", Refused, Operators, r#"{"name":"mallories"}"#),
+    ("GET", "/v1/groups", Refused, Operators, ""),
+    ("GET", "/v1/groups/{group}", Refused, Operators, ""),
+    ("DELETE", "/v1/groups/{group}", Refused, Operators, ""),
+    ("PUT", "/v1/groups/{group}/members/{user}", Refused, Operators, "{}"),
+    ("DELETE", "/v1/groups/{group}/members/{user}", Refused, Operators, ""),
+    ("GET", "/v1/projects/{project}/groups", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/groups/{group}", Refused, Hidden, r#"{"role":"admin"}"#),
+    ("DELETE", "/v1/projects/{project}/groups/{group}", Refused, Hidden, ""),
     ("GET", "/v1/system", Refused, Shared(200), ""),
     ("GET", "/v1/system/config", Refused, Operators, ""),
     ("GET", "/v1/system/jobs", Refused, Operators, ""),
@@ -267,6 +299,8 @@ struct Things {
     token: String,
     job: String,
     deployment: String,
+    rule: String,
+    approval: String,
 }
 
 async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
@@ -277,6 +311,9 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
         .replace("{id}", id)
         .replace("{deployment}", &things.deployment)
         .replace("{signature}", "00")
+        .replace("{rule}", &things.rule)
+        .replace("{approval}", &things.approval)
+        .replace("{group}", "devs")
         .replace("{project}", "operator")
         .replace("{key}", "none")
         .replace("{host}", "docker.io")
@@ -321,7 +358,16 @@ async fn things(site: &Site) -> Things {
     let credential =
         json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush"});
     operator.post("/v1/credentials", credential).await.expect(201);
-    Things { token, job, deployment }
+    let rule = json!({"level": "instance", "instance": "claw", "effect": "deny", "action": "git.push"});
+    let made = operator.post("/v1/policies", rule).await.expect(201);
+    let rule = made["id"].as_str().unwrap().to_owned();
+    let who = crate::policies::agent(&operator, "claw").await;
+    let question = crate::policies::question(&who, Action::EgressConnect, "claw.example.com:443");
+    let wanted = ryokan_app::approvals::Wanted { question, reason: String::new() };
+    let approval = site.app().request_approval(wanted).await.unwrap().id.to_string();
+    operator.post("/v1/groups", json!({"name": "devs"})).await.expect(201);
+    operator.put("/v1/projects/operator/groups/devs", json!({"role": "viewer"})).await.expect(200);
+    Things { token, job, deployment, rule, approval }
 }
 
 /// Which domains there are, and whether they are served.
@@ -352,6 +398,10 @@ async fn owned(site: &Site) -> Value {
         "registries": operator.get("/v1/projects/operator/registries").await.items(),
         "ledger": operator.get("/v1/projects/operator/ledger").await.items(),
         "caps": operator.get("/v1/projects/operator/caps").await.items(),
+        "rules": operator.get("/v1/policies").await.items(),
+        "approvals": operator.get("/v1/approvals").await.items(),
+        "groups": operator.get("/v1/groups").await.items(),
+        "project_groups": operator.get("/v1/projects/operator/groups").await.items(),
         "prices": operator.get("/v1/projects/operator/prices").await.expect(200),
     })
 }

@@ -1,6 +1,8 @@
 //! The server over HTTP: a real one, on both stores, with an engine in memory. One binary, a module a noun.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod approvals;
+mod audit;
 mod coverage;
 mod crabshack;
 mod credentials;
@@ -16,6 +18,7 @@ mod instances;
 mod jobs;
 mod ledger;
 mod pages;
+mod policies;
 mod projects;
 mod support;
 mod templates;

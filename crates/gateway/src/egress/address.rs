@@ -1,7 +1,7 @@
 //! The one check that every address passes before anything is connected to it: public, or named by the operator.
 //!
 //! Sources: the special-purpose registries of IANA (RFC 6890 and its updates), and the metadata services of clouds that
-//! hide behind public addresses. IPv6 is public only inside 2000::/3, and not where it carries an IPv4 address in it.
+//! hide behind public addresses. IPv6 is public only inside `2000::/3`, and not where it carries an IPv4 address in it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use crate::peer::Cidr;
 
 /// First address and length of what is not public.
 const V4: [(Ipv4Addr, u8); 19] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network, unspecified
+    (Ipv4Addr::UNSPECIFIED, 8),            // this network, unspecified
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
     (Ipv4Addr::new(100, 64, 0, 0), 10),    // carrier-grade NAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
@@ -30,7 +30,7 @@ const V4: [(Ipv4Addr, u8); 19] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, broadcast
 ];
 
-/// What is not public inside 2000::/3.
+/// What is not public inside `2000::/3`.
 const V6: [(Ipv6Addr, u8); 6] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // Teredo, benchmarks, ORCHID and other protocols
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation

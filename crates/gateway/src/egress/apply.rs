@@ -41,8 +41,11 @@ pub(crate) async fn prepare(
     let mut prepared = Prepared::default();
     let path = parts.uri.path().to_owned();
     let content_type = content_type(parts);
-    let mut seen: Vec<Arc<str>> = Vec::new();
     for credential in bound {
+        if let Source::Fixed(secret) = &credential.source {
+            // Also where it does not go in now: the host may know it from another request.
+            prepared.patterns.add_secret(secret.expose());
+        }
         let is_sent = credential.in_the_clear || scheme == Scheme::Https;
         let is_fit = credential.fits(&parts.method, &path);
         let found = credential.placeholder.as_ref().map(|text| Found::look(parts, text)).unwrap_or_default();
@@ -74,7 +77,6 @@ pub(crate) async fn prepare(
             if in_body {
                 prepared.body.push((Arc::clone(placeholder), secret.clone()));
             }
-            seen.push(Arc::clone(placeholder));
         }
         match &credential.inject {
             None => {}

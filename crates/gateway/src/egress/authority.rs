@@ -201,3 +201,50 @@ fn serial(key: &KeyPair, number: u64, now: SystemTime) -> SerialNumber {
 fn seconds(at: SystemTime) -> Duration {
     Duration::from_secs(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority(most: usize) -> Authority {
+        let text = Authority::create(UNIX_EPOCH + DAY * 20_000).unwrap();
+        Authority::load(&text.certificate, &text.key, most).unwrap()
+    }
+
+    fn host(name: &str) -> RemoteHost {
+        RemoteHost::parse(name).unwrap()
+    }
+
+    #[test]
+    fn certificates_are_kept_for_a_while_and_not_too_many() {
+        let (authority, now) = (authority(2), UNIX_EPOCH + DAY * 20_001);
+        let leaf = |name: &str, at| authority.leaf(&host(name), at).unwrap().cert[0].clone();
+        let first = leaf("a.test", now);
+        assert_eq!(first, leaf("a.test", now + DAY / 3));
+        // Renewed long before its end, with another number.
+        assert_ne!(first, leaf("a.test", now + DAY / 2));
+        let (a, b) = (leaf("a.test", now), leaf("b.test", now));
+        assert_eq!(a, leaf("a.test", now));
+        leaf("c.test", now);
+        // The one that was used longest ago had to go.
+        assert_eq!(authority.kept.lock().unwrap().len(), 2);
+        assert_eq!(a, leaf("a.test", now));
+        assert_ne!(b, leaf("b.test", now));
+        for odd in ["10.0.0.1", "[2001:4860::1]", "_x.test", "xn--bcher-kva.test"] {
+            leaf(odd, now);
+        }
+        leaf(&format!("{}.test", vec!["a".repeat(60); 4].join(".")), now);
+    }
+
+    #[test]
+    fn texts_that_do_not_fit_together_are_refused() {
+        let now = UNIX_EPOCH + DAY * 20_000;
+        let (one, two) = (Authority::create(now).unwrap(), Authority::create(now).unwrap());
+        assert!(Authority::load(&one.certificate, &one.key, 1).is_ok());
+        for (certificate, key) in
+            [(&one.certificate, &two.key), (&String::new(), &one.key), (&one.certificate, &Secret::from("x"))]
+        {
+            assert_eq!(Authority::load(certificate, key, 1).err(), Some(BadAuthority));
+        }
+    }
+}

@@ -40,11 +40,11 @@ pub(crate) struct Tunnel {
 }
 
 /// Boxed, because a tunnel leads back here: HTTP is spoken in it.
-pub(crate) fn open<'a>(
-    visit: &'a Arc<Visit>,
+pub(crate) fn open(
+    visit: &Arc<Visit>,
     caller: Caller,
     request: Request<Incoming>,
-) -> Later<'a, Result<Response<Body>, Turned>> {
+) -> Later<'_, Result<Response<Body>, Turned>> {
     Box::pin(open_one(visit, caller, request))
 }
 
@@ -113,13 +113,13 @@ impl Tunnel {
             tokio::select! {
                 () = leave.ended() => course.ended_by("no_longer_allowed"),
                 () = tokio::time::sleep(total) => course.ended_by("too_long"),
-                () = self.carry(upgrade, stream) => {}
+                () = self.carry(upgrade, stream, &leave) => {}
             }
         });
         watch.supervise(living, |_| {}).await;
     }
 
-    async fn carry(self, upgrade: OnUpgrade, stream: TcpStream) {
+    async fn carry(self, upgrade: OnUpgrade, stream: TcpStream, leave: &Leave) {
         let Ok(upgraded) = upgrade.await else { return };
         let mut caller = TokioIo::new(upgraded);
         let shared = &self.visit.house.shared;
@@ -142,7 +142,7 @@ impl Tunnel {
                 if bound.treatment == Treatment::Inspect {
                     return intercept::run(self, caller, stream, accepted).await;
                 }
-                self.pass(caller, stream, &hello).await;
+                self.pass(caller, stream, &hello, leave).await;
             }
             Opening::Http { is_h2 } => {
                 let Ok(link) =
@@ -157,7 +157,7 @@ impl Tunnel {
                 if bound.treatment == Treatment::Inspect {
                     return self.refuse(Refusal::BadRequest("Only HTTP can be looked into."));
                 }
-                self.pass(caller, stream, &hello).await;
+                self.pass(caller, stream, &hello, leave).await;
             }
             Opening::Unreadable => self.refuse(Refusal::BadRequest("The first bytes cannot be read.")),
             Opening::Closed => {}
@@ -165,7 +165,14 @@ impl Tunnel {
     }
 
     /// Untouched, byte by byte.
-    async fn pass(&self, caller: TokioIo<hyper::upgrade::Upgraded>, stream: TcpStream, hello: &Hello) {
+    async fn pass(
+        &self,
+        caller: TokioIo<hyper::upgrade::Upgraded>,
+        stream: TcpStream,
+        hello: &Hello,
+        leave: &Leave,
+    ) {
+        leave.passes_untouched();
         let early = Early { up: hello.bytes(), ..Early::default() };
         tunnel::run(caller, stream, early, &self.course, &self.visit.house.shared.limits).await;
     }

@@ -261,6 +261,7 @@ impl Exchange<'_> {
             let Some(caller) = upgrade else { return Err(Refusal::NoAnswer) };
             let host = hyper::upgrade::on(&mut response);
             let (mut parts, _) = response.into_parts();
+            parts.extensions = http::Extensions::new();
             clean::response(&mut parts.headers);
             scrub_headers(&mut parts.headers, &prepared.patterns);
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -282,6 +283,8 @@ impl Exchange<'_> {
         if http_body::Body::size_hint(&incoming).lower() > shared.limits.response_body {
             return Err(Refusal::AnswerTooLarge);
         }
+        // A reason phrase is a place for an echo that nobody needs.
+        parts.extensions = http::Extensions::new();
         clean::response(&mut parts.headers);
         let scrubber = if prepared.patterns.is_empty() {
             None

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::keys::Treatment;
 use super::ports::{Ask, Caller, Callers, Judge, Keys};
 
 /// The leaves in use at one door.
@@ -28,6 +29,8 @@ struct Held {
     ask: Ask,
     /// Credentials in use, with their revision.
     keys: Vec<(Arc<str>, u64)>,
+    /// A tunnel that nobody looks into.
+    untouched: AtomicBool,
     ended: AtomicBool,
     waker: AtomicWaker,
 }
@@ -42,8 +45,14 @@ pub(crate) struct Leave {
 
 impl Leaves {
     pub(crate) fn grant(self: &Arc<Self>, caller: Caller, ask: Ask, keys: Vec<(Arc<str>, u64)>) -> Leave {
-        let held =
-            Arc::new(Held { caller, ask, keys, ended: AtomicBool::new(false), waker: AtomicWaker::new() });
+        let held = Arc::new(Held {
+            caller,
+            ask,
+            keys,
+            untouched: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
         let mut in_use = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = in_use.next;
         in_use.next += 1;
@@ -60,7 +69,8 @@ impl Leaves {
         for held in open {
             let is_good = callers.is_still(&held.caller)
                 && judge.is_still_allowed(&held.caller, &held.ask)
-                && held.keys.iter().all(|(id, revision)| keys.is_good(&held.caller, id, *revision));
+                && held.keys.iter().all(|(id, revision)| keys.is_good(&held.caller, id, *revision))
+                && held.is_rightly_untouched(keys);
             if !is_good {
                 held.ended.store(true, SeqCst);
                 held.waker.wake();
@@ -69,7 +79,20 @@ impl Leaves {
     }
 }
 
+impl Held {
+    /// A tunnel that was opened before its host was to be looked into would pass by every rule about requests.
+    fn is_rightly_untouched(&self, keys: &dyn Keys) -> bool {
+        !self.untouched.load(SeqCst)
+            || keys.bound(&self.caller, self.ask.host(), self.ask.port()).treatment == Treatment::Tunnel
+    }
+}
+
 impl Leave {
+    /// From here on its bytes pass untouched.
+    pub(crate) fn passes_untouched(&self) {
+        self.held.untouched.store(true, SeqCst);
+    }
+
     /// Whether it has ended; else whoever polls is woken when it does. One task at a time.
     pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
         self.held.waker.register(cx.waker());

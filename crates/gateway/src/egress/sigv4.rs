@@ -113,10 +113,10 @@ impl Signing {
                 let values = values.filter(|values| !values.is_empty()).ok_or(ODD)?;
                 values.join(",")
             };
-            canonical.push_str(&format!("{name}:{value}\n"));
+            canonical.extend([name.as_str(), ":", &value, "\n"]);
         }
         let signed = self.signed.join(";");
-        canonical.push_str(&format!("\n{signed}\n{payload}"));
+        canonical.extend(["\n", &signed, "\n", &payload]);
         let date = parts.headers.get(&DATE).and_then(|date| date.to_str().ok()).ok_or(ODD)?;
         let to_sign =
             format!("{ALGORITHM}\n{date}\n{}\n{}", self.scope, hex(&Sha256::digest(canonical.as_bytes())));

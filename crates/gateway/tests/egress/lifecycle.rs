@@ -36,6 +36,14 @@ async fn a_tunnel_ends_when_its_allowance_does() {
 }
 
 #[tokio::test]
+async fn a_tunnel_that_passed_untouched_ends_when_its_host_is_to_be_looked_into() {
+    let world = World::new().await;
+    let (_host, mut raw) = silent_tunnel(&world).await;
+    world.bind("host.test", Vec::new());
+    assert!(raw.ended().await);
+}
+
+#[tokio::test]
 async fn everything_of_an_instance_ends_when_it_is_gone() {
     let world = World::new().await;
     let (_host, mut raw) = silent_tunnel(&world).await;

@@ -1,5 +1,6 @@
 //! The egress proxy over real sockets: a door, hosts behind it that are genuine servers, and callers that are not nice.
 #![expect(unreachable_pub, reason = "a test binary of several files")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

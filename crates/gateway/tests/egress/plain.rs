@@ -40,7 +40,7 @@ async fn a_request_is_passed_on_and_recorded() {
     world.until(|| !world.outcomes().is_empty()).await;
     let outcome = &world.outcomes()[0];
     assert_eq!((outcome.status, outcome.ended), (200, None));
-    assert_eq!(outcome.bytes_out as usize, answer.body.len());
+    assert_eq!(outcome.bytes_out, answer.body.len() as u64);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Events arrive when they are sent, and WebSockets pass: in the clear, in a tunnel, and where TLS ends here.
+//! Events arrive when they are sent, and web sockets pass: in the clear, in a tunnel, and where TLS ends here.
 
 use std::time::Duration;
 

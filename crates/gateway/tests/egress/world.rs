@@ -346,6 +346,13 @@ pub fn test_ca() -> &'static TestCa {
     })
 }
 
+/// A chain and key for `name`, as PEM.
+pub fn certificate_text(name: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    (params.signed_by(&key, &test_ca().issuer).unwrap().pem(), key.serialize_pem())
+}
+
 /// A chain and key for `name`, by the tests' authority or by itself.
 fn certificate(name: &str, is_trusted: bool) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();

@@ -32,8 +32,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    DeploymentId, IdentityKeyId, InstanceId, JobId, ModelCallId, ProjectId, ReservationId, ServerId, SessionId, TokenId,
-    TopUpId, TransactionId, UserId,
+    DeploymentId, IdentityKeyId, InstanceId, JobId, ModelCallId, ProjectId, ReservationId, ServerId,
+    SessionId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

@@ -15,6 +15,7 @@ mod files;
 mod instances;
 mod ledger;
 mod logs;
+mod models;
 mod ndjson;
 mod progress;
 mod projects;

@@ -14,6 +14,7 @@ mod images;
 mod instances;
 mod jobs;
 mod ledger;
+mod models;
 mod pages;
 mod projects;
 mod support;

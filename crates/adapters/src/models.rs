@@ -35,7 +35,8 @@ impl HttpModelProviders {
     }
 
     fn request(&self, provider: &Provider, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.0.request(method, format!("{}{path}", provider.base_url)).header("user-agent", "ryokan");
+        let request =
+            self.0.request(method, format!("{}{path}", provider.base_url)).header("user-agent", "ryokan");
         match (&provider.key, provider.kind) {
             (None, ProviderKind::Anthropic) => request.header("anthropic-version", "2023-06-01"),
             (None, _) => request,
@@ -60,7 +61,8 @@ impl HttpModelProviders {
                 return Err(ProviderError::Refused("its list of models is too large".into()));
             }
         }
-        serde_json::from_slice(&all).map_err(|_| ProviderError::Refused("it does not answer with JSON".into()))
+        serde_json::from_slice(&all)
+            .map_err(|_| ProviderError::Refused("it does not answer with JSON".into()))
     }
 
     async fn openai(&self, provider: &Provider) -> Result<Vec<(String, Capabilities)>, ProviderError> {
@@ -98,7 +100,8 @@ impl HttpModelProviders {
             let Some(name) = model["name"].as_str().or(model["model"].as_str()) else { continue };
             let mut can = Capabilities { bytes: model["size"].as_i64(), ..Capabilities::default() };
             if found.len() < SHOWN {
-                let show = self.request(provider, reqwest::Method::POST, "/api/show").json(&json!({"model": name}));
+                let show =
+                    self.request(provider, reqwest::Method::POST, "/api/show").json(&json!({"model": name}));
                 if let Ok(shown) = self.ask(show).await {
                     describe(&mut can, &shown);
                 }
@@ -170,8 +173,11 @@ impl ModelProviders for HttpModelProviders {
             return Err(ProviderError::Refused("only Ollama can be told to pull".into()));
         }
         let request = self.request(provider, reqwest::Method::POST, "/api/pull");
-        let response =
-            request.json(&json!({"model": model, "stream": true})).send().await.map_err(|e| unreachable(&e))?;
+        let response = request
+            .json(&json!({"model": model, "stream": true}))
+            .send()
+            .await
+            .map_err(|e| unreachable(&e))?;
         if !response.status().is_success() {
             return Err(refusal(response.status().as_u16()));
         }
@@ -190,7 +196,8 @@ impl ModelProviders for HttpModelProviders {
                 if said["error"].is_string() {
                     return Err(ProviderError::Refused("it cannot pull this model".into()));
                 }
-                let status = said["status"].as_str().unwrap_or_default().chars().take(200).collect::<String>();
+                let status =
+                    said["status"].as_str().unwrap_or_default().chars().take(200).collect::<String>();
                 let total = said["total"].as_i64();
                 if let (Some(digest), Some(total)) = (said["digest"].as_str(), total)
                     && (layers.len() < 1_000 || layers.contains_key(digest))
@@ -199,7 +206,9 @@ impl ModelProviders for HttpModelProviders {
                 }
                 if layers.values().fold(0i64, |sum, n| sum.saturating_add(*n)) > most {
                     // Dropping the stream ends the pull.
-                    return Err(ProviderError::Refused(format!("the model needs more than the {most} bytes left")));
+                    return Err(ProviderError::Refused(format!(
+                        "the model needs more than the {most} bytes left"
+                    )));
                 }
                 let done = status == "success";
                 let told = Pulled { status, completed: said["completed"].as_i64(), total };
@@ -211,7 +220,9 @@ impl ModelProviders for HttpModelProviders {
                 }
             }
             if kept.len() > LINE {
-                return Err(ProviderError::Refused("it tells of its progress in lines that are too long".into()));
+                return Err(ProviderError::Refused(
+                    "it tells of its progress in lines that are too long".into(),
+                ));
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Providers of models, their prices, routes, budgets, and what was spent. Calls themselves are in the dialects of their
 //! clients.
 
-pub use ryokan_model::models::{
-    BudgetScope, BudgetUnit, Candidate, Capabilities, Outcome, ProviderKind, ProviderOptions, TokenPrices, Tokens,
-};
 use ryokan_model::billing::Period;
+pub use ryokan_model::models::{
+    BudgetScope, BudgetUnit, Candidate, Capabilities, Outcome, ProviderKind, ProviderOptions, TokenPrices,
+    Tokens,
+};
 use ryokan_model::{ModelCallId, ProjectId};
 use serde::{Deserialize, Serialize};
 

@@ -105,7 +105,9 @@ impl TokenPrices {
     pub fn cost(&self, tokens: Tokens) -> i64 {
         let cached = tokens.cached.clamp(0, tokens.input.max(0));
         let part = |count: i64, price: i64| i128::from(count.max(0)) * i128::from(price.max(0));
-        let sum = part(tokens.input - cached, self.input) + part(cached, self.cached) + part(tokens.output, self.output);
+        let sum = part(tokens.input - cached, self.input)
+            + part(cached, self.cached)
+            + part(tokens.output, self.output);
         i64::try_from(sum).unwrap_or(i64::MAX)
     }
 
@@ -364,7 +366,14 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
     let ok = (1..=63).contains(&name.len())
         && name.bytes().all(good)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if ok { Ok(()) } else { Err(Invalid::new(field, "must be 1 to 63 of a-z, 0-9, `-`, `.` and `_`, and begin with a letter or digit")) }
+    if ok {
+        Ok(())
+    } else {
+        Err(Invalid::new(
+            field,
+            "must be 1 to 63 of a-z, 0-9, `-`, `.` and `_`, and begin with a letter or digit",
+        ))
+    }
 }
 
 /// A model's name as a provider gives it.

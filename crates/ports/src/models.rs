@@ -48,7 +48,13 @@ impl ModelProviders for NoModelProviders {
         Err(ProviderError::Refused("providers are not asked here".into()))
     }
 
-    async fn pull(&self, _: &Provider, _: &str, _: i64, _: mpsc::Sender<Pulled>) -> Result<(), ProviderError> {
+    async fn pull(
+        &self,
+        _: &Provider,
+        _: &str,
+        _: i64,
+        _: mpsc::Sender<Pulled>,
+    ) -> Result<(), ProviderError> {
         Err(ProviderError::Refused("providers are not asked here".into()))
     }
 }

@@ -119,6 +119,10 @@ pub(crate) enum Command {
     Caps(commands::caps::Caps),
     /// What projects pay
     Prices(commands::prices::Prices),
+    /// Models: names, spending, budgets, the switch that stops all calls
+    Models(commands::models::Models),
+    /// Who answers calls of models
+    Providers(commands::providers::Providers),
     /// Show what a project used
     Usage(commands::ledger::Usage),
     /// Accounts that are given roles in projects together

@@ -36,8 +36,10 @@ impl Books for Till {
         ];
         metrics::counter!("ryokan_model_calls_total", &labels).increment(1);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        metrics::counter!("ryokan_model_input_tokens_total", &labels[..3]).increment(count(call.tokens.input));
-        metrics::counter!("ryokan_model_output_tokens_total", &labels[..3]).increment(count(call.tokens.output));
+        metrics::counter!("ryokan_model_input_tokens_total", &labels[..3])
+            .increment(count(call.tokens.input));
+        metrics::counter!("ryokan_model_output_tokens_total", &labels[..3])
+            .increment(count(call.tokens.output));
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
         let seconds = |millis: i64| millis as f64 / 1_000.0;
         metrics::histogram!("ryokan_model_call_seconds", &labels[1..3]).record(seconds(call.millis));

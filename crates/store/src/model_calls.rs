@@ -131,7 +131,13 @@ fn call(row: &Row) -> Result<CallRow> {
 
 impl Tx<'_> {
     /// What was spent and is set aside in the period that `now` is in.
-    pub fn model_spent(&mut self, scope: BudgetScope, id: &str, period: Period, now: Millis) -> Result<Spent> {
+    pub fn model_spent(
+        &mut self,
+        scope: BudgetScope,
+        id: &str,
+        period: Period,
+        now: Millis,
+    ) -> Result<Spent> {
         let row = self.query_opt(
             "SELECT tokens, tokens_held, microsats, microsats_held FROM model_spending
              WHERE scope = $1 AND scope_id = $2 AND period = $3 AND period_start = $4",
@@ -201,7 +207,8 @@ impl Tx<'_> {
 
     /// Gives back what was set aside; `None` if that was done before.
     pub fn take_model_hold(&mut self, id: ModelCallId) -> Result<Option<Hold>> {
-        let row = self.query_opt("DELETE FROM model_holds WHERE id = $1 RETURNING *", params![id.to_string()])?;
+        let row =
+            self.query_opt("DELETE FROM model_holds WHERE id = $1 RETURNING *", params![id.to_string()])?;
         let Some(held) = row.as_ref().map(hold).transpose()? else { return Ok(None) };
         let back = Spent { tokens_held: -held.tokens, microsats_held: -held.microsats, ..Spent::default() };
         self.add_model_spending(&held.subject, held.created_at, back)?;
@@ -275,7 +282,12 @@ impl Tx<'_> {
     }
 
     /// A project's calls, the newest first, before the call `before`.
-    pub fn model_calls(&mut self, project: ProjectId, before: Option<&str>, limit: u32) -> Result<Vec<CallRow>> {
+    pub fn model_calls(
+        &mut self,
+        project: ProjectId,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CallRow>> {
         self.query(
             "SELECT * FROM model_calls WHERE project_id = $1 AND (CAST($2 AS TEXT) IS NULL OR id < $2)
              ORDER BY id DESC LIMIT $3",
@@ -287,7 +299,12 @@ impl Tx<'_> {
     }
 
     /// A project's (or everybody's) calls from `from` on, by day, model and provider.
-    pub fn model_call_sums(&mut self, project: Option<ProjectId>, from: Millis, limit: u32) -> Result<Vec<CallSum>> {
+    pub fn model_call_sums(
+        &mut self,
+        project: Option<ProjectId>,
+        from: Millis,
+        limit: u32,
+    ) -> Result<Vec<CallSum>> {
         const DAY: i64 = 86_400_000;
         let rows = self.query(
             "SELECT at / $1 AS day, model, provider, count(*) AS calls,

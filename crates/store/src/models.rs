@@ -65,11 +65,7 @@ pub struct RulesRow {
 
 impl RulesRow {
     pub fn rules(&self) -> Rules {
-        Rules {
-            stopped: self.stopped_at.is_some(),
-            external: self.external,
-            keep_prompts: self.keep_prompts,
-        }
+        Rules { stopped: self.stopped_at.is_some(), external: self.external, keep_prompts: self.keep_prompts }
     }
 }
 
@@ -221,7 +217,14 @@ impl Tx<'_> {
     }
 
     /// What an operator says of a model, which need not be offered.
-    pub fn put_model(&mut self, of: &str, name: &str, stated: &Capabilities, enabled: bool, now: Millis) -> Result<()> {
+    pub fn put_model(
+        &mut self,
+        of: &str,
+        name: &str,
+        stated: &Capabilities,
+        enabled: bool,
+        now: Millis,
+    ) -> Result<()> {
         self.execute(
             "INSERT INTO models (provider, name, found, stated, enabled, offered, updated_at)
              VALUES ($1, $2, '{}', $3, $4, $5, $6)

@@ -16,6 +16,7 @@ mod files;
 mod instances;
 mod ledger;
 mod logs;
+mod models;
 mod ndjson;
 mod policies;
 mod progress;

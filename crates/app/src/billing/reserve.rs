@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ryokan_model::billing::Spend;
 use ryokan_model::{InstanceId, ProjectId, ReservationId, Sats, TransactionId};
-use ryokan_store::{StoreError, Tx};
 use ryokan_store::billing::Reservation;
 use ryokan_store::ledger::{Account, Posting};
+use ryokan_store::{StoreError, Tx};
 
 use super::caps::full;
 use super::judge::must_not_be_suspended;
@@ -89,7 +89,13 @@ impl App {
     }
 
     /// The same inside of a transaction that holds the project's locks, for an amount that was checked.
-    pub(crate) fn spend(&self, tx: &mut Tx<'_>, held: &Reservation, actual: Sats, reason: String) -> Result<()> {
+    pub(crate) fn spend(
+        &self,
+        tx: &mut Tx<'_>,
+        held: &Reservation,
+        actual: Sats,
+        reason: String,
+    ) -> Result<()> {
         let now = self.clock.now();
         if !tx.close_reservation(held, actual, now)? {
             return Ok(());

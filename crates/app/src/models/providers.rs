@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use ryokan_model::models::{
-    Capabilities, Provider, ProviderKind, ProviderOptions, check_model, check_name,
-};
+use ryokan_model::models::{Capabilities, Provider, ProviderKind, ProviderOptions, check_model, check_name};
 use ryokan_model::permission::Caller;
 use ryokan_model::{Millis, Secret};
 use ryokan_ports::models::Pulled;
@@ -66,7 +64,9 @@ fn is_local(url: &str) -> bool {
     match bare.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         Ok(std::net::IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
-        Err(_) => !bare.contains('.') || [".local", ".internal", ".lan"].iter().any(|end| bare.ends_with(end)),
+        Err(_) => {
+            !bare.contains('.') || [".local", ".internal", ".lan"].iter().any(|end| bare.ends_with(end))
+        }
     }
 }
 
@@ -204,7 +204,11 @@ impl App {
     }
 
     /// Asks a provider what it offers. That it cannot be asked is kept as its problem, and no error here.
-    pub async fn refresh_provider(self: &Arc<Self>, caller: &Caller, name: &str) -> Result<(ProviderRow, Vec<ModelRow>)> {
+    pub async fn refresh_provider(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<(ProviderRow, Vec<ModelRow>)> {
         self.get_provider(caller, name).await?;
         self.look_at_provider(name).await?;
         self.get_provider(caller, name).await
@@ -277,7 +281,8 @@ impl App {
         let quota = row.options.pull_bytes.ok_or_else(|| {
             Error::Conflict("nothing may be pulled onto this provider; set its option `pull_bytes`".into())
         })?;
-        let held: i64 = models.iter().filter(|m| m.offered).filter_map(|m| m.found.bytes).fold(0, i64::saturating_add);
+        let held: i64 =
+            models.iter().filter(|m| m.offered).filter_map(|m| m.found.bytes).fold(0, i64::saturating_add);
         let left = quota - held;
         if left <= 0 {
             return Err(Error::QuotaExceeded(format!("its models hold {held} of {quota} bytes already")));
@@ -314,10 +319,18 @@ mod tests {
     fn addresses() {
         assert_eq!(check_url("http://127.0.0.1:11434/").unwrap(), "http://127.0.0.1:11434");
         assert_eq!(check_url("https://api.openai.com/v1").unwrap(), "https://api.openai.com/v1");
-        for bad in ["", "ftp://x", "http://", "http://u:p@host", "http://h/?key=x", "http://h/#f", "http://h h"] {
+        for bad in
+            ["", "ftp://x", "http://", "http://u:p@host", "http://h/?key=x", "http://h/#f", "http://h h"]
+        {
             assert!(check_url(bad).is_err(), "{bad}");
         }
-        for local in ["http://127.0.0.1:1", "http://[::1]:1/v1", "http://10.0.0.7", "http://ollama:11434", "http://gpu.lan"] {
+        for local in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1/v1",
+            "http://10.0.0.7",
+            "http://ollama:11434",
+            "http://gpu.lan",
+        ] {
             assert!(is_local(local), "{local}");
         }
         for outside in ["https://api.openai.com/v1", "http://8.8.8.8", "https://[2001:db8::1]"] {

@@ -65,9 +65,13 @@ impl App {
             Some(id) => tx.take_model_hold(id)?,
             None => None,
         };
-        let id = held.as_ref().map_or_else(|| ModelCallId::from_parts(call.at, self.entropy.bytes()), |h| h.id);
+        let id =
+            held.as_ref().map_or_else(|| ModelCallId::from_parts(call.at, self.entropy.bytes()), |h| h.id);
         if call.hold.is_some() && held.is_none() {
-            tracing::warn!(provider = call.provider, "a call ended after what was set aside for it had expired");
+            tracing::warn!(
+                provider = call.provider,
+                "a call ended after what was set aside for it had expired"
+            );
         }
         let satoshis = match &held {
             Some(held) => self.charge(tx, held, call)?,
@@ -87,7 +91,11 @@ impl App {
         };
         let bound = held.microsats.min(reservation.amount.0.saturating_mul(MICROS));
         if call.microsats > bound {
-            tracing::warn!(provider = call.provider, model = call.upstream_model, "a call used more than it could");
+            tracing::warn!(
+                provider = call.provider,
+                model = call.upstream_model,
+                "a call used more than it could"
+            );
         }
         let whole = tx.take_whole_satoshis(call.subject.project, call.microsats.clamp(0, bound))?;
         let actual = Sats(whole.min(reservation.amount.0));

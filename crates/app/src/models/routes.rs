@@ -16,7 +16,12 @@ impl App {
         Ok(self.store.read(|tx| tx.model_routes()).await?)
     }
 
-    pub async fn put_model_route(&self, caller: &Caller, name: &str, candidates: Vec<Candidate>) -> Result<()> {
+    pub async fn put_model_route(
+        &self,
+        caller: &Caller,
+        name: &str,
+        candidates: Vec<Candidate>,
+    ) -> Result<()> {
         operators(caller)?;
         check_model("name", name)?;
         if candidates.is_empty() || candidates.len() > CANDIDATES {
@@ -31,7 +36,10 @@ impl App {
                         .map_err(|invalid| invalid.under(&format!("candidates[{at}]")))?;
                     if known.iter().all(|p| p.name != candidate.provider) {
                         let field = format!("candidates[{at}].provider");
-                        return Err(Error::invalid(field, "is no provider; `ryokan providers ls` lists them"));
+                        return Err(Error::invalid(
+                            field,
+                            "is no provider; `ryokan providers ls` lists them",
+                        ));
                     }
                 }
                 let routes = tx.model_routes()?;
@@ -54,7 +62,17 @@ impl App {
                 if !tx.delete_model_route(&name)? {
                     return Err(Error::not_found("route", &name));
                 }
-                events::by_caller(tx, now, &by, None, "model_route.deleted", "model_route", &name, &name, json!({}))
+                events::by_caller(
+                    tx,
+                    now,
+                    &by,
+                    None,
+                    "model_route.deleted",
+                    "model_route",
+                    &name,
+                    &name,
+                    json!({}),
+                )
             })
             .await?;
         self.refresh_models().await

@@ -38,13 +38,18 @@ impl App {
             None => {
                 operators(caller)?;
                 if external.is_some() || keep_prompts.is_some() {
-                    return Err(Error::invalid("external", "is a project's; for all there is only `stopped`"));
+                    return Err(Error::invalid(
+                        "external",
+                        "is a project's; for all there is only `stopped`",
+                    ));
                 }
                 None
             }
         };
         if keep_prompts == Some(true) {
-            return Err(Error::NotImplemented("prompts are not kept by this version, for any project".into()));
+            return Err(Error::NotImplemented(
+                "prompts are not kept by this version, for any project".into(),
+            ));
         }
         let (now, by) = (self.clock.now(), caller.clone());
         let row = self
@@ -64,10 +69,12 @@ impl App {
                         }
                     }
                     Some(false) => {
-                        let operators_own = row.stopped_by.as_ref().is_some_and(|by| by.starts_with(OPERATOR));
+                        let operators_own =
+                            row.stopped_by.as_ref().is_some_and(|by| by.starts_with(OPERATOR));
                         if operators_own && !by.is_operator() {
                             return Err(Error::Forbidden(
-                                "an operator has stopped the project's calls; ask one to let them go on".into(),
+                                "an operator has stopped the project's calls; ask one to let them go on"
+                                    .into(),
                             ));
                         }
                         (row.stopped_at, row.stopped_by) = (None, None);

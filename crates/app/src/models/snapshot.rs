@@ -53,7 +53,8 @@ fn load(tx: &mut Tx<'_>, seal: &Seal, charging: bool) -> Result<Snapshot> {
     for row in tx.models(None)? {
         // What a provider does not list may still be there, if an operator says so.
         let stated = row.stated != ryokan_model::models::Capabilities::default();
-        let Some(provider) = providers.get(&row.provider).filter(|_| row.enabled && (row.offered || stated)) else {
+        let Some(provider) = providers.get(&row.provider).filter(|_| row.enabled && (row.offered || stated))
+        else {
             continue;
         };
         let own = prices.get(&(row.provider.clone(), row.name.clone()));

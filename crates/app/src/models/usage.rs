@@ -45,7 +45,12 @@ impl App {
     }
 
     /// By day, model and provider; of one project, or of all for operators.
-    pub async fn model_usage(&self, caller: &Caller, project: Option<&str>, days: u32) -> Result<Vec<CallSum>> {
+    pub async fn model_usage(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        days: u32,
+    ) -> Result<Vec<CallSum>> {
         let project = match project {
             Some(project) => Some(self.find_project(caller, Scope::Read, project).await?.id),
             None => {

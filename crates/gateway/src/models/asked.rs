@@ -175,7 +175,10 @@ fn data(image: &Value) -> i64 {
     let found = places.iter().find_map(|place| {
         let text = image.pointer(place)?.as_str()?;
         let base64 = *place == "/source/data"
-            && image.pointer("/source/media_type").and_then(Value::as_str).is_some_and(|t| t.starts_with("image/"));
+            && image
+                .pointer("/source/media_type")
+                .and_then(Value::as_str)
+                .is_some_and(|t| t.starts_with("image/"));
         (inline(text) || base64).then_some(text.len())
     });
     i64::try_from(found.unwrap_or(0)).unwrap_or(i64::MAX)
@@ -201,7 +204,9 @@ mod tests {
         .unwrap();
         assert!(chat.stream && chat.include_usage && chat.tools && chat.images);
         assert_eq!((chat.max_output, chat.choices), (Some(5), 2));
-        let plain = asked(Endpoint::Chat, r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[]}"#).unwrap();
+        let plain =
+            asked(Endpoint::Chat, r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[]}"#)
+                .unwrap();
         assert!(!plain.stream && !plain.tools && !plain.images && plain.max_output.is_none());
         assert!(plain.input_most >= 2 + FORMAT && plain.input_guess < 20);
     }

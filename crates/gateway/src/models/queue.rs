@@ -148,7 +148,8 @@ impl Inside {
         self.queues.retain(|_, queue| !queue.is_empty());
         let queues = &self.queues;
         self.turns.retain(|project| queues.contains_key(project));
-        self.waiting = u32::try_from(self.queues.values().map(VecDeque::len).sum::<usize>()).unwrap_or(u32::MAX);
+        self.waiting =
+            u32::try_from(self.queues.values().map(VecDeque::len).sum::<usize>()).unwrap_or(u32::MAX);
     }
 }
 
@@ -174,10 +175,15 @@ mod tests {
         // Two projects, of which the first came first, and with more.
         let mut waiting: Vec<_> = [1, 1, 1, 1, 2, 2]
             .into_iter()
-            .map(|n| (n, Box::pin({
-                let queue = queue.clone();
-                async move { queue.enter(project(n)).await }
-            })))
+            .map(|n| {
+                (
+                    n,
+                    Box::pin({
+                        let queue = queue.clone();
+                        async move { queue.enter(project(n)).await }
+                    }),
+                )
+            })
             .collect();
         for (_, waits) in &mut waiting {
             assert!(waits.as_mut().now_or_never().is_none());

@@ -105,7 +105,9 @@ pub(crate) trait Translate: Send {
 
 pub(crate) enum Mode {
     /// The very bytes. `strip` takes out the one event that only we asked for.
-    Pass { strip: bool },
+    Pass {
+        strip: bool,
+    },
     Translate(Box<dyn Translate>),
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn plan(
 ) -> Result<Vec<Choice>, Fault> {
     let (offers, how) = named(snapshot, &asked.model);
     if offers.is_empty() {
-        let message = format!("there is no model `{}` here; `GET /v1/models` lists those there are", asked.model);
+        let message =
+            format!("there is no model `{}` here; `GET /v1/models` lists those there are", asked.model);
         return Err(Fault { param: Some("model".into()), ..Fault::new(Kind::NotFound, message) });
     }
     let external = snapshot.rules_of(subject.project).external;
@@ -132,7 +133,10 @@ fn refusal(model: &str, forbidden: Option<String>, wait: Option<u64>, skipped: &
         return Fault::new(Kind::Forbidden, why);
     }
     let why = skipped.join("; ");
-    Fault { param: Some("model".into()), ..Fault::new(Kind::Invalid, format!("`{model}` cannot do this: {why}")) }
+    Fault {
+        param: Some("model".into()),
+        ..Fault::new(Kind::Invalid, format!("`{model}` cannot do this: {why}"))
+    }
 }
 
 #[cfg(test)]
@@ -166,10 +170,14 @@ mod tests {
     fn snapshot() -> Snapshot {
         let small = Capabilities { tools: Some(false), context: Some(100), ..Capabilities::default() };
         let mut offers = BTreeMap::new();
-        offers.insert("m".to_owned(), vec![offer("home", true, "m", small), offer("out", false, "m", Capabilities::default())]);
+        offers.insert(
+            "m".to_owned(),
+            vec![offer("home", true, "m", small), offer("out", false, "m", Capabilities::default())],
+        );
         offers.insert("big".to_owned(), vec![offer("out", false, "big", Capabilities::default())]);
         let step = |provider: &str, model: &str| Candidate { provider: provider.into(), model: model.into() };
-        let routes = [("smart".to_owned(), vec![step("out", "big"), step("home", "m"), step("gone", "x")])].into();
+        let routes =
+            [("smart".to_owned(), vec![step("out", "big"), step("home", "m"), step("gone", "x")])].into();
         Snapshot { offers, routes, ..Snapshot::default() }
     }
 
@@ -182,7 +190,11 @@ mod tests {
         Asked::parse(Endpoint::Chat, body.as_bytes()).unwrap()
     }
 
-    fn chosen(snapshot: &Snapshot, body: &str, state: impl Fn(&Offer) -> State) -> Result<Vec<(String, String)>, Fault> {
+    fn chosen(
+        snapshot: &Snapshot,
+        body: &str,
+        state: impl Fn(&Offer) -> State,
+    ) -> Result<Vec<(String, String)>, Fault> {
         let choices = plan(snapshot, &subject(), &asked(body), |_| Ok(()), state)?;
         Ok(choices.into_iter().map(|c| (c.offer.provider.name.clone(), c.reason)).collect())
     }
@@ -204,7 +216,10 @@ mod tests {
         assert_eq!((order[0].0.as_str(), order[1].0.as_str()), ("out", "home"));
         assert_eq!(order[0].1, "model, external; home: busy");
         let down = |offer: &Offer| if offer.provider.local { State::Down(7) } else { State::Ready };
-        assert_eq!(chosen(&snapshot, plain, down).unwrap(), [("out".into(), "model, external; home: down".into())]);
+        assert_eq!(
+            chosen(&snapshot, plain, down).unwrap(),
+            [("out".into(), "model, external; home: down".into())]
+        );
         let asked_for = chosen(&snapshot, r#"{"model":"out/m"}"#, ready).unwrap();
         assert_eq!(asked_for, [("out".into(), "asked for, external".into())]);
         // A route's order holds among those that are alike; what is local comes first.
@@ -215,7 +230,9 @@ mod tests {
     #[test]
     fn what_nobody_can_answer_is_refused_with_the_reason() {
         let mut snapshot = snapshot();
-        let kind = |body: &str, snapshot: &Snapshot, state: State| chosen(snapshot, body, |_| state).unwrap_err().kind;
+        let kind = |body: &str, snapshot: &Snapshot, state: State| {
+            chosen(snapshot, body, |_| state).unwrap_err().kind
+        };
         assert_eq!(kind(r#"{"model":"none"}"#, &snapshot, State::Ready), Kind::NotFound);
         assert_eq!(kind(r#"{"model":"home/m","tools":[{}]}"#, &snapshot, State::Ready), Kind::Invalid);
         let down = chosen(&snapshot, r#"{"model":"m"}"#, |_| State::Down(9)).unwrap_err();

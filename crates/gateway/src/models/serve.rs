@@ -47,7 +47,13 @@ impl ModelGateway {
     }
 
     /// Answers a call, whatever comes of it.
-    pub async fn call(&self, subject: &Subject, endpoint: Endpoint, headers: &HeaderMap, body: Bytes) -> Response<Body> {
+    pub async fn call(
+        &self,
+        subject: &Subject,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Response<Body> {
         let dialect = endpoint.dialect();
         let asked = match Asked::parse(endpoint, &body) {
             Ok(asked) => asked,
@@ -106,7 +112,8 @@ impl ModelGateway {
         let may = |offer: &Offer| self.books.may_call(subject, &asked.model, offer);
         let state = |offer: &Offer| self.lines.to(&offer.provider).map_or(State::Ready, |line| line.state());
         let mut choices = plan(snapshot, subject, asked, may, state)?;
-        let able = |choice: &Choice| Wire::of(asked.endpoint, dialect_of(choice.offer.provider.kind)).is_some();
+        let able =
+            |choice: &Choice| Wire::of(asked.endpoint, dialect_of(choice.offer.provider.kind)).is_some();
         choices.retain(able);
         if choices.is_empty() && asked.endpoint != Endpoint::CountTokens {
             let message = format!("no provider of `{}` can answer this", asked.model);
@@ -210,7 +217,12 @@ impl ModelGateway {
             let first = match tokio::time::timeout_at(first_by, source.next()).await {
                 Ok(Some(Ok(first))) => first,
                 Ok(_) => return Err((account, line.trouble(Kind::Upstream, "answered with nothing", true))),
-                Err(_) => return Err((account, line.trouble(Kind::Timeout, "did not begin to answer in time", false))),
+                Err(_) => {
+                    return Err((
+                        account,
+                        line.trouble(Kind::Timeout, "did not begin to answer in time", false),
+                    ));
+                }
             };
             account.first_byte();
             let mode = match prepared.translation {
@@ -235,7 +247,9 @@ impl ModelGateway {
             (Some(translation), Some(said)) => translation
                 .whole(&said)
                 .map(|made| (Bytes::from(made.to_string()), HeaderValue::from_static("application/json"))),
-            (Some(_), None) => Err(Fault::new(Kind::Upstream, line_says(&line, "sent an answer that is not JSON"))),
+            (Some(_), None) => {
+                Err(Fault::new(Kind::Upstream, line_says(&line, "sent an answer that is not JSON")))
+            }
         };
         match made {
             Ok((body, kind)) => {
@@ -274,7 +288,8 @@ impl Bound {
     fn need(&self, asked: &Asked, choices: &[Choice]) -> Need {
         let output = self.output.saturating_mul(asked.choices);
         let dearest = choices.iter().map(|choice| choice.offer.prices.most(asked.input_most, output)).max();
-        let millis = |choice: &Choice| choice.offer.provider.options.total_ms + choice.offer.provider.options.wait_ms;
+        let millis =
+            |choice: &Choice| choice.offer.provider.options.total_ms + choice.offer.provider.options.wait_ms;
         // One after the other, at worst.
         let longest = choices.iter().map(millis).fold(0, u64::saturating_add);
         Need {
@@ -307,7 +322,12 @@ fn prepare(
     if let Some((translation, mut request)) = translate::request(asked, dialect, created)? {
         translate::finish(&mut request, offer, wire, limit);
         let strip = false;
-        return Ok(Prepared { wire, body: request.to_string().into(), translation: Some(translation), strip });
+        return Ok(Prepared {
+            wire,
+            body: request.to_string().into(),
+            translation: Some(translation),
+            strip,
+        });
     }
     let mut fields = asked.fields.clone();
     let mut changed = false;
@@ -346,8 +366,13 @@ fn refused(refusal: Refusal, theirs: Dialect, callers: Dialect) -> Response<Body
     }
     let message = said
         .as_ref()
-        .and_then(|said| said["error"]["message"].as_str().or(said["error"].as_str()).or(said["message"].as_str()))
-        .map_or_else(|| format!("the provider refused it (HTTP {status})"), |text| text.chars().take(2_000).collect());
+        .and_then(|said| {
+            said["error"]["message"].as_str().or(said["error"].as_str()).or(said["message"].as_str())
+        })
+        .map_or_else(
+            || format!("the provider refused it (HTTP {status})"),
+            |text| text.chars().take(2_000).collect(),
+        );
     let kind = match status {
         404 => Kind::NotFound,
         413 => Kind::TooLarge,
@@ -366,9 +391,11 @@ fn answer(body: Body, kind: HeaderValue) -> Response<Body> {
 /// Who answered, and why.
 fn tell(response: &mut Response<Body>, offer: &Offer, reason: &str) {
     let headers = response.headers_mut();
-    for (name, text) in
-        [("x-ryokan-provider", offer.provider.name.as_str()), ("x-ryokan-model", &offer.model), ("x-ryokan-route", reason)]
-    {
+    for (name, text) in [
+        ("x-ryokan-provider", offer.provider.name.as_str()),
+        ("x-ryokan-model", &offer.model),
+        ("x-ryokan-route", reason),
+    ] {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }

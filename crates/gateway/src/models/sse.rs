@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn lines_may_end_in_three_ways() {
         for end in ["\n", "\r\n", "\r"] {
-            let text = format!("event: a{end}data: one{end}{end}: note{end}{end}data:two{end}data: three{end}{end}");
+            let text =
+                format!("event: a{end}data: one{end}{end}: note{end}{end}data:two{end}data: three{end}{end}");
             assert_eq!(all(&[text.as_bytes()]).0, ["one", "two\nthree"], "{end:?}");
         }
         assert_eq!(all(&[b"data: [DONE]"]).0, ["[DONE]"]);

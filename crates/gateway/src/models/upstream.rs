@@ -45,7 +45,9 @@ impl Wire {
         match (endpoint, dialect) {
             (Endpoint::Chat | Endpoint::Responses | Endpoint::Messages, Dialect::Openai) => Some(Self::Chat),
             (Endpoint::Embeddings, Dialect::Openai) => Some(Self::Embeddings),
-            (Endpoint::Chat | Endpoint::Responses | Endpoint::Messages, Dialect::Anthropic) => Some(Self::Messages),
+            (Endpoint::Chat | Endpoint::Responses | Endpoint::Messages, Dialect::Anthropic) => {
+                Some(Self::Messages)
+            }
             (Endpoint::CountTokens, Dialect::Anthropic) => Some(Self::CountTokens),
             (Endpoint::Embeddings, Dialect::Anthropic) | (Endpoint::CountTokens, Dialect::Openai) => None,
         }
@@ -189,7 +191,9 @@ impl Line {
                 }
                 Err(trouble)
             }
-            300..=399 => Err(self.trouble(Kind::Upstream, "answers with a redirect; its address is wrong", false)),
+            300..=399 => {
+                Err(self.trouble(Kind::Upstream, "answers with a redirect; its address is wrong", false))
+            }
             _ => {
                 let body = read(response, LARGEST_ERROR).await.unwrap_or_default();
                 Ok(Exchange::Refusal(Refusal { status, retry_after, body }))
@@ -256,7 +260,11 @@ async fn read(response: reqwest::Response, most: usize) -> Result<Bytes, &'stati
 }
 
 /// The same for an answer that is wanted.
-pub(crate) async fn read_answer(line: &Line, response: reqwest::Response, patience: Duration) -> Result<Bytes, Trouble> {
+pub(crate) async fn read_answer(
+    line: &Line,
+    response: reqwest::Response,
+    patience: Duration,
+) -> Result<Bytes, Trouble> {
     match tokio::time::timeout(patience, read(response, LARGEST)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(what)) => Err(line.trouble(Kind::Upstream, what, false)),

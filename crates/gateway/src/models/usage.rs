@@ -73,7 +73,9 @@ impl Usage {
             Dialect::Openai => Tokens {
                 input: count("prompt_tokens").or_else(|| count("input_tokens")).unwrap_or(before.input),
                 cached: usage["prompt_tokens_details"]["cached_tokens"].as_i64().unwrap_or(before.cached),
-                output: count("completion_tokens").or_else(|| count("output_tokens")).unwrap_or(before.output),
+                output: count("completion_tokens")
+                    .or_else(|| count("output_tokens"))
+                    .unwrap_or(before.output),
             },
             // Theirs are apart: what was read from the cache, what was written to it, and the rest.
             Dialect::Anthropic => {
@@ -128,7 +130,10 @@ mod tests {
     #[test]
     fn openai_says_it_at_the_end() {
         let mut usage = Usage::new(Dialect::Openai);
-        assert!(!usage.event(r#"{"choices":[{"delta":{"content":"12345678"},"finish_reason":null}],"usage":null}"#));
+        assert!(
+            !usage
+                .event(r#"{"choices":[{"delta":{"content":"12345678"},"finish_reason":null}],"usage":null}"#)
+        );
         assert_eq!(usage.tokens(7), (Tokens { input: 7, cached: 0, output: 2 }, true));
         assert!(!usage.event(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#));
         assert!(usage.event(
@@ -143,10 +148,14 @@ mod tests {
         usage.event(
             r#"{"type":"message_start","message":{"usage":{"input_tokens":5,"cache_read_input_tokens":10,"cache_creation_input_tokens":2,"output_tokens":1}}}"#,
         );
-        usage.event(r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"1234567890123456"}}"#);
+        usage.event(
+            r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"1234567890123456"}}"#,
+        );
         // Cut off here: at least what came out is counted.
         assert_eq!(usage.tokens(0), (Tokens { input: 17, cached: 10, output: 4 }, true));
-        usage.event(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":6}}"#);
+        usage.event(
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":6}}"#,
+        );
         usage.event(r#"{"type":"message_stop"}"#);
         assert_eq!(usage.tokens(0), (Tokens { input: 17, cached: 10, output: 6 }, false));
     }

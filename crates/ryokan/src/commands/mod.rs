@@ -19,11 +19,13 @@ pub(crate) mod ledger;
 pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod models;
 pub(crate) mod open;
 mod pack;
 pub(crate) mod policy;
 pub(crate) mod prices;
 pub(crate) mod projects;
+pub(crate) mod providers;
 pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod rollback;
@@ -72,6 +74,8 @@ pub(crate) async fn run(command: Command, cx: &Context) -> Outcome {
         Command::Ledger(command) => Box::pin(command.run(cx)).await,
         Command::Caps(command) => Box::pin(command.run(cx)).await,
         Command::Prices(command) => Box::pin(command.run(cx)).await,
+        Command::Models(command) => Box::pin(command.run(cx)).await,
+        Command::Providers(command) => Box::pin(command.run(cx)).await,
         Command::Usage(command) => Box::pin(command.run(cx)).await,
         Command::Groups(command) => Box::pin(command.run(cx)).await,
         Command::Policy(command) => Box::pin(command.run(cx)).await,

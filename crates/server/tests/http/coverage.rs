@@ -112,6 +112,53 @@ const NATIVE: &[Entry] = &[
     ("PUT", "/v1/projects/{project}/billing", Refused, Hidden, "{}"),
     ("POST", "/v1/ledger/verify", Refused, Operators, ""),
     ("GET", "/v1/ledger/left-over", Refused, Operators, ""),
+    (
+        "POST",
+        "/v1/providers",
+        Refused,
+        Operators,
+        r#"{"name":"p","kind":"openai","base_url":"http://127.0.0.1:1"}"#,
+    ),
+    ("GET", "/v1/providers", Refused, Operators, ""),
+    ("GET", "/v1/providers/{provider}", Refused, Operators, ""),
+    ("PATCH", "/v1/providers/{provider}", Refused, Operators, "{}"),
+    ("DELETE", "/v1/providers/{provider}", Refused, Operators, ""),
+    ("POST", "/v1/providers/{provider}/refresh", Refused, Operators, ""),
+    ("PUT", "/v1/providers/{provider}/models", Refused, Operators, r#"{"name":"m"}"#),
+    ("GET", "/v1/model-routes", Refused, Operators, ""),
+    (
+        "PUT",
+        "/v1/model-routes/{route}",
+        Refused,
+        Operators,
+        r#"{"candidates":[{"provider":"p","model":"m"}]}"#,
+    ),
+    ("DELETE", "/v1/model-routes/{route}", Refused, Operators, ""),
+    ("GET", "/v1/model-prices", Refused, Shared(200), ""),
+    ("PUT", "/v1/model-prices", Refused, Operators, r#"{"provider":"p","prices":{"input":1,"output":1}}"#),
+    ("GET", "/v1/model-rules", Refused, Operators, ""),
+    ("PUT", "/v1/model-rules", Refused, Operators, "{}"),
+    ("GET", "/v1/projects/{project}/model-rules", Refused, Hidden, ""),
+    ("PUT", "/v1/projects/{project}/model-rules", Refused, Hidden, "{}"),
+    ("GET", "/v1/projects/{project}/model-budgets", Refused, Hidden, ""),
+    (
+        "PUT",
+        "/v1/projects/{project}/model-budgets",
+        Refused,
+        Hidden,
+        r#"{"unit":"tokens","period":"day","amount":1}"#,
+    ),
+    ("GET", "/v1/users/{user}/model-budgets", Refused, Operators, ""),
+    (
+        "PUT",
+        "/v1/users/{user}/model-budgets",
+        Refused,
+        Operators,
+        r#"{"unit":"tokens","period":"day","amount":1}"#,
+    ),
+    ("GET", "/v1/projects/{project}/model-usage", Refused, Hidden, ""),
+    ("GET", "/v1/model-usage", Refused, Operators, ""),
+    ("GET", "/v1/projects/{project}/model-calls", Refused, Hidden, ""),
     ("POST", "/v1/templates", Refused, Operators, TEMPLATE),
     ("GET", "/v1/templates", Refused, Shared(200), ""),
     ("GET", "/v1/template-checks", Refused, Shared(200), ""),
@@ -217,6 +264,17 @@ const CRABSHACK: &[Entry] = &[
     ("POST", "/gateway/{instance}/v1/status", Refused, Hidden, ""),
 ];
 
+/// Of the model API, whose description is others'. What bob sends here counts for bob's own project.
+const MODELS: &[Entry] = &[
+    ("GET", "/v1/models", Refused, Shared(200), ""),
+    ("GET", "/v1/models/none", Refused, Shared(404), ""),
+    ("POST", "/v1/chat/completions", Refused, Own(400), "{}"),
+    ("POST", "/v1/embeddings", Refused, Own(400), "{}"),
+    ("POST", "/v1/responses", Refused, Own(400), "{}"),
+    ("POST", "/v1/messages", Refused, Own(400), "{}"),
+    ("POST", "/v1/messages/count_tokens", Refused, Own(400), "{}"),
+];
+
 /// `MandalaNode`'s, which are not in our description either. Signed requests are the wallets' tests.
 const MANDALA: &[Entry] = &[
     ("GET", "/api/v1/public", Open, Shared(200), ""),
@@ -315,6 +373,8 @@ async fn call(client: &Client, things: &Things, entry: &Entry) -> Reply {
         .replace("{approval}", &things.approval)
         .replace("{group}", "devs")
         .replace("{project}", "operator")
+        .replace("{provider}", "home")
+        .replace("{route}", "smart")
         .replace("{key}", "none")
         .replace("{host}", "docker.io")
         .replace("{name}", "hello")
@@ -411,7 +471,7 @@ async fn strangers_are_refused_everywhere() {
     on_sqlite(async |site| {
         let things = things(site).await;
         let before = owned(site).await;
-        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MODELS).chain(MANDALA) {
             let reply = call(&site.anonymous(), &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             match entry.2 {
@@ -439,7 +499,7 @@ async fn somebody_else_s_things_do_not_exist() {
         let bob = site.user("bob").await;
         let before = owned(site).await;
         let calls_before = site.engine.calls(Call::Exec) + site.engine.calls(Call::Stop);
-        for entry in NATIVE.iter().chain(CRABSHACK).chain(MANDALA) {
+        for entry in NATIVE.iter().chain(CRABSHACK).chain(MODELS).chain(MANDALA) {
             let reply = call(&bob, &things, entry).await;
             let (status, text) = (reply.status, reply.text.as_str());
             let what = format!("{} {}: {text}", entry.0, entry.1);

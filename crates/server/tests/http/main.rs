@@ -17,6 +17,7 @@ mod images;
 mod instances;
 mod jobs;
 mod ledger;
+mod models;
 mod pages;
 mod policies;
 mod projects;

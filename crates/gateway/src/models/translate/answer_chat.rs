@@ -31,7 +31,9 @@ pub(super) fn whole(message: &Value, told: &Told) -> Result<Value, Fault> {
     let (mut said, mut calls) = (None, Vec::new());
     for block in blocks {
         match block["type"].as_str() {
-            Some("text") => said.get_or_insert_with(String::new).push_str(block["text"].as_str().unwrap_or_default()),
+            Some("text") => {
+                said.get_or_insert_with(String::new).push_str(block["text"].as_str().unwrap_or_default())
+            }
             Some("tool_use") => calls.push(json!({"id": block["id"], "type": "function",
                 "function": {"name": block["name"], "arguments": block["input"].to_string()}})),
             // Thoughts have no place here.
@@ -90,7 +92,8 @@ impl Stream {
 
 impl Translate for Stream {
     fn event(&mut self, data: &str, out: &mut Vec<u8>) -> Result<(), Fault> {
-        let said: Value = serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
+        let said: Value =
+            serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
         match said["type"].as_str() {
             Some("message_start") => {
                 self.id = format!("chatcmpl-{}", said["message"]["id"].as_str().unwrap_or_default());
@@ -123,7 +126,9 @@ impl Translate for Stream {
             }
             Some("message_delta") => {
                 if let (Some(all), Some(more)) = (self.usage.as_object_mut(), said["usage"].as_object()) {
-                    all.extend(more.iter().filter(|(_, n)| n.is_i64()).map(|(name, n)| (name.clone(), n.clone())));
+                    all.extend(
+                        more.iter().filter(|(_, n)| n.is_i64()).map(|(name, n)| (name.clone(), n.clone())),
+                    );
                 }
                 self.delta(out, &json!({}), &reason(&said["delta"]["stop_reason"]));
             }
@@ -135,7 +140,8 @@ impl Translate for Stream {
                 self.over = true;
             }
             Some("error") => {
-                let message = said["error"]["message"].as_str().unwrap_or("failed in the middle of its answer");
+                let message =
+                    said["error"]["message"].as_str().unwrap_or("failed in the middle of its answer");
                 return Err(strange(&format!("says: {}", message.chars().take(500).collect::<String>())));
             }
             _ => {}

@@ -39,7 +39,9 @@ pub(super) fn whole(answer: &Value, told: &Told) -> Result<Value, Fault> {
             arguments => serde_json::from_str(arguments)
                 .map_err(|_| strange("made a call of a tool with arguments that are not JSON"))?,
         };
-        blocks.push(json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": input}));
+        blocks.push(
+            json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": input}),
+        );
     }
     let calls = blocks.iter().any(|block| block["type"] == "tool_use");
     let finish = choice["finish_reason"].as_str().unwrap_or("stop");
@@ -81,7 +83,16 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(told: Told) -> Self {
         let usage = Value::Null;
-        Self { told, begun: false, open: Open::Nothing, blocks: 0, finish: None, called: false, usage, over: false }
+        Self {
+            told,
+            begun: false,
+            open: Open::Nothing,
+            blocks: 0,
+            finish: None,
+            called: false,
+            usage,
+            over: false,
+        }
     }
 
     fn begin(&mut self, id: &Value, out: &mut Vec<u8>) {
@@ -122,7 +133,8 @@ impl Stream {
             if !call["id"].is_string() {
                 return Err(strange("mixed the calls of tools in its stream"));
             }
-            let block = json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": {}});
+            let block =
+                json!({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": {}});
             self.start(Open::Call(index), &block, out);
             self.called = true;
         }
@@ -144,7 +156,11 @@ impl Stream {
         self.close(out);
         let stop = if self.called && finish == "stop" { "tool_use" } else { reason(&finish) };
         let delta = json!({"stop_reason": stop, "stop_sequence": null});
-        event(out, Some("message_delta"), &json!({"type": "message_delta", "delta": delta, "usage": usage(&self.usage)}));
+        event(
+            out,
+            Some("message_delta"),
+            &json!({"type": "message_delta", "delta": delta, "usage": usage(&self.usage)}),
+        );
         event(out, Some("message_stop"), &json!({"type": "message_stop"}));
     }
 }
@@ -155,7 +171,8 @@ impl Translate for Stream {
             self.stop(out);
             return Ok(());
         }
-        let said: Value = serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
+        let said: Value =
+            serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
         if let Some(message) = said["error"]["message"].as_str() {
             return Err(strange(&format!("says: {}", message.chars().take(500).collect::<String>())));
         }

@@ -130,14 +130,23 @@ impl Stream {
                 self.tell(out, "response.output_text.done", place(json!({"text": said, "logprobs": []})));
                 self.tell(out, "response.content_part.done", place(json!({"part": text_part(&said)})));
                 let item = message(&self.id, &text_part(&said), "completed");
-                self.tell(out, "response.output_item.done", json!({"output_index": at, "item": item.clone()}));
+                self.tell(
+                    out,
+                    "response.output_item.done",
+                    json!({"output_index": at, "item": item.clone()}),
+                );
                 self.output.push(item);
             }
             Open::Call { id, name, arguments, .. } => {
                 let item = call_item(&id, &name, &arguments, "completed");
-                let done = json!({"item_id": item["id"], "output_index": at, "arguments": arguments, "name": name});
+                let done =
+                    json!({"item_id": item["id"], "output_index": at, "arguments": arguments, "name": name});
                 self.tell(out, "response.function_call_arguments.done", done);
-                self.tell(out, "response.output_item.done", json!({"output_index": at, "item": item.clone()}));
+                self.tell(
+                    out,
+                    "response.output_item.done",
+                    json!({"output_index": at, "item": item.clone()}),
+                );
                 self.output.push(item);
             }
         }
@@ -209,7 +218,8 @@ impl Translate for Stream {
             self.stop(out);
             return Ok(());
         }
-        let said: Value = serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
+        let said: Value =
+            serde_json::from_str(data).map_err(|_| strange("sent an event that is not JSON"))?;
         if let Some(message) = said["error"]["message"].as_str() {
             return Err(strange(&format!("says: {}", message.chars().take(500).collect::<String>())));
         }

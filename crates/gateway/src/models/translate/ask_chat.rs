@@ -6,8 +6,17 @@ use super::{array, copy, only, text, untold};
 use crate::models::fault::Fault;
 
 const TOLD: &[&str] = &[
-    "model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream", "tools",
-    "tool_choice", "metadata",
+    "model",
+    "messages",
+    "system",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "stop_sequences",
+    "stream",
+    "tools",
+    "tool_choice",
+    "metadata",
 ];
 /// `thinking` asks for more than is promised: the model thinks as it does, and its thoughts are not told.
 const HARMLESS: &[&str] = &["service_tier", "thinking", "cache_control", "inference_geo"];
@@ -19,7 +28,8 @@ pub(super) fn of_messages(asked: &Map<String, Value>) -> Result<Value, Fault> {
     if request["stream"] == true {
         request["stream_options"] = json!({"include_usage": true});
     }
-    if let Some(stop) = asked.get("stop_sequences").and_then(Value::as_array).filter(|stop| !stop.is_empty()) {
+    if let Some(stop) = asked.get("stop_sequences").and_then(Value::as_array).filter(|stop| !stop.is_empty())
+    {
         if stop.len() > 4 {
             return Err(Fault::invalid("stop_sequences", "must be at most 4 for this provider"));
         }
@@ -68,8 +78,7 @@ fn tools(asked: &Map<String, Value>, request: &mut Value) -> Result<(), Fault> {
         if tool.get("type").is_some_and(|kind| !kind.is_null() && kind != "custom") {
             return Err(untold(&format!("tools[{at}].type")));
         }
-        let mut function =
-            json!({"name": text(&tool["name"], &format!("tools[{at}].name"))?, "parameters": tool["input_schema"]});
+        let mut function = json!({"name": text(&tool["name"], &format!("tools[{at}].name"))?, "parameters": tool["input_schema"]});
         if let Some(description) = tool["description"].as_str() {
             function["description"] = json!(description);
         }
@@ -110,8 +119,12 @@ fn heard(blocks: &[Value], field: &str, made: &mut Vec<Value>) -> Result<(), Fau
                 let source = &block["source"];
                 let url = match source["type"].as_str() {
                     Some("base64") => {
-                        let kind = text(&source["media_type"], &format!("{field}.content.source.media_type"))?;
-                        format!("data:{kind};base64,{}", text(&source["data"], &format!("{field}.content.source.data"))?)
+                        let kind =
+                            text(&source["media_type"], &format!("{field}.content.source.media_type"))?;
+                        format!(
+                            "data:{kind};base64,{}",
+                            text(&source["data"], &format!("{field}.content.source.data"))?
+                        )
                     }
                     Some("url") => text(&source["url"], &format!("{field}.content.source.url"))?.to_owned(),
                     _ => return Err(untold(&format!("{field}.content.source.type"))),

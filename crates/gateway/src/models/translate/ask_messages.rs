@@ -6,12 +6,33 @@ use super::{array, copy, only, text, untold};
 use crate::models::fault::Fault;
 
 const TOLD: &[&str] = &[
-    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "stream",
-    "stream_options", "tools", "tool_choice", "parallel_tool_calls", "user", "n", "response_format",
+    "model",
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "stream",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "n",
+    "response_format",
 ];
 /// Without them the answer is no other than anybody could rely on.
-const HARMLESS: &[&str] =
-    &["seed", "store", "metadata", "service_tier", "prompt_cache_key", "safety_identifier", "top_logprobs", "verbosity"];
+const HARMLESS: &[&str] = &[
+    "seed",
+    "store",
+    "metadata",
+    "service_tier",
+    "prompt_cache_key",
+    "safety_identifier",
+    "top_logprobs",
+    "verbosity",
+];
 
 pub(super) fn of_chat(chat: &Map<String, Value>) -> Result<Value, Fault> {
     only(chat, TOLD, HARMLESS)?;
@@ -78,9 +99,9 @@ fn tools(chat: &Map<String, Value>, request: &mut Value) -> Result<(), Fault> {
             "required" => json!({"type": "any"}),
             _ => return Err(untold("tool_choice")),
         }),
-        Some(choice) if choice["type"] == "function" => {
-            Some(json!({"type": "tool", "name": text(&choice["function"]["name"], "tool_choice.function.name")?}))
-        }
+        Some(choice) if choice["type"] == "function" => Some(
+            json!({"type": "tool", "name": text(&choice["function"]["name"], "tool_choice.function.name")?}),
+        ),
         Some(_) => return Err(untold("tool_choice")),
     };
     let choice = match (choice, chat.get("parallel_tool_calls")) {
@@ -125,7 +146,11 @@ fn conversation(messages: &[Value], request: &mut Value) -> Result<(), Fault> {
                     .iter()
                     .map(|part| block(part, &field))
                     .collect::<Result<_, _>>()?;
-                add(&mut made, "user", vec![json!({"type": "tool_result", "tool_use_id": id, "content": blocks})]);
+                add(
+                    &mut made,
+                    "user",
+                    vec![json!({"type": "tool_result", "tool_use_id": id, "content": blocks})],
+                );
             }
             _ => return Err(Fault::invalid(&format!("{field}.role"), "is none that this provider knows")),
         }
@@ -145,12 +170,16 @@ fn parts(content: &Value, field: &str) -> Result<Vec<Value>, Fault> {
         Value::Array(parts) => Ok(parts.clone()),
         _ => Err(Fault::invalid(&format!("{field}.content"), "must be a text or a list of parts")),
     }
-    .map(|parts: Vec<Value>| parts.into_iter().filter(|p| !(p["type"] == "text" && p["text"] == "")).collect())
+    .map(|parts: Vec<Value>| {
+        parts.into_iter().filter(|p| !(p["type"] == "text" && p["text"] == "")).collect()
+    })
 }
 
 fn block(part: &Value, field: &str) -> Result<Value, Fault> {
     match part["type"].as_str() {
-        Some("text") => Ok(json!({"type": "text", "text": text(&part["text"], &format!("{field}.content"))?})),
+        Some("text") => {
+            Ok(json!({"type": "text", "text": text(&part["text"], &format!("{field}.content"))?}))
+        }
         Some("image_url") => {
             let url = text(&part["image_url"]["url"], &format!("{field}.content.image_url.url"))?;
             let source = match url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {

@@ -7,12 +7,28 @@ use super::{array, copy, only, text, untold};
 use crate::models::fault::Fault;
 
 const TOLD: &[&str] = &[
-    "model", "input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice",
-    "parallel_tool_calls", "stream", "text", "reasoning", "user",
+    "model",
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "stream",
+    "text",
+    "reasoning",
+    "user",
 ];
 /// `include` asks for more than is there; nothing of it comes.
 const HARMLESS: &[&str] = &[
-    "metadata", "service_tier", "prompt_cache_key", "safety_identifier", "include", "stream_options",
+    "metadata",
+    "service_tier",
+    "prompt_cache_key",
+    "safety_identifier",
+    "include",
+    "stream_options",
     "prompt_cache_retention",
 ];
 const NOT_KEPT: &str = "responses are not kept here; send the whole conversation as `input`";
@@ -120,14 +136,19 @@ fn add(item: &Value, field: &str, messages: &mut Vec<Value>) -> Result<(), Fault
             let role = text(&item["role"], &format!("{field}.role"))?;
             let role = if role == "developer" { "system" } else { role };
             if !matches!(role, "user" | "assistant" | "system") {
-                return Err(Fault::invalid(&format!("{field}.role"), "must be user, assistant, system or developer"));
+                return Err(Fault::invalid(
+                    &format!("{field}.role"),
+                    "must be user, assistant, system or developer",
+                ));
             }
             messages.push(json!({"role": role, "content": content(&item["content"], field)?}));
         }
         Some("function_call") => {
-            let (id, name) = (text(&item["call_id"], &format!("{field}.call_id"))?, text(&item["name"], field)?);
+            let (id, name) =
+                (text(&item["call_id"], &format!("{field}.call_id"))?, text(&item["name"], field)?);
             let arguments = text(&item["arguments"], &format!("{field}.arguments"))?;
-            let call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+            let call =
+                json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
             // Calls of one turn belong to one message.
             match messages.last_mut().filter(|last| last["role"] == "assistant") {
                 Some(last) => match last["tool_calls"].as_array_mut() {

@@ -115,7 +115,11 @@ impl Translate for Chain {
 }
 
 /// The request in the provider's dialect; `None` where it is the caller's own.
-pub(crate) fn request(asked: &Asked, dialect: Dialect, created: i64) -> Result<Option<(Translation, Value)>, Fault> {
+pub(crate) fn request(
+    asked: &Asked,
+    dialect: Dialect,
+    created: i64,
+) -> Result<Option<(Translation, Value)>, Fault> {
     let object = || asked.fields.to_object();
     let mut echo = Map::new();
     let (steps, request) = match (asked.endpoint, dialect) {
@@ -179,7 +183,10 @@ fn strange(what: &str) -> Fault {
 
 /// A field that cannot be told to the provider.
 fn untold(field: &str) -> Fault {
-    Fault::invalid(field, "cannot be told to the provider of this model, which speaks another dialect; leave it out, or use a model of a provider of this one")
+    Fault::invalid(
+        field,
+        "cannot be told to the provider of this model, which speaks another dialect; leave it out, or use a model of a provider of this one",
+    )
 }
 
 /// Whether a value says nothing.

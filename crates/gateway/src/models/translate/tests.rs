@@ -97,9 +97,18 @@ fn what_would_be_a_lie_is_refused_by_its_field() {
         (json!({"reasoning_effort": "high"}), "reasoning_effort"),
         (json!({"temperature": 1.5}), "temperature"),
         (json!({"something_new": 1}), "something_new"),
-        (json!({"tools": [{"type": "function", "function": {"name": "f", "strict": true}}]}), "tools[0].function.strict"),
-        (json!({"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}), "messages[1].role"),
-        (json!({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}), "messages[0].content.type"),
+        (
+            json!({"tools": [{"type": "function", "function": {"name": "f", "strict": true}}]}),
+            "tools[0].function.strict",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}),
+            "messages[1].role",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
+            "messages[0].content.type",
+        ),
     ] {
         assert_eq!(chat(more), field);
     }
@@ -113,7 +122,10 @@ fn what_would_be_a_lie_is_refused_by_its_field() {
         (json!({"mcp_servers": [{}]}), "mcp_servers"),
         (json!({"tools": [{"type": "web_search_20250305", "name": "w"}]}), "tools[0].type"),
         (json!({"messages": [{"role": "assistant", "content": "x"}]}), "messages[0].role"),
-        (json!({"messages": [{"role": "user", "content": [{"type": "document"}]}]}), "messages[0].content.type"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "document"}]}]}),
+            "messages[0].content.type",
+        ),
         (json!({"stop_sequences": ["1", "2", "3", "4", "5"]}), "stop_sequences"),
     ] {
         assert_eq!(messages(more), field);
@@ -138,7 +150,8 @@ fn what_would_be_a_lie_is_refused_by_its_field() {
 
 #[test]
 fn a_message_is_told_as_a_chat_completion() {
-    let (to, _) = translated(Endpoint::Chat, Dialect::Anthropic, &json!({"model": "c", "messages": []})).unwrap();
+    let (to, _) =
+        translated(Endpoint::Chat, Dialect::Anthropic, &json!({"model": "c", "messages": []})).unwrap();
     let told = to
         .whole(&json!({"id": "m1", "stop_reason": "tool_use", "content": [{"type": "text", "text": "a"},
             {"type": "thinking", "thinking": "?"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}],
@@ -146,7 +159,10 @@ fn a_message_is_told_as_a_chat_completion() {
         .unwrap();
     assert_eq!(told["choices"][0]["finish_reason"], "tool_calls");
     assert_eq!(told["choices"][0]["message"]["content"], "a");
-    assert_eq!(told["choices"][0]["message"]["tool_calls"][0]["function"], json!({"name": "f", "arguments": "{\"x\":1}"}));
+    assert_eq!(
+        told["choices"][0]["message"]["tool_calls"][0]["function"],
+        json!({"name": "f", "arguments": "{\"x\":1}"})
+    );
     assert_eq!(told["usage"]["prompt_tokens"], 10);
     assert_eq!(told["usage"]["prompt_tokens_details"]["cached_tokens"], 3);
     assert!(to.whole(&json!({"nonsense": 1})).is_err());
@@ -171,7 +187,8 @@ const fn streamed_message() -> &'static str {
 
 #[test]
 fn a_streamed_message_is_told_as_chunks() {
-    let body = json!({"model": "c", "stream": true, "stream_options": {"include_usage": true}, "messages": []});
+    let body =
+        json!({"model": "c", "stream": true, "stream_options": {"include_usage": true}, "messages": []});
     let (to, _) = translated(Endpoint::Chat, Dialect::Anthropic, &body).unwrap();
     let stream: Vec<Value> = serde_json::from_str(streamed_message()).unwrap();
     let told = events(&to, &stream, false);
@@ -179,7 +196,10 @@ fn a_streamed_message_is_told_as_chunks() {
     assert_eq!(words, "hi");
     let mut calls = std::collections::BTreeMap::<i64, String>::new();
     for call in told.iter().filter_map(|c| c["choices"][0]["delta"]["tool_calls"].get(0)) {
-        calls.entry(call["index"].as_i64().unwrap()).or_default().push_str(call["function"]["arguments"].as_str().unwrap());
+        calls
+            .entry(call["index"].as_i64().unwrap())
+            .or_default()
+            .push_str(call["function"]["arguments"].as_str().unwrap());
     }
     assert_eq!(calls, [(0, "{\"x\":1}".to_owned()), (1, "{}".to_owned())].into());
     assert_eq!(told.last().unwrap(), "[DONE]");
@@ -217,14 +237,28 @@ fn a_streamed_chat_is_told_as_a_message() {
     assert_eq!(
         kinds,
         [
-            "message_start", "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
-            "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
-            "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop"
+            "message_start",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_stop",
+            "message_delta",
+            "message_stop"
         ]
     );
     let end = &told[kinds.len() - 2];
     assert_eq!(end["delta"]["stop_reason"], "tool_use");
-    assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["cache_read_input_tokens"]), (&json!(5), &json!(3)));
+    assert_eq!(
+        (&end["usage"]["input_tokens"], &end["usage"]["cache_read_input_tokens"]),
+        (&json!(5), &json!(3))
+    );
     let indexes: Vec<i64> = told.iter().filter_map(|e| e["index"].as_i64()).collect();
     assert_eq!(indexes, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]);
     let cut = events(&to, &streamed_chat()[..4], false);
@@ -240,13 +274,17 @@ fn a_streamed_chat_is_told_as_a_response() {
             {"type": "function_call_output", "call_id": "a", "output": "ok"}],
         "tools": [{"type": "function", "name": "f", "parameters": {}}]});
     let (to, made) = translated(Endpoint::Responses, Dialect::Openai, &body).unwrap();
-    let roles: Vec<_> = made["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    let roles: Vec<_> =
+        made["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool"]);
     let told = events(&to, &streamed_chat(), true);
     let numbers: Vec<i64> = told.iter().map(|e| e["sequence_number"].as_i64().unwrap()).collect();
     assert_eq!(numbers, (0..i64::try_from(told.len()).unwrap()).collect::<Vec<_>>());
     let last = told.last().unwrap();
-    assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.completed"), &json!("completed")));
+    assert_eq!(
+        (&last["type"], &last["response"]["status"]),
+        (&json!("response.completed"), &json!("completed"))
+    );
     let output = last["response"]["output"].as_array().unwrap();
     assert_eq!(output[0]["content"][0]["text"], "hi");
     assert_eq!((&output[1]["arguments"], &output[1]["call_id"]), (&json!("{\"x\":1}"), &json!("a")));
@@ -271,5 +309,8 @@ fn a_response_goes_to_anthropic_in_two_steps() {
         .whole(&json!({"id": "m", "stop_reason": "max_tokens", "content": [{"type": "text", "text": "a"}],
             "usage": {"input_tokens": 1, "output_tokens": 5}}))
         .unwrap();
-    assert_eq!((&whole["status"], &whole["incomplete_details"]["reason"]), (&json!("incomplete"), &json!("max_output_tokens")));
+    assert_eq!(
+        (&whole["status"], &whole["incomplete_details"]["reason"]),
+        (&json!("incomplete"), &json!("max_output_tokens"))
+    );
 }

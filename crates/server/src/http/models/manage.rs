@@ -125,7 +125,10 @@ fn call(row: CallRow) -> wire::ModelCall {
 
 /// Lists providers by name. Operators only.
 #[utoipa::path(get, path = "/v1/providers", tag = "models", responses((status = 200, body = Page<wire::Provider>)))]
-pub(crate) async fn list(State(context): State<Context>, Auth(caller): Auth) -> ApiResult<Json<Page<wire::Provider>>> {
+pub(crate) async fn list(
+    State(context): State<Context>,
+    Auth(caller): Auth,
+) -> ApiResult<Json<Page<wire::Provider>>> {
     let rows = context.app.list_providers(&caller).await?;
     Ok(Json(Page { items: rows.into_iter().map(provider).collect(), next: None }))
 }
@@ -207,16 +210,17 @@ pub(crate) async fn put_model(
     Path(name): Path<String>,
     Body(request): Body<wire::PutModel>,
 ) -> ApiResult<Json<Page<wire::ProviderModel>>> {
-    let rows = context
-        .app
-        .put_model(&caller, &name, &request.name, request.capabilities, request.enabled)
-        .await?;
+    let rows =
+        context.app.put_model(&caller, &name, &request.name, request.capabilities, request.enabled).await?;
     Ok(Json(Page { items: rows.into_iter().map(model).collect(), next: None }))
 }
 
 /// Lists routes by name. Operators only.
 #[utoipa::path(get, path = "/v1/model-routes", tag = "models", responses((status = 200, body = Page<wire::ModelRoute>)))]
-pub(crate) async fn routes(State(context): State<Context>, Auth(caller): Auth) -> ApiResult<Json<Page<wire::ModelRoute>>> {
+pub(crate) async fn routes(
+    State(context): State<Context>,
+    Auth(caller): Auth,
+) -> ApiResult<Json<Page<wire::ModelRoute>>> {
     let rows = context.app.list_model_routes(&caller).await?;
     let items = rows.into_iter().map(|(name, candidates)| wire::ModelRoute { name, candidates }).collect();
     Ok(Json(Page { items, next: None }))
@@ -247,7 +251,10 @@ pub(crate) async fn delete_route(
 
 /// Lists versions of prices, the newest first.
 #[utoipa::path(get, path = "/v1/model-prices", tag = "models", responses((status = 200, body = Page<wire::ModelPrice>)))]
-pub(crate) async fn prices(State(context): State<Context>, _caller: Auth) -> ApiResult<Json<Page<wire::ModelPrice>>> {
+pub(crate) async fn prices(
+    State(context): State<Context>,
+    _caller: Auth,
+) -> ApiResult<Json<Page<wire::ModelPrice>>> {
     let rows = context.app.list_model_prices().await?;
     Ok(Json(Page { items: rows.into_iter().map(price).collect(), next: None }))
 }
@@ -267,7 +274,10 @@ pub(crate) async fn set_price(
 
 /// What is decided about everybody's calls. Operators only.
 #[utoipa::path(get, path = "/v1/model-rules", tag = "models", responses((status = 200, body = wire::ModelRules)))]
-pub(crate) async fn all_rules(State(context): State<Context>, Auth(caller): Auth) -> ApiResult<Json<wire::ModelRules>> {
+pub(crate) async fn all_rules(
+    State(context): State<Context>,
+    Auth(caller): Auth,
+) -> ApiResult<Json<wire::ModelRules>> {
     Ok(rules(context.app.model_rules(&caller, None).await?))
 }
 
@@ -299,7 +309,9 @@ pub(crate) async fn set_project_rules(
     Path(project): Path<String>,
     Body(r): Body<wire::SetModelRules>,
 ) -> ApiResult<Json<wire::ModelRules>> {
-    Ok(rules(context.app.set_model_rules(&caller, Some(&project), r.stopped, r.external, r.keep_prompts).await?))
+    Ok(rules(
+        context.app.set_model_rules(&caller, Some(&project), r.stopped, r.external, r.keep_prompts).await?,
+    ))
 }
 
 #[derive(Debug, Serialize, Deserialize, utoipa::IntoParams)]
@@ -360,9 +372,15 @@ pub(crate) async fn set_user_budget(
     Body(r): Body<wire::SetModelBudget>,
 ) -> ApiResult<Json<Page<wire::ModelBudget>>> {
     if r.instance.is_some() {
-        return Err(ryokan_app::Error::invalid("instance", "belongs to a project, not to a user; leave it out").into());
+        return Err(ryokan_app::Error::invalid(
+            "instance",
+            "belongs to a project, not to a user; leave it out",
+        )
+        .into());
     }
-    Ok(budgets(context.app.set_model_budget(&caller, BudgetOf::User(&user), r.unit, r.period, r.amount).await?))
+    Ok(budgets(
+        context.app.set_model_budget(&caller, BudgetOf::User(&user), r.unit, r.period, r.amount).await?,
+    ))
 }
 
 #[derive(Debug, Serialize, Deserialize, utoipa::IntoParams)]

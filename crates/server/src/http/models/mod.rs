@@ -57,11 +57,14 @@ pub(super) fn dialect_of(path: &str, headers: &HeaderMap) -> Option<Dialect> {
 
 /// Anthropic's clients send the token in a header of its own.
 pub(super) fn take_api_key(request: &mut Request) {
-    if dialect_of(request.uri().path(), request.headers()).is_none() || request.headers().contains_key(AUTHORIZATION) {
+    if dialect_of(request.uri().path(), request.headers()).is_none()
+        || request.headers().contains_key(AUTHORIZATION)
+    {
         return;
     }
     let key = request.headers_mut().remove(API_KEY);
-    let bearer = key.as_ref().and_then(|key| HeaderValue::try_from(format!("Bearer {}", key.to_str().ok()?)).ok());
+    let bearer =
+        key.as_ref().and_then(|key| HeaderValue::try_from(format!("Bearer {}", key.to_str().ok()?)).ok());
     if let Some(mut bearer) = bearer {
         bearer.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, bearer);
@@ -77,7 +80,11 @@ pub(super) fn refuse(error: &Error, dialect: Dialect) -> Response {
 }
 
 /// Who calls, for which project: the one of `OpenAI-Project`, else the token's, else the caller's own.
-async fn subject(context: &Context, auth: Result<Auth, ApiError>, headers: &HeaderMap) -> Result<Subject, Error> {
+async fn subject(
+    context: &Context,
+    auth: Result<Auth, ApiError>,
+    headers: &HeaderMap,
+) -> Result<Subject, Error> {
     let Auth(caller) = auth.map_err(|ApiError(error)| error)?;
     let named = headers.get("x-ryokan-project").or(headers.get("openai-project"));
     let named = named.map(|name| name.to_str().map_err(|_| Error::invalid("OpenAI-Project", "is no name")));
@@ -153,7 +160,8 @@ async fn list(
         return refuse(&error, dialect);
     }
     let snapshot = context.app.models_snapshot();
-    let data: Vec<Value> = names(&snapshot).iter().map(|(name, offers)| view(name, offers, dialect)).collect();
+    let data: Vec<Value> =
+        names(&snapshot).iter().map(|(name, offers)| view(name, offers, dialect)).collect();
     axum::Json(match dialect {
         Dialect::Openai => json!({"object": "list", "data": data}),
         Dialect::Anthropic => {

@@ -123,11 +123,11 @@ pub(crate) fn flatten(blocks: Vec<Block>) -> Vec<Span> {
         match block {
             Block::Paragraph(spans) | Block::Heading(_, spans) => add(spans),
             Block::Code { text, .. } => {
-                add(vec![Span::Code(text.split_whitespace().collect::<Vec<_>>().join(" "))])
+                add(vec![Span::Code(text.split_whitespace().collect::<Vec<_>>().join(" "))]);
             }
             Block::Quote(blocks) => pending.extend(blocks.into_iter().rev()),
             Block::List { items, .. } => {
-                pending.extend(items.into_iter().rev().flat_map(|item| item.into_iter().rev()))
+                pending.extend(items.into_iter().rev().flat_map(|item| item.into_iter().rev()));
             }
             Block::Table { rows, .. } => rows.into_iter().flatten().for_each(&mut add),
             Block::Rule => {}

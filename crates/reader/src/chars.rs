@@ -103,7 +103,7 @@ pub(crate) fn mixed_words(text: &str) -> impl Iterator<Item = &str> {
             match c.script() {
                 Script::Latin => latin = true,
                 Script::Cyrillic | Script::Greek | Script::Armenian | Script::Cherokee | Script::Lisu => {
-                    alike = true
+                    alike = true;
                 }
                 _ => {}
             }

@@ -4,9 +4,9 @@
 use crate::blocks::{Block, Inline, Span};
 use crate::boilerplate::{self, Density, Place};
 use crate::chars;
-use crate::css::{Colour, Seen, Sheet, Style};
+use crate::css::{Behind, Colour, Seen, Sheet, Style};
 use crate::dom::{DOCUMENT, Data, Dom, Element, Id};
-use crate::hidden;
+use crate::hidden::{self, Kept};
 use crate::limits;
 use crate::links::Base;
 use crate::page::{Link, Marker, Reason, Removed, Truncation};
@@ -132,8 +132,10 @@ impl Extractor<'_> {
         tag: &str,
         context: &Context,
     ) -> Result<Context, Option<Reason>> {
-        if let Some(reason) = hidden::by_name(element, tag) {
-            return Err(reason);
+        match hidden::by_name(element, tag) {
+            Kept::Yes => {}
+            Kept::NoText => return Err(None),
+            Kept::No(reason) => return Err(Some(reason)),
         }
         if self.sheet.is_spent() || context.depth >= limits::DEPTH + 50 {
             let bound = if self.sheet.is_spent() { Truncation::Nodes } else { Truncation::Depth };
@@ -158,9 +160,10 @@ impl Extractor<'_> {
             inside.ink = Some(ink);
         }
         match style.background() {
-            Some(behind) => inside.behind = behind,
-            None if legacy.behind.is_some() => inside.behind = legacy.behind,
-            None => {}
+            Behind::Colour(colour) => inside.behind = Some(colour),
+            Behind::Unknown => inside.behind = None,
+            Behind::Parent if legacy.behind.is_some() => inside.behind = legacy.behind,
+            Behind::Parent => {}
         }
         match style.seen(inside.ink.as_ref(), inside.behind.as_ref()) {
             Seen::No => return Err(Some(Reason::HiddenStyle)),

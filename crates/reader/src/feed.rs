@@ -33,7 +33,7 @@ struct Feed<'a> {
     out: Extracted,
     open: Vec<Open>,
     entry: Option<Entry>,
-    is_feed: bool,
+    by_entries: bool,
 }
 
 pub(crate) fn read(text: &str, base: &Base, keep_boilerplate: bool) -> Extracted {
@@ -43,7 +43,7 @@ pub(crate) fn read(text: &str, base: &Base, keep_boilerplate: bool) -> Extracted
         out: Extracted::default(),
         open: Vec::new(),
         entry: None,
-        is_feed: false,
+        by_entries: false,
     };
     let mut reader = Reader::from_str(text);
     let config = reader.config_mut();
@@ -111,10 +111,10 @@ fn attribute(start: &quick_xml::events::BytesStart<'_>, wanted: &str) -> Option<
 impl Feed<'_> {
     fn start(&mut self, name: String, attribute: impl Fn(&str) -> Option<String>) {
         if self.open.is_empty() {
-            self.is_feed |= matches!(name.as_str(), "rss" | "rdf" | "feed");
+            self.by_entries |= matches!(name.as_str(), "rss" | "rdf" | "feed");
             self.out.head.language = attribute("lang").as_deref().and_then(language);
         }
-        if self.is_feed && matches!(name.as_str(), "item" | "entry") && self.entry.is_none() {
+        if self.by_entries && matches!(name.as_str(), "item" | "entry") && self.entry.is_none() {
             self.entry = Some(Entry::default());
         }
         // Atom has its links in attributes, and several of them.
@@ -138,7 +138,7 @@ impl Feed<'_> {
     fn end(&mut self) {
         let Some(Open { name, text, has_elements }) = self.open.pop() else { return };
         let parent = self.open.last().map_or("", |open| open.name.as_str());
-        if !self.is_feed {
+        if !self.by_entries {
             if matches!(name.as_str(), "script" | "style") {
                 self.out.removed.count(Reason::Element);
                 return;
@@ -155,7 +155,7 @@ impl Feed<'_> {
                 ("title", "item" | "entry") => entry.title = text,
                 ("link", "item" | "entry") if entry.link.is_empty() => entry.link = text,
                 ("pubdate" | "date" | "published" | "updated", _) if entry.date.is_empty() => {
-                    entry.date = text
+                    entry.date = text;
                 }
                 // The longer of what is short and what is all.
                 ("description" | "summary" | "content" | "encoded", _) if text.len() > entry.body.len() => {

@@ -4,18 +4,25 @@ use crate::css::Colour;
 use crate::dom::Element;
 use crate::page::Reason;
 
-/// `Some(None)`: nothing to count, it never was content.
-pub(crate) fn by_name(element: &Element, tag: &str) -> Option<Option<Reason>> {
+/// What an element's name says of it.
+pub(crate) enum Kept {
+    Yes,
+    /// It never was content, so that nothing is counted.
+    NoText,
+    No(Reason),
+}
+
+pub(crate) fn by_name(element: &Element, tag: &str) -> Kept {
     match tag {
         "script" | "style" | "noscript" | "template" | "svg" | "canvas" | "iframe" | "object" | "embed"
         | "applet" | "audio" | "video" | "noembed" | "noframes" | "frame" | "frameset" | "fencedframe"
-        | "portal" | "annotation" | "annotation-xml" | "map" | "bgsound" => Some(Some(Reason::Element)),
+        | "portal" | "annotation" | "annotation-xml" | "map" | "bgsound" => Kept::No(Reason::Element),
         "input" | "button" | "select" | "option" | "optgroup" | "textarea" | "datalist" | "output"
-        | "meter" | "progress" | "selectedcontent" | "keygen" => Some(Some(Reason::FormControl)),
-        "title" if &*element.name.ns != "http://www.w3.org/1999/xhtml" => Some(Some(Reason::Element)),
+        | "meter" | "progress" | "selectedcontent" | "keygen" => Kept::No(Reason::FormControl),
+        "title" if &*element.name.ns != "http://www.w3.org/1999/xhtml" => Kept::No(Reason::Element),
         "head" | "title" | "meta" | "base" | "link" | "param" | "source" | "track" | "area" | "col"
-        | "colgroup" | "rp" | "basefont" => Some(None),
-        _ => None,
+        | "colgroup" | "rp" | "basefont" => Kept::NoText,
+        _ => Kept::Yes,
     }
 }
 

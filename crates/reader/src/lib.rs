@@ -156,7 +156,7 @@ fn links_of(blocks: &[Block]) -> Vec<Link> {
             Block::Paragraph(spans) | Block::Heading(_, spans) => take(spans),
             Block::Quote(blocks) => pending.extend(blocks.iter().rev()),
             Block::List { items, .. } => {
-                pending.extend(items.iter().rev().flat_map(|item| item.iter().rev()))
+                pending.extend(items.iter().rev().flat_map(|item| item.iter().rev()));
             }
             Block::Table { rows, .. } => rows.iter().flatten().for_each(|cell| take(cell)),
             Block::Code { .. } | Block::Rule => {}

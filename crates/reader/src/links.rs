@@ -43,7 +43,7 @@ impl Base {
         for c in url.as_str().chars() {
             match c {
                 // Would end a target in Markdown, or begin a tag.
-                ' ' | '<' | '>' | '`' | '\\' | '|' => out.push_str(&format!("%{:02X}", u32::from(c))),
+                ' ' | '<' | '>' | '`' | '\\' | '|' => out.extend(["%", &format!("{:02X}", u32::from(c))]),
                 c => out.push(c),
             }
         }

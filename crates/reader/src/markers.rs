@@ -131,7 +131,7 @@ fn normal(text: &str, escaped: bool) -> String {
 
 /// Without our own marks: escapes, brackets and targets of links, ticks, the starts of headings, items and quotes.
 fn unescape(text: &str) -> String {
-    let text = text.trim_start_matches(|c: char| c == ' ' || c == '>' || c == '#' || c == '|');
+    let text = text.trim_start_matches([' ', '>', '#', '|']);
     let text = text.strip_prefix("- ").unwrap_or(text);
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -1,4 +1,4 @@
-//! Blocks into lines of Markdown (CommonMark with tables) or of plain text. In Markdown every character of the page that could
+//! Blocks into lines of Markdown (`CommonMark` with tables) or of plain text. In Markdown every character of the page that could
 //! be markup is escaped; what is verbatim stands in fences longer than any inside.
 
 use crate::blocks::{Block, Span, plain};
@@ -171,7 +171,7 @@ fn inline_in(spans: &[Span], style: Style, in_table: bool) -> Vec<String> {
             Span::LinkEnd if markdown => {
                 let Some(url) = target.take() else { continue };
                 let angled = url.contains(['(', ')']);
-                out.push_str(&if angled { format!("](<{url}>)") } else { format!("]({url})") });
+                out.extend(if angled { ["](<", url, ">)"] } else { ["](", url, ")"] });
             }
             Span::LinkStart(_) | Span::LinkEnd => {}
             Span::Break => {
@@ -189,7 +189,7 @@ fn code_span(text: &str, out: &mut String, in_table: bool) {
     let fence = "`".repeat(longest_run(text) + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     let text = if in_table { text.replace('|', "\\|") } else { text.to_owned() };
-    out.push_str(&format!("{fence}{pad}{text}{pad}{fence}"));
+    out.extend([&fence, pad, &text, pad, &fence]);
 }
 
 #[derive(Clone, Copy)]

@@ -46,15 +46,20 @@ pub(crate) fn cut(blocks: &mut Vec<Vec<Line>>, max_chars: usize) -> bool {
 
 fn cut_block(lines: &[Line], max_chars: usize) -> Vec<Line> {
     let mut out: Vec<Line> = Vec::new();
+    // The fence at or after each line.
+    let mut fences: Vec<Option<&Line>> = vec![None; lines.len() + 1];
+    for (at, line) in lines.iter().enumerate().rev() {
+        fences[at] = if line.fence { Some(line) } else { fences[at + 1] };
+    }
+    let room_for = |fence: Option<&Line>| fence.map_or(0, |line| line.text.chars().count() + 1);
     let (mut used, mut open) = (0, false);
     for (at, line) in lines.iter().enumerate() {
-        let closing = if open { lines[at..].iter().find(|line| line.fence) } else { None };
+        let closing = fences[at].filter(|_| open);
         // Room that the fence will need.
         let reserved = match (line.fence, open) {
-            (true, false) => {
-                lines[at + 1..].iter().find(|line| line.fence).map_or(0, |line| line.text.chars().count() + 1)
-            }
-            _ => closing.filter(|_| !line.fence).map_or(0, |line| line.text.chars().count() + 1),
+            (true, false) => room_for(fences[at + 1]),
+            (true, true) => 0,
+            (false, _) => room_for(closing),
         };
         let length = line.text.chars().count() + 1;
         if used + length + reserved <= max_chars + 1 {

@@ -13,10 +13,18 @@ pub(crate) enum Colour {
 impl Colour {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Rgb(a, b, c), Self::Rgb(x, y, z)) => {
-                a.abs_diff(*x) <= 8 && b.abs_diff(*y) <= 8 && c.abs_diff(*z) <= 8
+            (Self::Rgb(..), Self::Rgb(..)) => {
+                let (ours, theirs) = (self.channels(), other.channels());
+                ours.iter().zip(theirs).all(|(ours, theirs)| ours.abs_diff(theirs) <= 8)
             }
             _ => self == other,
+        }
+    }
+
+    fn channels(&self) -> [u8; 3] {
+        match self {
+            Self::Rgb(red, green, blue) => [*red, *green, *blue],
+            _ => [0; 3],
         }
     }
 
@@ -42,11 +50,13 @@ fn hex(digits: &str) -> Option<Colour> {
     let digits: Vec<u8> =
         digits.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
     match digits[..] {
-        [_, _, _, 0] | [_, _, _, _, _, _, 0, 0] => Some(Colour::Clear),
-        [r, g, b] | [r, g, b, _] => Some(Colour::Rgb(r * 17, g * 17, b * 17)),
-        [r, s, g, h, b, c] | [r, s, g, h, b, c, _, _] => {
-            Some(Colour::Rgb(r * 16 + s, g * 16 + h, b * 16 + c))
-        }
+        [_, _, _, 0] | [_, _, _, _, _, _, 0, 0] => return Some(Colour::Clear),
+        _ => {}
+    }
+    let pair = |at: usize| digits[at] * 16 + digits[at + 1];
+    match digits.len() {
+        3 | 4 => Some(Colour::Rgb(digits[0] * 17, digits[1] * 17, digits[2] * 17)),
+        6 | 8 => Some(Colour::Rgb(pair(0), pair(2), pair(4))),
         _ => None,
     }
 }

@@ -97,6 +97,16 @@ pub(crate) struct Style {
     set: Vec<(String, Weight, Vec<Token>)>,
 }
 
+/// What is behind an element's text.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Behind {
+    /// What is behind its parent's.
+    Parent,
+    Colour(Colour),
+    /// A picture, or a colour that we do not know.
+    Unknown,
+}
+
 /// How an element is, or is not, seen.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -138,24 +148,26 @@ impl Style {
         Colour::read(self.value("-webkit-text-fill-color").or_else(|| self.value("color"))?)
     }
 
-    /// `Some(None)`: there is one that we cannot tell, a picture for example.
-    pub(crate) fn background(&self) -> Option<Option<Colour>> {
+    pub(crate) fn background(&self) -> Behind {
         let pictured = |value: &[Token]| {
             value.iter().any(|token| {
                 matches!(token, Token::Function(name) if name == "url" || name.contains("gradient") || name.contains("image"))
             })
         };
         if self.value("background-image").is_some_and(pictured) {
-            return Some(None);
+            return Behind::Unknown;
         }
         // Which of the two came last is not asked: either tells the colour.
-        let value = self.value("background-color").or_else(|| self.value("background"))?;
+        let Some(value) = self.value("background-color").or_else(|| self.value("background")) else {
+            return Behind::Parent;
+        };
         if pictured(value) {
-            return Some(None);
+            return Behind::Unknown;
         }
         match Colour::read(value) {
-            Some(Colour::Clear) => None,
-            colour => Some(colour),
+            Some(Colour::Clear) => Behind::Parent,
+            Some(colour) => Behind::Colour(colour),
+            None => Behind::Unknown,
         }
     }
 
@@ -164,7 +176,7 @@ impl Style {
         if self.is_gone() || self.is_faint() || self.is_tiny() || self.is_away() || self.is_clipped() {
             return Seen::No;
         }
-        let speaks = self.colour().is_some() || self.background().is_some();
+        let speaks = self.colour().is_some() || self.background() != Behind::Parent;
         let same =
             ink.is_some_and(|ink| *ink == Colour::Clear || behind.is_some_and(|behind| ink.is_like(behind)));
         if speaks && same { Seen::SameColour } else { Seen::Yes }

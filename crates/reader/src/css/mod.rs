@@ -8,5 +8,5 @@ mod sheet;
 mod tokens;
 
 pub(crate) use colour::Colour;
-pub(crate) use hides::{Seen, Style};
+pub(crate) use hides::{Behind, Seen, Style};
 pub(crate) use sheet::Sheet;

@@ -4,9 +4,9 @@
 //! Requests refuse unknown fields. Times are UTC milliseconds. Ids and names are accepted alike wherever a path or a
 //! field says "id or name". Lists page by cursor: pass the answer's `next` as `after`.
 
-pub mod credential;
 pub mod approval;
 pub mod audit;
+pub mod credential;
 pub mod deployment;
 pub mod domain;
 pub mod event;
@@ -14,8 +14,8 @@ pub mod group;
 pub mod instance;
 pub mod key;
 pub mod ledger;
-pub mod policy;
 pub mod models;
+pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod session;

@@ -34,8 +34,8 @@ pub mod usage;
 
 pub use clock::{Clock, Millis};
 pub use id::{
-    ApprovalId, AuditId, CredentialId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ModelCallId, ProjectId,
-    ReservationId, RuleId, ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
+    ApprovalId, AuditId, CredentialId, DeploymentId, GroupId, IdentityKeyId, InstanceId, JobId, ModelCallId,
+    ProjectId, ReservationId, RuleId, ServerId, SessionId, TaskId, TokenId, TopUpId, TransactionId, UserId,
 };
 pub use invalid::Invalid;
 pub use money::Sats;

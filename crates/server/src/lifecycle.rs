@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ryokan_app::{
-    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, models, policies,
+    approvals, audit, deployments, domains, funding, housekeeping, instances, jobs, metering, models,
+    policies,
 };
 use ryokan_gateway::Gateway;
 use tokio_util::sync::CancellationToken;

@@ -65,7 +65,9 @@ pub(crate) fn fault(error: &Error) -> Fault {
         Error::TooManyRequests { retry_after, .. } => {
             return Fault::new(Kind::RateLimit, error.to_string()).after(*retry_after);
         }
-        Error::Unavailable { .. } | Error::AuditUnavailable(_) => return Fault::new(Kind::Overloaded, error.to_string()).after(2),
+        Error::Unavailable { .. } | Error::AuditUnavailable(_) => {
+            return Fault::new(Kind::Overloaded, error.to_string()).after(2);
+        }
         Error::Internal(_) => Kind::Internal,
     };
     Fault::new(kind, error.to_string())

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ryokan_model::models::{Offer, Subject};
-use ryokan_model::policy::{Action, Request, Resource, Who};
 use ryokan_model::permission::{Caller, Role, Scope};
+use ryokan_model::policy::{Action, Request, Resource, Who};
 use ryokan_model::{Millis, ProjectId};
 use ryokan_store::model_calls::{CallRow, CallSum};
 

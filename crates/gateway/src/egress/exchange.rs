@@ -90,7 +90,8 @@ impl Exchange<'_> {
 
         let bound = shared.keys.bound(&self.caller, &self.way.host, self.way.port);
         let prepared = apply::prepare(&mut parts, self.way.scheme, &bound.credentials).await?;
-        let leave = self.visit.house.leaves.grant(self.caller.clone(), self.ask.clone(), prepared.keys.clone());
+        let leave =
+            self.visit.house.leaves.grant(self.caller.clone(), self.ask.clone(), prepared.keys.clone());
         let faults = Arc::new(Faults::default());
         // Where no credential is bound, a placeholder has no business in the body either.
         let is_guarded = bound.credentials.is_empty();

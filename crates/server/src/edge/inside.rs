@@ -34,6 +34,7 @@ impl ryokan_gateway::egress::Inside for Inside {
 
 /// All that there is for instances.
 pub(crate) fn router(context: crate::http::Context) -> axum::Router {
-    crate::http::models::at_doors(context)
-        .fallback(async || (http::StatusCode::NOT_FOUND, "There is nothing at this address; a proxy wants the whole URL.\n"))
+    crate::http::models::at_doors(context).fallback(async || {
+        (http::StatusCode::NOT_FOUND, "There is nothing at this address; a proxy wants the whole URL.\n")
+    })
 }

@@ -25,9 +25,9 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, REQUEST_ID};
 use super::{
-    Context, approvals, audit, auth, brc, crabshack, credentials, deployments, domains, events, gateway, groups, heads,
-    health, instances, keys, ledger, mandala, models, openapi, policies, projects, revocable, sessions, system,
-    templates, tokens, ui, users,
+    Context, approvals, audit, auth, brc, crabshack, credentials, deployments, domains, events, gateway,
+    groups, heads, health, instances, keys, ledger, mandala, models, openapi, policies, projects, revocable,
+    sessions, system, templates, tokens, ui, users,
 };
 
 /// Requests by credential or address. A new rate begins with fresh budgets.

@@ -90,6 +90,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What agents ask, the newest first: in the caller's projects; for operators all. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One question, with its answer once there is one. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Allows what was asked, for a time. In force when this answers. Whoever comes second is told who was first. */
+        post: operations["grant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuses what was asked; the same is not asked again for an hour. */
+        post: operations["refuse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was decided, the newest first: for operators everything, for admins what happened in their projects. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All that match, the newest first, one JSON document a line. An answer that is cut off ends without the end of its body. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/credentials": {
         parameters: {
             query?: never;
@@ -213,6 +315,60 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups by name, with who is in them; operators only. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a group; operators only. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One group; operators only. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Deletes a group and what it gave its members; operators only. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Puts somebody into a group; operators only. */
+        put: operations["put_member"];
+        post?: never;
+        /** Takes somebody out of a group; operators only. */
+        delete: operations["delete_member"];
         options?: never;
         head?: never;
         patch?: never;
@@ -531,6 +687,149 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/model-prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists versions of prices, the newest first. */
+        get: operations["prices"];
+        /** Sets the price of a model, or of all of a provider, from now on. Operators only. */
+        put: operations["set_price"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists routes by name. Operators only. */
+        get: operations["routes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-routes/{route}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a route: a name for models of providers. Operators only. */
+        put: operations["put_route"];
+        post?: never;
+        /** Removes a route. Operators only. */
+        delete: operations["delete_route"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is decided about everybody's calls. Operators only. */
+        get: operations["all_rules"];
+        /** Stops everybody's calls, or lets them go on. Operators only. */
+        put: operations["set_all_rules"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What all projects spent on models. Operators only. */
+        get: operations["all_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rules by id, which is by age: of a project with its instances, of an instance, or for operators all. */
+        get: operations["list"];
+        put?: never;
+        /**
+         * Adds a rule: operators the system's, admins their project's, developers an instance's. It is in force when this answers;
+         *     `warning` says so when it has no effect as things are.
+         */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What would be decided, by which rule and why, with all levels that were considered. Nothing is done or recorded. */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a rule away; not in force any more when this answers. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -678,6 +977,41 @@ export interface paths {
         patch: operations["patch"];
         trace?: never;
     };
+    "/v1/projects/{project}/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The groups that have a role in a project, by name. */
+        get: operations["of_project"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/groups/{group}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives all in a group a role in a project, or another one. Needs the role `admin`. */
+        put: operations["put_in_project"];
+        post?: never;
+        /** Takes a group's role in a project away. Needs the role `admin`. */
+        delete: operations["delete_in_project"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/invoices": {
         parameters: {
             query?: never;
@@ -742,6 +1076,76 @@ export interface paths {
         post?: never;
         /** Takes a member out. Every member may take itself out (`me`), but the last owner stays. */
         delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists budgets of a project, or of one instance. */
+        get: operations["project_budgets"];
+        /** Sets a budget of a project or of one instance, or takes it away. It is hard, from the next call on. */
+        put: operations["set_project_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's calls of models, the newest first. What was said is kept nowhere. */
+        get: operations["calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is decided about a project's calls. */
+        get: operations["project_rules"];
+        /** Stops a project's calls or lets them go on, and whether they may go outside. An operator's stop only operators undo. */
+        put: operations["set_project_rules"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a project spent on models, by day, model and provider, the newest first. */
+        get: operations["project_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -884,6 +1288,80 @@ export interface paths {
         get: operations["usage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists providers by name. Operators only. */
+        get: operations["list"];
+        put?: never;
+        /**
+         * Adds a provider and looks at what it offers; that it cannot be asked is its `problem`. Repeating it under the same name
+         *     is a conflict. Operators only.
+         */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One provider with its models. Operators only. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Removes a provider with its key. Prices and calls stay. Operators only. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        /** Changes a provider; calls that are under way end as they began. Operators only. */
+        patch: operations["update"];
+        trace?: never;
+    };
+    "/v1/providers/{provider}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says of a model what the provider does not, or whether it may be called. Operators only. */
+        put: operations["put_model"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers/{provider}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks a provider what it offers. Operators only. */
+        post: operations["refresh"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1208,6 +1686,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/users/{user}/model-budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists a user's budgets, which are over all projects. Operators only. */
+        get: operations["user_budgets"];
+        /** Sets a user's budget, or takes it away. Operators only. */
+        put: operations["set_user_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1235,6 +1731,99 @@ export interface components {
             /** @description Why it is not topped up, although it is low. */
             refused?: string | null;
         };
+        /**
+         * @description What an agent is used as.
+         * @enum {string}
+         */
+        AgentRole: "worker" | "manager" | "analyst" | "user";
+        Approval: {
+            action: string;
+            /** @description Who asks. */
+            actor: string;
+            /** Format: int64 */
+            asked_at: number;
+            /** Format: int64 */
+            decided_at?: number | null;
+            decided_by?: string | null;
+            /**
+             * Format: int64
+             * @description When nobody is asked any more.
+             */
+            expires_at: number;
+            id: components["schemas"]["ApprovalId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            /** @description Who may answer: an operator (`system`), an admin of the project, or a developer (`instance`). */
+            level: components["schemas"]["PolicyLevel"];
+            project?: null | components["schemas"]["ProjectId"];
+            resource: string;
+            rule?: null | components["schemas"]["RuleId"];
+            state: components["schemas"]["ApprovalState"];
+            /**
+             * Format: int64
+             * @description How often it was asked.
+             */
+            times: number;
+            /**
+             * Format: int64
+             * @description Until when it is granted.
+             */
+            until?: number | null;
+            /** @description In the words of the agent: do not believe it, and do not follow what it says. */
+            untrusted_reason: string;
+        };
+        /**
+         * Format: uuid
+         * @description A question to a person: whether something may be done.
+         */
+        ApprovalId: string;
+        /** @enum {string} */
+        ApprovalState: "open" | "granted" | "refused" | "expired";
+        AuditEnd: {
+            /**
+             * Format: int64
+             * @description To the asker.
+             */
+            bytes_in: number;
+            /**
+             * Format: int64
+             * @description From the asker.
+             */
+            bytes_out: number;
+            /** Format: int64 */
+            millis: number;
+            /**
+             * Format: int32
+             * @description An HTTP status, if there was one.
+             */
+            status?: number | null;
+        };
+        /** @description What was asked, what was decided and why. No payloads, no query strings, no secrets. */
+        AuditEntry: {
+            action: string;
+            /** @description `user:LOGIN`, `instance:NAME`, `system`. */
+            actor: string;
+            address?: string | null;
+            /** Format: int64 */
+            at: number;
+            /** @description Name of the credential that was put in. */
+            credential?: string | null;
+            decision: components["schemas"]["PolicyVerdict"];
+            ended?: null | components["schemas"]["AuditEnd"];
+            id: components["schemas"]["AuditId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            level: components["schemas"]["PolicyLevel"];
+            project?: null | components["schemas"]["ProjectId"];
+            request_id?: string | null;
+            resource: string;
+            rule?: null | components["schemas"]["RuleId"];
+            task?: null | components["schemas"]["TaskId"];
+            why: string;
+        };
+        /**
+         * Format: uuid
+         * @description A row of the audit.
+         */
+        AuditId: string;
         /** @description Run before and after a copy of the volumes is taken. */
         BackupHooks: {
             quiesce?: string[] | null;
@@ -1270,10 +1859,25 @@ export interface components {
             webhook_url?: string | null;
         };
         /**
+         * @description What a budget is for.
+         * @enum {string}
+         */
+        BudgetScope: "project" | "user" | "instance";
+        /**
+         * @description What a budget counts.
+         * @enum {string}
+         */
+        BudgetUnit: "tokens" | "satoshis";
+        /**
          * @description Memory or disk, in bytes.
          * @example 512Mi
          */
         Bytes: string;
+        /** @description One step of a route. */
+        Candidate: {
+            model: string;
+            provider: string;
+        };
         /** @description The most that may be spent in a period. */
         Cap: {
             amount: components["schemas"]["Sats"];
@@ -1285,6 +1889,33 @@ export interface components {
             reserved: components["schemas"]["Sats"];
             /** @description In the current period, rounded down. */
             spent: components["schemas"]["Sats"];
+        };
+        /** @description What a model can do, as far as anybody says. */
+        Capabilities: {
+            /**
+             * Format: int64
+             * @description Bytes on the provider's disk.
+             * @default null
+             */
+            bytes: number | null;
+            /**
+             * Format: int64
+             * @description Tokens of input and output together.
+             * @default null
+             */
+            context: number | null;
+            /** @default null */
+            embeddings: boolean | null;
+            /** @default null */
+            images: boolean | null;
+            /**
+             * Format: int64
+             * @description Tokens of output at most.
+             * @default null
+             */
+            max_output: number | null;
+            /** @default null */
+            tools: boolean | null;
         };
         Capability: {
             /** @description `store`, `runtime`, `gateway`. */
@@ -1366,6 +1997,10 @@ export interface components {
              */
             size?: number | null;
         };
+        /** @description `POST /v1/groups`. */
+        CreateGroup: {
+            name: string;
+        };
         /** @description `POST /v1/users/{user}/keys`. */
         CreateKey: {
             /** @description 66 hexadecimal digits. */
@@ -1384,6 +2019,41 @@ export interface components {
             name: components["schemas"]["Name"];
             /** @description `mainnet` when absent; it can never be changed. */
             network?: components["schemas"]["Network"];
+        };
+        /** @description Adds a provider. */
+        CreateProvider: {
+            /**
+             * @description As its own clients have it: `http://127.0.0.1:11434` (ollama), `https://api.openai.com/v1` (openai),
+             *     `https://api.anthropic.com` (anthropic).
+             */
+            base_url: string;
+            enabled?: boolean;
+            /** @description Sealed; no answer ever holds it. */
+            key?: string | null;
+            kind: components["schemas"]["ProviderKind"];
+            /** @description Whether what is sent to it stays here; by its address when absent. */
+            local?: boolean | null;
+            name: string;
+            options?: components["schemas"]["ProviderOptions"];
+        };
+        /** @description `POST /v1/policies`. */
+        CreateRule: {
+            action: components["schemas"]["PolicyActionPattern"];
+            conditions?: components["schemas"]["PolicyConditions"];
+            effect: components["schemas"]["PolicyEffect"];
+            /** @description Id or name; for a rule of an instance. */
+            instance?: string | null;
+            level: components["schemas"]["PolicyLevel"];
+            /** @description Why it is there, for people: one line. */
+            note?: string;
+            /** @description Id or name; for a rule of a project. */
+            project?: string | null;
+            resources?: components["schemas"]["PolicyResources"];
+            /**
+             * @description `everybody` when absent; or `user:`, `group:`, `project:`, `instance:` with an id or name, `task:` with an id, `role:`
+             *     with `worker`, `manager`, `analyst` or `user`.
+             */
+            subject?: string | null;
         };
         /** @description `POST /v1/sessions`: a login and password, or the token of a one-time link. Sets the session cookie. */
         CreateSession: {
@@ -1481,11 +2151,11 @@ export interface components {
             type: "oauth_client";
         } | {
             access_key_id: string;
-            region: string;
-            service: string;
             /** @enum {string} */
             type: "aws_sigv4";
         };
+        /** @enum {string} */
+        Day: "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
         Deployment: {
             /** @description Where the agent answers once it is released. */
             agent_url?: string | null;
@@ -1659,6 +2329,41 @@ export interface components {
                 message: string;
             };
         };
+        /** @description `POST /v1/policies/explain`. Nothing is done, and nothing recorded. */
+        Explain: {
+            action: components["schemas"]["PolicyAction"];
+            /** @description Supposing that the name leads to these addresses; judged by the name alone when absent. */
+            addresses?: string[] | null;
+            /**
+             * Format: int64
+             * @description Supposing this time; now when absent.
+             */
+            at?: number | null;
+            /** @description Supposing that so much is left. */
+            budgets?: {
+                [key: string]: number;
+            };
+            /** @description Id or name of who would ask; the caller in person when absent. */
+            instance?: string | null;
+            /** @description `GET https://api.github.com/user`, `api.github.com:443` for a connection, or a name. */
+            resource: string;
+            role?: null | components["schemas"]["AgentRole"];
+            /** @description Supposing that it has read what nobody vouches for. */
+            tainted?: boolean;
+        };
+        ExplainedLevel: {
+            level: components["schemas"]["PolicyLevel"];
+            rules: components["schemas"]["ExplainedRule"][];
+            /** @description What the level says by itself. */
+            says: string;
+        };
+        ExplainedRule: {
+            effect: components["schemas"]["PolicyEffect"];
+            /** @description A person has granted it for a time. */
+            grant: boolean;
+            id: components["schemas"]["RuleId"];
+            note: string;
+        };
         FileEntry: {
             /** @description `file`, `directory`, `symlink`, `other`. */
             kind: string;
@@ -1687,6 +2392,23 @@ export interface components {
             upstream_auth?: components["schemas"]["UpstreamAuth"];
             websocket?: boolean;
         };
+        /** @description `POST /v1/approvals/{approval}/grant`. */
+        Grant: {
+            for?: null | components["schemas"]["Span"];
+        };
+        Group: {
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["GroupId"];
+            /** @description Logins, sorted. */
+            members: string[];
+            name: string;
+        };
+        /**
+         * Format: uuid
+         * @description Several accounts that are given roles and named in rules together.
+         */
+        GroupId: string;
         /**
          * Format: uuid
          * @description A public key that an account proves itself with.
@@ -1983,6 +2705,125 @@ export interface components {
             role: components["schemas"]["Role"];
             user: components["schemas"]["UserId"];
         };
+        /**
+         * Format: int64
+         * @description A moment, in milliseconds since the Unix epoch, UTC.
+         */
+        Millis: number;
+        /** @description A budget, and what counts against it now. */
+        ModelBudget: {
+            /** Format: int64 */
+            amount: number;
+            /**
+             * Format: int64
+             * @description Set aside for calls that are under way.
+             */
+            held: number;
+            period: components["schemas"]["Period"];
+            scope: components["schemas"]["BudgetScope"];
+            /**
+             * Format: int64
+             * @description Whole tokens or satoshis.
+             */
+            spent: number;
+            unit: components["schemas"]["BudgetUnit"];
+        };
+        /** @description One call. */
+        ModelCall: {
+            /** Format: int64 */
+            at: number;
+            endpoint: string;
+            /** @description Tokens were counted by us, since the provider did not say. */
+            estimated: boolean;
+            /** Format: int64 */
+            first_byte_millis?: number | null;
+            id: components["schemas"]["ModelCallId"];
+            instance?: string | null;
+            /** Format: int64 */
+            microsats: number;
+            /** Format: int64 */
+            millis: number;
+            model: string;
+            outcome: components["schemas"]["Outcome"];
+            /** Format: int64 */
+            price_version?: number | null;
+            project: components["schemas"]["ProjectId"];
+            provider: string;
+            /** @description Why this provider. */
+            reason: string;
+            /** Format: int64 */
+            satoshis: number;
+            /** Format: int64 */
+            status: number;
+            tokens: components["schemas"]["Tokens"];
+            upstream_model: string;
+            user?: string | null;
+        };
+        /**
+         * Format: uuid
+         * @description One call of a model, and what is set aside for it while it is under way.
+         */
+        ModelCallId: string;
+        /** @description A version of a price. */
+        ModelPrice: {
+            /**
+             * Format: int64
+             * @description In force from then on, UTC milliseconds.
+             */
+            from: number;
+            /** @description Absent: of all models of the provider that have none of their own. */
+            model?: string | null;
+            prices: components["schemas"]["TokenPrices"];
+            provider: string;
+            reason: string;
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description A name for models of providers. */
+        ModelRoute: {
+            candidates: components["schemas"]["Candidate"][];
+            name: string;
+        };
+        /** @description What is decided about all calls of a project, or of everybody. */
+        ModelRules: {
+            /** @description Calls may go to providers outside. */
+            external: boolean;
+            keep_prompts: boolean;
+            /**
+             * Format: int64
+             * @description Since when calls are stopped, UTC milliseconds.
+             */
+            stopped_at?: number | null;
+            stopped_by?: string | null;
+        };
+        /** @description Calls of one model of one provider in one day. */
+        ModelUsage: {
+            /** Format: int64 */
+            calls: number;
+            /**
+             * Format: int64
+             * @description The day's start, UTC milliseconds.
+             */
+            day: number;
+            /**
+             * Format: int64
+             * @description Of these, those that did not end well.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description What they cost, in millionths of a satoshi.
+             */
+            microsats: number;
+            model: string;
+            provider: string;
+            /**
+             * Format: int64
+             * @description What was charged; the rest is carried on.
+             */
+            satoshis: number;
+            tokens: components["schemas"]["Tokens"];
+        };
         /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
         MoveMoney: {
             /** @description At least 1. */
@@ -2008,6 +2849,72 @@ export interface components {
          * @enum {string}
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
+        /** @description A page of a list. */
+        Page_Approval: {
+            items: {
+                action: string;
+                /** @description Who asks. */
+                actor: string;
+                /** Format: int64 */
+                asked_at: number;
+                /** Format: int64 */
+                decided_at?: number | null;
+                decided_by?: string | null;
+                /**
+                 * Format: int64
+                 * @description When nobody is asked any more.
+                 */
+                expires_at: number;
+                id: components["schemas"]["ApprovalId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                /** @description Who may answer: an operator (`system`), an admin of the project, or a developer (`instance`). */
+                level: components["schemas"]["PolicyLevel"];
+                project?: null | components["schemas"]["ProjectId"];
+                resource: string;
+                rule?: null | components["schemas"]["RuleId"];
+                state: components["schemas"]["ApprovalState"];
+                /**
+                 * Format: int64
+                 * @description How often it was asked.
+                 */
+                times: number;
+                /**
+                 * Format: int64
+                 * @description Until when it is granted.
+                 */
+                until?: number | null;
+                /** @description In the words of the agent: do not believe it, and do not follow what it says. */
+                untrusted_reason: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_AuditEntry: {
+            items: {
+                action: string;
+                /** @description `user:LOGIN`, `instance:NAME`, `system`. */
+                actor: string;
+                address?: string | null;
+                /** Format: int64 */
+                at: number;
+                /** @description Name of the credential that was put in. */
+                credential?: string | null;
+                decision: components["schemas"]["PolicyVerdict"];
+                ended?: null | components["schemas"]["AuditEnd"];
+                id: components["schemas"]["AuditId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                level: components["schemas"]["PolicyLevel"];
+                project?: null | components["schemas"]["ProjectId"];
+                request_id?: string | null;
+                resource: string;
+                rule?: null | components["schemas"]["RuleId"];
+                task?: null | components["schemas"]["TaskId"];
+                why: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
         /** @description A page of a list. */
         Page_Cap: {
             items: {
@@ -2158,6 +3065,19 @@ export interface components {
                 name: string;
                 /** Format: int64 */
                 size: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Group: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["GroupId"];
+                /** @description Logins, sorted. */
+                members: string[];
+                name: string;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2318,6 +3238,123 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_ModelBudget: {
+            items: {
+                /** Format: int64 */
+                amount: number;
+                /**
+                 * Format: int64
+                 * @description Set aside for calls that are under way.
+                 */
+                held: number;
+                period: components["schemas"]["Period"];
+                scope: components["schemas"]["BudgetScope"];
+                /**
+                 * Format: int64
+                 * @description Whole tokens or satoshis.
+                 */
+                spent: number;
+                unit: components["schemas"]["BudgetUnit"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelCall: {
+            items: {
+                /** Format: int64 */
+                at: number;
+                endpoint: string;
+                /** @description Tokens were counted by us, since the provider did not say. */
+                estimated: boolean;
+                /** Format: int64 */
+                first_byte_millis?: number | null;
+                id: components["schemas"]["ModelCallId"];
+                instance?: string | null;
+                /** Format: int64 */
+                microsats: number;
+                /** Format: int64 */
+                millis: number;
+                model: string;
+                outcome: components["schemas"]["Outcome"];
+                /** Format: int64 */
+                price_version?: number | null;
+                project: components["schemas"]["ProjectId"];
+                provider: string;
+                /** @description Why this provider. */
+                reason: string;
+                /** Format: int64 */
+                satoshis: number;
+                /** Format: int64 */
+                status: number;
+                tokens: components["schemas"]["Tokens"];
+                upstream_model: string;
+                user?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelPrice: {
+            items: {
+                /**
+                 * Format: int64
+                 * @description In force from then on, UTC milliseconds.
+                 */
+                from: number;
+                /** @description Absent: of all models of the provider that have none of their own. */
+                model?: string | null;
+                prices: components["schemas"]["TokenPrices"];
+                provider: string;
+                reason: string;
+                /** Format: int64 */
+                version: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelRoute: {
+            items: {
+                candidates: components["schemas"]["Candidate"][];
+                name: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelUsage: {
+            items: {
+                /** Format: int64 */
+                calls: number;
+                /**
+                 * Format: int64
+                 * @description The day's start, UTC milliseconds.
+                 */
+                day: number;
+                /**
+                 * Format: int64
+                 * @description Of these, those that did not end well.
+                 */
+                failed: number;
+                /**
+                 * Format: int64
+                 * @description What they cost, in millionths of a satoshi.
+                 */
+                microsats: number;
+                model: string;
+                provider: string;
+                /**
+                 * Format: int64
+                 * @description What was charged; the rest is carried on.
+                 */
+                satoshis: number;
+                tokens: components["schemas"]["Tokens"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_Project: {
             items: {
                 /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
@@ -2341,11 +3378,60 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_ProjectGroup: {
+            items: {
+                group: components["schemas"]["GroupId"];
+                name: string;
+                role: components["schemas"]["Role"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_ProjectSecret: {
             items: {
                 name: string;
                 /** Format: int64 */
                 updated_at: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Provider: {
+            items: {
+                base_url: string;
+                /**
+                 * Format: int64
+                 * @description The last look at what it offers, UTC milliseconds.
+                 */
+                checked_at?: number | null;
+                /** Format: int64 */
+                created_at: number;
+                enabled: boolean;
+                /** @description Whether it has a key. */
+                key: boolean;
+                kind: components["schemas"]["ProviderKind"];
+                local: boolean;
+                name: string;
+                options: components["schemas"]["ProviderOptions"];
+                /** @description Why it could not be asked then. */
+                problem?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ProviderModel: {
+            items: {
+                /** @description What it can do, as far as anybody says. */
+                capabilities: components["schemas"]["Capabilities"];
+                enabled: boolean;
+                name: string;
+                /** @description The provider has it now. */
+                offered: boolean;
+                /** @description What of that an operator says. */
+                stated: components["schemas"]["Capabilities"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2396,6 +3482,29 @@ export interface components {
                 /** @description Why it failed. */
                 reason?: string | null;
                 state: components["schemas"]["RevisionState"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Rule: {
+            items: {
+                action: components["schemas"]["PolicyActionPattern"];
+                approval?: null | components["schemas"]["ApprovalId"];
+                conditions: components["schemas"]["PolicyConditions"];
+                /** Format: int64 */
+                created_at: number;
+                created_by: string;
+                effect: components["schemas"]["PolicyEffect"];
+                id: components["schemas"]["RuleId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                level: components["schemas"]["PolicyLevel"];
+                note: string;
+                project?: null | components["schemas"]["ProjectId"];
+                resources: components["schemas"]["PolicyResources"];
+                subject: components["schemas"]["PolicySubject"];
+                /** @description In the answer to making it: why it has no effect as things are. */
+                warning?: string | null;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2525,6 +3634,109 @@ export interface components {
          * @enum {string}
          */
         Period: "day" | "month" | "total";
+        /** @example egress.request */
+        PolicyAction: string;
+        /** @example egress.* */
+        PolicyActionPattern: string;
+        PolicyBudget: {
+            /** Format: int64 */
+            at_least: number;
+            /** @description Which, as `tokens` or `satoshis`. */
+            name: string;
+        };
+        /** @description All that are given must hold. What cannot be told (a budget that nobody knows) holds for rules that refuse or ask. */
+        PolicyConditions: {
+            /** @default null */
+            budget: null | components["schemas"]["PolicyBudget"];
+            /**
+             * @description Only once (`true`), or only as long as not (`false`), the asker has read what nobody vouches for.
+             * @default null
+             */
+            tainted: boolean | null;
+            /** @default null */
+            until: null | components["schemas"]["Millis"];
+            /** @default null */
+            window: null | components["schemas"]["PolicyWindow"];
+        };
+        /**
+         * @description What follows where a rule fits.
+         * @enum {string}
+         */
+        PolicyEffect: "deny" | "ask" | "allow" | "delegate";
+        PolicyExplanation: {
+            decision: components["schemas"]["PolicyVerdict"];
+            /** @description Where it was decided. */
+            level: components["schemas"]["PolicyLevel"];
+            /** @description All levels from the top down, with every rule that fits. */
+            levels: components["schemas"]["ExplainedLevel"][];
+            rule?: null | components["schemas"]["RuleId"];
+            why: string;
+        };
+        /** @example ollama/* */
+        PolicyGlob: string;
+        /** @example *.github.com */
+        PolicyHostPattern: string;
+        /**
+         * @description From the top down.
+         * @enum {string}
+         */
+        PolicyLevel: "system" | "project" | "instance";
+        /** @example 10.0.0.0/8 */
+        PolicyNetwork: string;
+        /** @example /repos/** */
+        PolicyPathPattern: string;
+        /** @example 443 */
+        PolicyPortRange: string;
+        /** @description Each list that is given must have an entry that fits. */
+        PolicyResources: {
+            /**
+             * @description Ranges of addresses. Without any, what allows reaches public addresses only, and what refuses or asks fits all.
+             * @default []
+             */
+            addresses: components["schemas"]["PolicyNetwork"][];
+            /**
+             * @description Names: `api.github.com`, `*.github.com` (what is below it), `*`.
+             * @default []
+             */
+            hosts: components["schemas"]["PolicyHostPattern"][];
+            /**
+             * @description In upper case.
+             * @default []
+             */
+            methods: string[];
+            /**
+             * @description Of what has a name: models, tools, credentials, operations, repositories, images.
+             * @default []
+             */
+            names: components["schemas"]["PolicyGlob"][];
+            /** @default [] */
+            paths: components["schemas"]["PolicyPathPattern"][];
+            /** @default [] */
+            ports: components["schemas"]["PolicyPortRange"][];
+            /** @default [] */
+            schemes: components["schemas"]["Scheme"][];
+        };
+        /** @example everybody */
+        PolicySubject: string;
+        /** @example 09:30 */
+        PolicyTimeOfDay: string;
+        /**
+         * @description What was decided.
+         * @enum {string}
+         */
+        PolicyVerdict: "allow" | "deny" | "ask";
+        /**
+         * @description On these days from one time to another. An end before the beginning is of the next day: `days` name the day on which it
+         *     begins.
+         */
+        PolicyWindow: {
+            /** @description All days when empty. */
+            days?: components["schemas"]["Day"][];
+            from: components["schemas"]["PolicyTimeOfDay"];
+            to: components["schemas"]["PolicyTimeOfDay"];
+            /** @description A name of the IANA database: `Europe/Zurich`, `UTC`. */
+            zone?: string;
+        };
         Port: {
             name: string;
             /** Format: int32 */
@@ -2639,6 +3851,12 @@ export interface components {
             /** @description Names of the secret ones. */
             secrets: string[];
         };
+        /** @description A group that has a role in a project. */
+        ProjectGroup: {
+            group: components["schemas"]["GroupId"];
+            name: string;
+            role: components["schemas"]["Role"];
+        };
         /**
          * Format: uuid
          * @description What owns instances and is billed for them.
@@ -2657,6 +3875,100 @@ export interface components {
         };
         /** @enum {string} */
         Protocol: "http" | "tcp";
+        Provider: {
+            base_url: string;
+            /**
+             * Format: int64
+             * @description The last look at what it offers, UTC milliseconds.
+             */
+            checked_at?: number | null;
+            /** Format: int64 */
+            created_at: number;
+            enabled: boolean;
+            /** @description Whether it has a key. */
+            key: boolean;
+            kind: components["schemas"]["ProviderKind"];
+            local: boolean;
+            name: string;
+            options: components["schemas"]["ProviderOptions"];
+            /** @description Why it could not be asked then. */
+            problem?: string | null;
+        };
+        ProviderDetail: {
+            models: components["schemas"]["ProviderModel"][];
+            provider: components["schemas"]["Provider"];
+        };
+        /**
+         * @description What a provider speaks.
+         * @enum {string}
+         */
+        ProviderKind: "ollama" | "openai" | "anthropic";
+        /** @description A model of a provider. */
+        ProviderModel: {
+            /** @description What it can do, as far as anybody says. */
+            capabilities: components["schemas"]["Capabilities"];
+            enabled: boolean;
+            name: string;
+            /** @description The provider has it now. */
+            offered: boolean;
+            /** @description What of that an operator says. */
+            stated: components["schemas"]["Capabilities"];
+        };
+        /** @description How a provider is called. Times in milliseconds. */
+        ProviderOptions: {
+            /**
+             * Format: int32
+             * @description Calls at once.
+             * @default 64
+             */
+            concurrency: number;
+            /**
+             * Format: int64
+             * @default 3000
+             */
+            connect_ms: number;
+            /**
+             * Format: int64
+             * @description Until the first byte of an answer: a large model is loaded in this time.
+             * @default 120000
+             */
+            first_byte_ms: number;
+            /**
+             * Format: int64
+             * @description Between two pieces of a streamed answer.
+             * @default 60000
+             */
+            idle_ms: number;
+            /**
+             * Format: int64
+             * @description Bytes of models that may be pulled onto it; pulls are refused where there is none.
+             * @default null
+             */
+            pull_bytes: number | null;
+            /**
+             * Format: int64
+             * @description For all of a call.
+             * @default 900000
+             */
+            total_ms: number;
+            /**
+             * Format: int64
+             * @description The longest wait for a place.
+             * @default 30000
+             */
+            wait_ms: number;
+            /**
+             * Format: int32
+             * @description Calls that wait for a place, of all projects and of one.
+             * @default 256
+             */
+            waiting: number;
+            /**
+             * Format: int32
+             * @default 64
+             */
+            waiting_per_project: number;
+        };
         /**
          * @description Whether the registry is asked before a start.
          * @enum {string}
@@ -2670,6 +3982,22 @@ export interface components {
         };
         /** @description `PUT /v1/projects/{p}/members/{user}`. */
         PutMember: {
+            role: components["schemas"]["Role"];
+        };
+        /** @description What an operator says of a model. */
+        PutModel: {
+            /** @description Instead of what the provider says. */
+            capabilities?: components["schemas"]["Capabilities"];
+            enabled?: boolean;
+            name: string;
+        };
+        PutModelRoute: {
+            /** @description In the order in which they are tried; local ones come first. */
+            candidates: components["schemas"]["Candidate"][];
+        };
+        /** @description `PUT /v1/projects/{project}/groups/{group}`. */
+        PutProjectGroup: {
+            /** @description `viewer`, `developer` or `admin`. */
             role: components["schemas"]["Role"];
         };
         /** @description `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only. */
@@ -2825,11 +4153,36 @@ export interface components {
              */
             revision?: number | null;
         };
+        Rule: {
+            action: components["schemas"]["PolicyActionPattern"];
+            approval?: null | components["schemas"]["ApprovalId"];
+            conditions: components["schemas"]["PolicyConditions"];
+            /** Format: int64 */
+            created_at: number;
+            created_by: string;
+            effect: components["schemas"]["PolicyEffect"];
+            id: components["schemas"]["RuleId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            level: components["schemas"]["PolicyLevel"];
+            note: string;
+            project?: null | components["schemas"]["ProjectId"];
+            resources: components["schemas"]["PolicyResources"];
+            subject: components["schemas"]["PolicySubject"];
+            /** @description In the answer to making it: why it has no effect as things are. */
+            warning?: string | null;
+        };
+        /**
+         * Format: uuid
+         * @description A rule of the policy.
+         */
+        RuleId: string;
         /**
          * Format: int64
          * @description An amount in satoshis. Negative is owed.
          */
         Sats: number;
+        /** @enum {string} */
+        Scheme: "http" | "https";
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -2866,6 +4219,29 @@ export interface components {
             instance?: string | null;
             kind: components["schemas"]["Spend"];
             period: components["schemas"]["Period"];
+        };
+        SetModelBudget: {
+            /**
+             * Format: int64
+             * @description Absent takes the budget away.
+             */
+            amount?: number | null;
+            /** @description Of one instance of the project. */
+            instance?: string | null;
+            period: components["schemas"]["Period"];
+            unit: components["schemas"]["BudgetUnit"];
+        };
+        SetModelPrice: {
+            model?: string | null;
+            /** @description Satoshis for a million tokens. */
+            prices: components["schemas"]["TokenPrices"];
+            provider: string;
+            reason?: string;
+        };
+        SetModelRules: {
+            external?: boolean | null;
+            keep_prompts?: boolean | null;
+            stopped?: boolean | null;
         };
         /** @description `PUT /v1/projects/{p}/prices`. */
         SetPrices: {
@@ -2929,6 +4305,11 @@ export interface components {
             version: string;
             zone: string;
         };
+        /**
+         * Format: uuid
+         * @description Something that an agent was asked to do, as far as rules name it.
+         */
+        TaskId: string;
         /** @description A recipe for instances. */
         Template: {
             /** @description Speaks A2A on its gateway port. */
@@ -2978,6 +4359,27 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
+        /** @description Satoshis for a million tokens of each kind: millionths of a satoshi for one. */
+        TokenPrices: {
+            /**
+             * Format: int64
+             * @description Input that the provider had in its cache.
+             */
+            cached?: number;
+            /** Format: int64 */
+            input: number;
+            /** Format: int64 */
+            output: number;
+        };
+        /** @description Tokens of one call. `cached` are among `input`. */
+        Tokens: {
+            /** Format: int64 */
+            cached: number;
+            /** Format: int64 */
+            input: number;
+            /** Format: int64 */
+            output: number;
+        };
         /**
          * Format: uuid
          * @description A transaction of the ledger.
@@ -3001,6 +4403,15 @@ export interface components {
         UpdateProject: {
             name?: null | components["schemas"]["Name"];
             requires_blockchain_funding?: boolean | null;
+        };
+        /** @description Changes a provider; what is absent stays. */
+        UpdateProvider: {
+            base_url?: string | null;
+            enabled?: boolean | null;
+            /** @description An empty one takes the key away. */
+            key?: string | null;
+            local?: boolean | null;
+            options?: null | components["schemas"]["ProviderOptions"];
         };
         /** @description `PATCH /v1/users/{id}` and `/v1/users/me`: what is absent stays. */
         UpdateUser: {
@@ -3281,6 +4692,182 @@ export interface operations {
     list: {
         parameters: {
             query?: {
+                /** @description Id or name. */
+                project?: string;
+                state?: "open" | "granted" | "refused" | "expired";
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Approval"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Grant"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    refuse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Id or name. */
+                project?: string;
+                /** @description Id or name. */
+                instance?: string;
+                /** @description Login. */
+                user?: string;
+                /** @description As in `egress.request`. */
+                action?: string;
+                decision?: "allow" | "deny" | "ask";
+                /** @description What resources begin with, as in `GET https://api.github.com/`. */
+                resource?: string;
+                /** @description From then on, UTC milliseconds. */
+                since?: number;
+                /** @description Before then, UTC milliseconds. */
+                until?: number;
+                /** @description At most this many, 1 to 500; 100 when absent. An export has them all. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditEntry"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                /** @description Id or name. */
+                project?: string;
+                /** @description Id or name. */
+                instance?: string;
+                /** @description Login. */
+                user?: string;
+                /** @description As in `egress.request`. */
+                action?: string;
+                decision?: "allow" | "deny" | "ask";
+                /** @description What resources begin with, as in `GET https://api.github.com/`. */
+                resource?: string;
+                /** @description From then on, UTC milliseconds. */
+                since?: number;
+                /** @description Before then, UTC milliseconds. */
+                until?: number;
+                /** @description At most this many, 1 to 500; 100 when absent. An export has them all. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description NDJSON */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["AuditEntry"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
                 /** @description Id or name of a project; all that you see when absent. */
                 project?: string;
                 /** @description At most this many, 1 to 500; 100 when absent. */
@@ -3528,6 +5115,149 @@ export interface operations {
         responses: {
             /** @description To the agent's host with a ticket, or to the sign-in page */
             303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Group"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateGroup"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    put_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    delete_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Out */
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4163,6 +5893,281 @@ export interface operations {
             };
         };
     };
+    prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelPrice"];
+                };
+            };
+        };
+    };
+    set_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelPrice"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPrice"];
+                };
+            };
+        };
+    };
+    routes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelRoute"];
+                };
+            };
+        };
+    };
+    put_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Route */
+                route: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutModelRoute"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRoute"];
+                };
+            };
+        };
+    };
+    delete_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Route */
+                route: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    all_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    set_all_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelRules"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    all_usage: {
+        parameters: {
+            query?: {
+                /** @description The last so many days, at most 400; 30 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelUsage"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description `system`: only those; operators only. */
+                level?: "system" | "project" | "instance";
+                /** @description Of this project, and of the instances in it (id or name). */
+                project?: string;
+                /** @description Of this instance alone (id or name). */
+                instance?: string;
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Rule"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateRule"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Explain"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyExplanation"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -4566,6 +6571,79 @@ export interface operations {
             };
         };
     };
+    of_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProjectGroup"];
+                };
+            };
+        };
+    };
+    put_in_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutProjectGroup"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectGroup"];
+                };
+            };
+        };
+    };
+    delete_in_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Out */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     invoice: {
         parameters: {
             query: {
@@ -4688,6 +6766,157 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    project_budgets: {
+        parameters: {
+            query?: {
+                /** @description Of one instance of the project. */
+                instance?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    set_project_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelBudget"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    calls: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelCall"];
+                };
+            };
+        };
+    };
+    project_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    set_project_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelRules"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    project_usage: {
+        parameters: {
+            query?: {
+                /** @description The last so many days, at most 400; 30 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelUsage"];
+                };
             };
         };
     };
@@ -4990,6 +7219,165 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_UsageSum"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Provider"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateProvider"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderDetail"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateProvider"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"];
+                };
+            };
+        };
+    };
+    put_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutModel"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProviderModel"];
+                };
+            };
+        };
+    };
+    refresh: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderDetail"];
                 };
             };
         };
@@ -5608,6 +7996,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LoginLink"];
+                };
+            };
+        };
+    };
+    user_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Login or id */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    set_user_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Login or id */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelBudget"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
                 };
             };
         };

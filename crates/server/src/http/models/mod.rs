@@ -4,13 +4,13 @@
 
 pub(crate) mod manage;
 
-use axum::{Extension, Router};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use ryokan_app::Error;
 use ryokan_gateway::models::{Dialect, Endpoint, Fault, Kind};
 use ryokan_model::models::{Snapshot, Subject};

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::page::one_more;
 use crate::{App, Error, Page, Result, events};
 
+const SHORTEST_VALUE: usize = 6;
 const LONGEST_VALUE: usize = 16 * 1024;
 
 impl App {
@@ -104,8 +105,12 @@ impl App {
 
 fn check_value(value: &Secret) -> Result<()> {
     let text = value.expose();
-    if text.is_empty() || text.len() > LONGEST_VALUE {
-        return Err(Error::invalid("value", format!("must have 1 to {LONGEST_VALUE} bytes")));
+    // Shorter ones cannot be told from chance in what comes back.
+    if !(SHORTEST_VALUE..=LONGEST_VALUE).contains(&text.len()) {
+        return Err(Error::invalid(
+            "value",
+            format!("must have {SHORTEST_VALUE} to {LONGEST_VALUE} bytes: a shorter one could not be kept out of answers"),
+        ));
     }
     if text.bytes().any(|b| b.is_ascii_control()) {
         return Err(Error::invalid(

@@ -31,7 +31,8 @@ enum Action {
         /// What it speaks: ollama, openai (any compatible server) or anthropic
         kind: ProviderKind,
         /// Where it is, as in http://127.0.0.1:11434, https://api.openai.com/v1 or https://api.anthropic.com
-        url: String,
+        #[arg(value_name = "URL")]
+        address: String,
         /// Read its key from a file; - is the standard input
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
@@ -76,12 +77,12 @@ impl Providers {
         let missing = |e| Failure::from(e).missing(NO_PROVIDER);
         match self.action {
             Action::Ls => list(cx, client.providers().await?.items),
-            Action::Add { name, kind, url, key_file } => {
+            Action::Add { name, kind, address, key_file } => {
                 let key = key_file.as_ref().map(read_key).transpose()?;
                 let request = CreateProvider {
                     name,
                     kind,
-                    base_url: url,
+                    base_url: address,
                     key,
                     enabled: true,
                     local: None,

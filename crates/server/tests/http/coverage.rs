@@ -61,7 +61,7 @@ const NATIVE: &[Entry] = &[
         "/v1/credentials",
         Refused,
         Hidden,
-        r#"{"name":"x","project":"operator","kind":{"type":"bearer"},"hosts":["a.example"],"value":"x"}"#,
+        r#"{"name":"x","project":"operator","kind":{"type":"bearer"},"hosts":["a.example"],"value":"hush-hush"}"#,
     ),
     ("GET", "/v1/credentials", Refused, Own(200), ""),
     ("GET", "/v1/credentials/{credential}", Refused, Hidden, ""),
@@ -416,7 +416,7 @@ async fn things(site: &Site) -> Things {
     let domain = json!({"domain": "claw.example.com"});
     operator.post("/v1/instances/claw/domains", domain).await.expect(200);
     let credential =
-        json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush"});
+        json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush-hush"});
     operator.post("/v1/credentials", credential).await.expect(201);
     let rule = json!({"level": "instance", "instance": "claw", "effect": "deny", "action": "git.push"});
     let made = operator.post("/v1/policies", rule).await.expect(201);

@@ -95,7 +95,7 @@ async fn a_value_follows_no_binding_that_it_was_not_given_for() {
             let reply = operator.patch("/v1/credentials/github", change.clone()).await;
             assert_eq!(reply.expect(400)["field"], "value", "{}", reply.text);
         }
-        let moved = json!({"hosts": ["api.github.com", "uploads.github.com"], "value": "again"});
+        let moved = json!({"hosts": ["api.github.com", "uploads.github.com"], "value": "again-and-again"});
         operator.patch("/v1/credentials/github", moved).await.expect(200);
         let fewer = json!({"hosts": ["uploads.github.com"]});
         let shown = operator.patch("/v1/credentials/github", fewer).await.expect(200);

@@ -35,6 +35,7 @@ impl Server {
         background.spawn(keep_routes(self.app.clone(), self.routes.clone(), leave.clone()));
         background.spawn(keep_identity(self.app.clone(), leave.clone()));
         background.spawn(models::reconciler().run(self.app.clone(), leave.clone()));
+        background.spawn(models::providers().run(self.app.clone(), leave.clone()));
         background.spawn(models::record::run(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {

@@ -35,6 +35,8 @@ async fn help_texts() {
         "ledger",
         "caps",
         "prices",
+        "models",
+        "providers",
         "usage",
         "events",
         "system",

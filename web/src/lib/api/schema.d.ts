@@ -491,6 +491,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/model-prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists versions of prices, the newest first. */
+        get: operations["prices"];
+        /** Sets the price of a model, or of all of a provider, from now on. Operators only. */
+        put: operations["set_price"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists routes by name. Operators only. */
+        get: operations["routes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-routes/{route}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a route: a name for models of providers. Operators only. */
+        put: operations["put_route"];
+        post?: never;
+        /** Removes a route. Operators only. */
+        delete: operations["delete_route"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is decided about everybody's calls. Operators only. */
+        get: operations["all_rules"];
+        /** Stops everybody's calls, or lets them go on. Operators only. */
+        put: operations["set_all_rules"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What all projects spent on models. Operators only. */
+        get: operations["all_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -707,6 +795,76 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/projects/{project}/model-budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists budgets of a project, or of one instance. */
+        get: operations["project_budgets"];
+        /** Sets a budget of a project or of one instance, or takes it away. It is hard, from the next call on. */
+        put: operations["set_project_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A project's calls of models, the newest first. What was said is kept nowhere. */
+        get: operations["calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is decided about a project's calls. */
+        get: operations["project_rules"];
+        /** Stops a project's calls or lets them go on, and whether they may go outside. An operator's stop only operators undo. */
+        put: operations["set_project_rules"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/model-usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a project spent on models, by day, model and provider, the newest first. */
+        get: operations["project_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects/{project}/prices": {
         parameters: {
             query?: never;
@@ -844,6 +1002,80 @@ export interface paths {
         get: operations["usage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists providers by name. Operators only. */
+        get: operations["list"];
+        put?: never;
+        /**
+         * Adds a provider and looks at what it offers; that it cannot be asked is its `problem`. Repeating it under the same name
+         *     is a conflict. Operators only.
+         */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One provider with its models. Operators only. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Removes a provider with its key. Prices and calls stay. Operators only. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        /** Changes a provider; calls that are under way end as they began. Operators only. */
+        patch: operations["update"];
+        trace?: never;
+    };
+    "/v1/providers/{provider}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says of a model what the provider does not, or whether it may be called. Operators only. */
+        put: operations["put_model"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/providers/{provider}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks a provider what it offers. Operators only. */
+        post: operations["refresh"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1168,6 +1400,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/users/{user}/model-budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists a user's budgets, which are over all projects. Operators only. */
+        get: operations["user_budgets"];
+        /** Sets a user's budget, or takes it away. Operators only. */
+        put: operations["set_user_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1230,10 +1480,25 @@ export interface components {
             webhook_url?: string | null;
         };
         /**
+         * @description What a budget is for.
+         * @enum {string}
+         */
+        BudgetScope: "project" | "user" | "instance";
+        /**
+         * @description What a budget counts.
+         * @enum {string}
+         */
+        BudgetUnit: "tokens" | "satoshis";
+        /**
          * @description Memory or disk, in bytes.
          * @example 512Mi
          */
         Bytes: string;
+        /** @description One step of a route. */
+        Candidate: {
+            model: string;
+            provider: string;
+        };
         /** @description The most that may be spent in a period. */
         Cap: {
             amount: components["schemas"]["Sats"];
@@ -1245,6 +1510,33 @@ export interface components {
             reserved: components["schemas"]["Sats"];
             /** @description In the current period, rounded down. */
             spent: components["schemas"]["Sats"];
+        };
+        /** @description What a model can do, as far as anybody says. */
+        Capabilities: {
+            /**
+             * Format: int64
+             * @description Bytes on the provider's disk.
+             * @default null
+             */
+            bytes: number | null;
+            /**
+             * Format: int64
+             * @description Tokens of input and output together.
+             * @default null
+             */
+            context: number | null;
+            /** @default null */
+            embeddings: boolean | null;
+            /** @default null */
+            images: boolean | null;
+            /**
+             * Format: int64
+             * @description Tokens of output at most.
+             * @default null
+             */
+            max_output: number | null;
+            /** @default null */
+            tools: boolean | null;
         };
         Capability: {
             /** @description `store`, `runtime`, `gateway`. */
@@ -1319,6 +1611,22 @@ export interface components {
             name: components["schemas"]["Name"];
             /** @description `mainnet` when absent; it can never be changed. */
             network?: components["schemas"]["Network"];
+        };
+        /** @description Adds a provider. */
+        CreateProvider: {
+            /**
+             * @description As its own clients have it: `http://127.0.0.1:11434` (ollama), `https://api.openai.com/v1` (openai),
+             *     `https://api.anthropic.com` (anthropic).
+             */
+            base_url: string;
+            enabled?: boolean;
+            /** @description Sealed; no answer ever holds it. */
+            key?: string | null;
+            kind: components["schemas"]["ProviderKind"];
+            /** @description Whether what is sent to it stays here; by its address when absent. */
+            local?: boolean | null;
+            name: string;
+            options?: components["schemas"]["ProviderOptions"];
         };
         /** @description `POST /v1/sessions`: a login and password, or the token of a one-time link. Sets the session cookie. */
         CreateSession: {
@@ -1842,6 +2150,120 @@ export interface components {
             role: components["schemas"]["Role"];
             user: components["schemas"]["UserId"];
         };
+        /** @description A budget, and what counts against it now. */
+        ModelBudget: {
+            /** Format: int64 */
+            amount: number;
+            /**
+             * Format: int64
+             * @description Set aside for calls that are under way.
+             */
+            held: number;
+            period: components["schemas"]["Period"];
+            scope: components["schemas"]["BudgetScope"];
+            /**
+             * Format: int64
+             * @description Whole tokens or satoshis.
+             */
+            spent: number;
+            unit: components["schemas"]["BudgetUnit"];
+        };
+        /** @description One call. */
+        ModelCall: {
+            /** Format: int64 */
+            at: number;
+            endpoint: string;
+            /** @description Tokens were counted by us, since the provider did not say. */
+            estimated: boolean;
+            /** Format: int64 */
+            first_byte_millis?: number | null;
+            id: components["schemas"]["ModelCallId"];
+            instance?: string | null;
+            /** Format: int64 */
+            microsats: number;
+            /** Format: int64 */
+            millis: number;
+            model: string;
+            outcome: components["schemas"]["Outcome"];
+            /** Format: int64 */
+            price_version?: number | null;
+            project: components["schemas"]["ProjectId"];
+            provider: string;
+            /** @description Why this provider. */
+            reason: string;
+            /** Format: int64 */
+            satoshis: number;
+            /** Format: int64 */
+            status: number;
+            tokens: components["schemas"]["Tokens"];
+            upstream_model: string;
+            user?: string | null;
+        };
+        /**
+         * Format: uuid
+         * @description One call of a model, and what is set aside for it while it is under way.
+         */
+        ModelCallId: string;
+        /** @description A version of a price. */
+        ModelPrice: {
+            /**
+             * Format: int64
+             * @description In force from then on, UTC milliseconds.
+             */
+            from: number;
+            /** @description Absent: of all models of the provider that have none of their own. */
+            model?: string | null;
+            prices: components["schemas"]["TokenPrices"];
+            provider: string;
+            reason: string;
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description A name for models of providers. */
+        ModelRoute: {
+            candidates: components["schemas"]["Candidate"][];
+            name: string;
+        };
+        /** @description What is decided about all calls of a project, or of everybody. */
+        ModelRules: {
+            /** @description Calls may go to providers outside. */
+            external: boolean;
+            keep_prompts: boolean;
+            /**
+             * Format: int64
+             * @description Since when calls are stopped, UTC milliseconds.
+             */
+            stopped_at?: number | null;
+            stopped_by?: string | null;
+        };
+        /** @description Calls of one model of one provider in one day. */
+        ModelUsage: {
+            /** Format: int64 */
+            calls: number;
+            /**
+             * Format: int64
+             * @description The day's start, UTC milliseconds.
+             */
+            day: number;
+            /**
+             * Format: int64
+             * @description Of these, those that did not end well.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description What they cost, in millionths of a satoshi.
+             */
+            microsats: number;
+            model: string;
+            provider: string;
+            /**
+             * Format: int64
+             * @description What was charged; the rest is carried on.
+             */
+            satoshis: number;
+            tokens: components["schemas"]["Tokens"];
+        };
         /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
         MoveMoney: {
             /** @description At least 1. */
@@ -2141,6 +2563,123 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_ModelBudget: {
+            items: {
+                /** Format: int64 */
+                amount: number;
+                /**
+                 * Format: int64
+                 * @description Set aside for calls that are under way.
+                 */
+                held: number;
+                period: components["schemas"]["Period"];
+                scope: components["schemas"]["BudgetScope"];
+                /**
+                 * Format: int64
+                 * @description Whole tokens or satoshis.
+                 */
+                spent: number;
+                unit: components["schemas"]["BudgetUnit"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelCall: {
+            items: {
+                /** Format: int64 */
+                at: number;
+                endpoint: string;
+                /** @description Tokens were counted by us, since the provider did not say. */
+                estimated: boolean;
+                /** Format: int64 */
+                first_byte_millis?: number | null;
+                id: components["schemas"]["ModelCallId"];
+                instance?: string | null;
+                /** Format: int64 */
+                microsats: number;
+                /** Format: int64 */
+                millis: number;
+                model: string;
+                outcome: components["schemas"]["Outcome"];
+                /** Format: int64 */
+                price_version?: number | null;
+                project: components["schemas"]["ProjectId"];
+                provider: string;
+                /** @description Why this provider. */
+                reason: string;
+                /** Format: int64 */
+                satoshis: number;
+                /** Format: int64 */
+                status: number;
+                tokens: components["schemas"]["Tokens"];
+                upstream_model: string;
+                user?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelPrice: {
+            items: {
+                /**
+                 * Format: int64
+                 * @description In force from then on, UTC milliseconds.
+                 */
+                from: number;
+                /** @description Absent: of all models of the provider that have none of their own. */
+                model?: string | null;
+                prices: components["schemas"]["TokenPrices"];
+                provider: string;
+                reason: string;
+                /** Format: int64 */
+                version: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelRoute: {
+            items: {
+                candidates: components["schemas"]["Candidate"][];
+                name: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ModelUsage: {
+            items: {
+                /** Format: int64 */
+                calls: number;
+                /**
+                 * Format: int64
+                 * @description The day's start, UTC milliseconds.
+                 */
+                day: number;
+                /**
+                 * Format: int64
+                 * @description Of these, those that did not end well.
+                 */
+                failed: number;
+                /**
+                 * Format: int64
+                 * @description What they cost, in millionths of a satoshi.
+                 */
+                microsats: number;
+                model: string;
+                provider: string;
+                /**
+                 * Format: int64
+                 * @description What was charged; the rest is carried on.
+                 */
+                satoshis: number;
+                tokens: components["schemas"]["Tokens"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_Project: {
             items: {
                 /** @description The public part of that key pair, in hex, once there is one. The private part is never shown. */
@@ -2169,6 +2708,45 @@ export interface components {
                 name: string;
                 /** Format: int64 */
                 updated_at: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Provider: {
+            items: {
+                base_url: string;
+                /**
+                 * Format: int64
+                 * @description The last look at what it offers, UTC milliseconds.
+                 */
+                checked_at?: number | null;
+                /** Format: int64 */
+                created_at: number;
+                enabled: boolean;
+                /** @description Whether it has a key. */
+                key: boolean;
+                kind: components["schemas"]["ProviderKind"];
+                local: boolean;
+                name: string;
+                options: components["schemas"]["ProviderOptions"];
+                /** @description Why it could not be asked then. */
+                problem?: string | null;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_ProviderModel: {
+            items: {
+                /** @description What it can do, as far as anybody says. */
+                capabilities: components["schemas"]["Capabilities"];
+                enabled: boolean;
+                name: string;
+                /** @description The provider has it now. */
+                offered: boolean;
+                /** @description What of that an operator says. */
+                stated: components["schemas"]["Capabilities"];
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2481,6 +3059,100 @@ export interface components {
         };
         /** @enum {string} */
         Protocol: "http" | "tcp";
+        Provider: {
+            base_url: string;
+            /**
+             * Format: int64
+             * @description The last look at what it offers, UTC milliseconds.
+             */
+            checked_at?: number | null;
+            /** Format: int64 */
+            created_at: number;
+            enabled: boolean;
+            /** @description Whether it has a key. */
+            key: boolean;
+            kind: components["schemas"]["ProviderKind"];
+            local: boolean;
+            name: string;
+            options: components["schemas"]["ProviderOptions"];
+            /** @description Why it could not be asked then. */
+            problem?: string | null;
+        };
+        ProviderDetail: {
+            models: components["schemas"]["ProviderModel"][];
+            provider: components["schemas"]["Provider"];
+        };
+        /**
+         * @description What a provider speaks.
+         * @enum {string}
+         */
+        ProviderKind: "ollama" | "openai" | "anthropic";
+        /** @description A model of a provider. */
+        ProviderModel: {
+            /** @description What it can do, as far as anybody says. */
+            capabilities: components["schemas"]["Capabilities"];
+            enabled: boolean;
+            name: string;
+            /** @description The provider has it now. */
+            offered: boolean;
+            /** @description What of that an operator says. */
+            stated: components["schemas"]["Capabilities"];
+        };
+        /** @description How a provider is called. Times in milliseconds. */
+        ProviderOptions: {
+            /**
+             * Format: int32
+             * @description Calls at once.
+             * @default 64
+             */
+            concurrency: number;
+            /**
+             * Format: int64
+             * @default 3000
+             */
+            connect_ms: number;
+            /**
+             * Format: int64
+             * @description Until the first byte of an answer: a large model is loaded in this time.
+             * @default 120000
+             */
+            first_byte_ms: number;
+            /**
+             * Format: int64
+             * @description Between two pieces of a streamed answer.
+             * @default 60000
+             */
+            idle_ms: number;
+            /**
+             * Format: int64
+             * @description Bytes of models that may be pulled onto it; pulls are refused where there is none.
+             * @default null
+             */
+            pull_bytes: number | null;
+            /**
+             * Format: int64
+             * @description For all of a call.
+             * @default 900000
+             */
+            total_ms: number;
+            /**
+             * Format: int64
+             * @description The longest wait for a place.
+             * @default 30000
+             */
+            wait_ms: number;
+            /**
+             * Format: int32
+             * @description Calls that wait for a place, of all projects and of one.
+             * @default 256
+             */
+            waiting: number;
+            /**
+             * Format: int32
+             * @default 64
+             */
+            waiting_per_project: number;
+        };
         /**
          * @description Whether the registry is asked before a start.
          * @enum {string}
@@ -2495,6 +3167,17 @@ export interface components {
         /** @description `PUT /v1/projects/{p}/members/{user}`. */
         PutMember: {
             role: components["schemas"]["Role"];
+        };
+        /** @description What an operator says of a model. */
+        PutModel: {
+            /** @description Instead of what the provider says. */
+            capabilities?: components["schemas"]["Capabilities"];
+            enabled?: boolean;
+            name: string;
+        };
+        PutModelRoute: {
+            /** @description In the order in which they are tried; local ones come first. */
+            candidates: components["schemas"]["Candidate"][];
         };
         /** @description `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only. */
         PutRegistry: {
@@ -2691,6 +3374,29 @@ export interface components {
             kind: components["schemas"]["Spend"];
             period: components["schemas"]["Period"];
         };
+        SetModelBudget: {
+            /**
+             * Format: int64
+             * @description Absent takes the budget away.
+             */
+            amount?: number | null;
+            /** @description Of one instance of the project. */
+            instance?: string | null;
+            period: components["schemas"]["Period"];
+            unit: components["schemas"]["BudgetUnit"];
+        };
+        SetModelPrice: {
+            model?: string | null;
+            /** @description Satoshis for a million tokens. */
+            prices: components["schemas"]["TokenPrices"];
+            provider: string;
+            reason?: string;
+        };
+        SetModelRules: {
+            external?: boolean | null;
+            keep_prompts?: boolean | null;
+            stopped?: boolean | null;
+        };
         /** @description `PUT /v1/projects/{p}/prices`. */
         SetPrices: {
             rates?: null | components["schemas"]["Rates"];
@@ -2803,6 +3509,27 @@ export interface components {
          * @description An API token (its secret is stored only as a hash).
          */
         TokenId: string;
+        /** @description Satoshis for a million tokens of each kind: millionths of a satoshi for one. */
+        TokenPrices: {
+            /**
+             * Format: int64
+             * @description Input that the provider had in its cache.
+             */
+            cached?: number;
+            /** Format: int64 */
+            input: number;
+            /** Format: int64 */
+            output: number;
+        };
+        /** @description Tokens of one call. `cached` are among `input`. */
+        Tokens: {
+            /** Format: int64 */
+            cached: number;
+            /** Format: int64 */
+            input: number;
+            /** Format: int64 */
+            output: number;
+        };
         /**
          * Format: uuid
          * @description A transaction of the ledger.
@@ -2812,6 +3539,15 @@ export interface components {
         UpdateProject: {
             name?: null | components["schemas"]["Name"];
             requires_blockchain_funding?: boolean | null;
+        };
+        /** @description Changes a provider; what is absent stays. */
+        UpdateProvider: {
+            base_url?: string | null;
+            enabled?: boolean | null;
+            /** @description An empty one takes the key away. */
+            key?: string | null;
+            local?: boolean | null;
+            options?: null | components["schemas"]["ProviderOptions"];
         };
         /** @description `PATCH /v1/users/{id}` and `/v1/users/me`: what is absent stays. */
         UpdateUser: {
@@ -3850,6 +4586,178 @@ export interface operations {
             };
         };
     };
+    prices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelPrice"];
+                };
+            };
+        };
+    };
+    set_price: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelPrice"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPrice"];
+                };
+            };
+        };
+    };
+    routes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelRoute"];
+                };
+            };
+        };
+    };
+    put_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Route */
+                route: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutModelRoute"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRoute"];
+                };
+            };
+        };
+    };
+    delete_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Route */
+                route: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    all_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    set_all_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelRules"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    all_usage: {
+        parameters: {
+            query?: {
+                /** @description The last so many days, at most 400; 30 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelUsage"];
+                };
+            };
+        };
+    };
     list: {
         parameters: {
             query?: never;
@@ -4378,6 +5286,157 @@ export interface operations {
             };
         };
     };
+    project_budgets: {
+        parameters: {
+            query?: {
+                /** @description Of one instance of the project. */
+                instance?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    set_project_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelBudget"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    calls: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelCall"];
+                };
+            };
+        };
+    };
+    project_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    set_project_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelRules"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRules"];
+                };
+            };
+        };
+    };
+    project_usage: {
+        parameters: {
+            query?: {
+                /** @description The last so many days, at most 400; 30 when absent. */
+                days?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Project */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelUsage"];
+                };
+            };
+        };
+    };
     prices: {
         parameters: {
             query?: never;
@@ -4677,6 +5736,165 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_UsageSum"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Provider"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateProvider"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderDetail"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateProvider"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"];
+                };
+            };
+        };
+    };
+    put_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutModel"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProviderModel"];
+                };
+            };
+        };
+    };
+    refresh: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Provider */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderDetail"];
                 };
             };
         };
@@ -5295,6 +6513,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LoginLink"];
+                };
+            };
+        };
+    };
+    user_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Login or id */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
+                };
+            };
+        };
+    };
+    set_user_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Login or id */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetModelBudget"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelBudget"];
                 };
             };
         };

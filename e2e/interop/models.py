@@ -37,7 +37,7 @@ for model in ["open/m", "anth/m"]:
 for call, wanted in [
     (lambda: o.chat.completions.create(model="none", messages=hi), openai.NotFoundError),
     (lambda: o.responses.create(model="open/m", input="x", store=True), openai.BadRequestError),
-    (lambda: a.messages.create(model="open/m", max_tokens=1, top_k=2, messages=hi), anthropic.BadRequestError),
+    (lambda: a.messages.create(model="open/m", max_tokens=1, messages=hi, extra_body={"top_k": 2}), anthropic.BadRequestError),
     (lambda: a.with_options(api_key="wrong").models.list(), anthropic.AuthenticationError),
 ]:
     try:

@@ -43,6 +43,7 @@ impl Server {
         background.spawn(policies::keeper().run(self.app.clone(), leave.clone()));
         background.spawn(audit::completions().run(self.app.clone(), leave.clone()));
         background.spawn(models::reconciler().run(self.app.clone(), leave.clone()));
+        background.spawn(models::providers().run(self.app.clone(), leave.clone()));
         background.spawn(models::record::run(self.app.clone(), leave.clone()));
         background.spawn(housekeeping::token_use().run(self.app.clone(), leave.clone()));
         for pool in jobs::run::POOLS {

@@ -16,7 +16,7 @@ mod usage;
 
 pub use budgets::{BudgetOf, BudgetUse};
 pub use providers::{NewProvider, ProviderChanges};
-pub use snapshot::reconciler;
+pub use snapshot::{providers, reconciler};
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! The snapshot: all that a call is decided by, read in one transaction. And the reconciler that keeps it fresh, looks at
-//! providers from time to time, and gives back what was set aside for calls that nobody ended.
+//! The snapshot: all that a call is decided by, read in one transaction. And the reconcilers: one keeps it fresh, one
+//! looks at providers from time to time and gives back what was set aside for calls that nobody ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,12 +90,22 @@ pub fn reconciler() -> Simple {
         name: "models",
         topics: &[MODELS],
         every: Duration::from_secs(20),
-        once: |app| Box::pin(once(app)),
+        once: |app| Box::pin(async move { app.refresh_models().await.map(|()| 0) }),
     }
 }
 
-async fn once(app: Arc<App>) -> Result<i64> {
-    app.refresh_models().await?;
+/// Looks at providers, and gives back what was set aside for lost calls. Apart from the other, since a provider that does
+/// not answer must not hold up news of a stop.
+pub fn providers() -> Simple {
+    Simple {
+        name: "providers",
+        topics: &[],
+        every: Duration::from_secs(20),
+        once: |app| Box::pin(look(app)),
+    }
+}
+
+async fn look(app: Arc<App>) -> Result<i64> {
     app.release_lost_calls().await?;
     let now = app.clock.now();
     let due = |row: &ryokan_store::models::ProviderRow| {

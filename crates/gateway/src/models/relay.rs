@@ -14,6 +14,7 @@ use http_body::Frame;
 use ryokan_model::models::{Call, Offer, Outcome};
 use tokio::time::Sleep;
 
+use super::asked::Endpoint;
 use super::fault::{Dialect, Fault, Kind};
 use super::ports::Books;
 use super::queue::Place;
@@ -77,7 +78,8 @@ impl Account {
         let Some(mut call) = self.call.take() else { return };
         (call.outcome, call.status, call.millis) = (outcome, status, millis);
         // Whoever refused or failed before a word was said has used nothing.
-        if self.sent && matches!(outcome, Outcome::Ok | Outcome::Cancelled | Outcome::Broken) {
+        let counts = self.sent && call.endpoint != Endpoint::CountTokens.as_str();
+        if counts && matches!(outcome, Outcome::Ok | Outcome::Cancelled | Outcome::Broken) {
             (call.tokens, call.estimated) = self.usage.tokens(self.input_guess);
             if self.charging {
                 call.microsats = self.offer.as_ref().map_or(0, |offer| offer.prices.cost(call.tokens));

@@ -36,6 +36,8 @@ async fn help_texts() {
         "ledger",
         "caps",
         "prices",
+        "models",
+        "providers",
         "usage",
         "groups",
         "policy",

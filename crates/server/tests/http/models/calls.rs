@@ -94,6 +94,9 @@ async fn every_dialect_leads_to_every_provider() {
         let guessed = operator.post("/v1/messages/count_tokens", body("open/m", false)).await;
         assert_eq!(guessed.header("x-ryokan-estimated"), "true");
         assert!(guessed.expect(200)["input_tokens"].as_i64().unwrap() > 0);
+        // Counting is no use.
+        let rows = calls(&operator, 14).await;
+        assert!(rows[..2].iter().all(|row| row["tokens"]["input"] == 0 && row["endpoint"] == "count_tokens"));
     })
     .await;
 }

@@ -342,12 +342,7 @@ fn web() -> Vec<Attempt> {
 
 /// One world, one stage, all attempts of one profile.
 #[expect(clippy::print_stdout, reason = "a test's word to whoever runs it")]
-async fn try_all(profile: EgressProfile) {
-    let Some(docker) = support::engine().await else { return };
-    if !rustix::process::geteuid().is_root() {
-        support::skip("the world outside takes root");
-        return;
-    }
+async fn try_all(docker: bollard::Docker, world: &World, profile: EgressProfile) {
     let stage = Stage::new(docker);
     let mut options: Options = stage.options();
     options.firewall.door = Some(DOOR);
@@ -355,7 +350,6 @@ async fn try_all(profile: EgressProfile) {
     let image = harness.image.clone();
     let containers = [ordinary(&stage, &image, false).await, ordinary(&stage, &image, true).await];
     let tried = conformance::run(harness, async |h: &Harness| {
-        let world = World::new();
         let mut workload = h.workload(&["sleep", "600"]).await;
         workload.spec.egress = profile;
         let inmate = h.runtime.ensure(&workload).await.unwrap();
@@ -384,7 +378,7 @@ async fn try_all(profile: EgressProfile) {
         let mut wrong = Vec::new();
         let open = if profile == EgressProfile::Ports { web() } else { Vec::new() };
         for (index, attempt) in open.iter().enumerate() {
-            if !got_out(&stage, &world, &inmate.engine_id, attempt, &format!("open{index}z")).await {
+            if !got_out(&stage, world, &inmate.engine_id, attempt, &format!("open{index}z")).await {
                 wrong.push(format!("{}: is closed, and `ports` promises it", attempt.name));
             }
         }
@@ -397,7 +391,7 @@ async fn try_all(profile: EgressProfile) {
                 Layer::Rule(reason) => counted(h, workload.project, reason).await,
                 _ => 0,
             };
-            if got_out(&stage, &world, &inmate.engine_id, attempt, &format!("in{index}z")).await {
+            if got_out(&stage, world, &inmate.engine_id, attempt, &format!("in{index}z")).await {
                 wrong.push(format!("{}: got out", attempt.name));
             }
             if let Layer::Rule(reason) = attempt.layer
@@ -407,9 +401,9 @@ async fn try_all(profile: EgressProfile) {
             }
             let token = format!("out{index}z");
             let controlled = match attempt.control {
-                Control::Ordinary => got_out(&stage, &world, &containers[0], attempt, &token).await,
-                Control::Privileged => got_out(&stage, &world, &containers[1], attempt, &token).await,
-                Control::Sibling => got_out(&stage, &world, &beside.engine_id, attempt, &token).await,
+                Control::Ordinary => got_out(&stage, world, &containers[0], attempt, &token).await,
+                Control::Privileged => got_out(&stage, world, &containers[1], attempt, &token).await,
+                Control::Sibling => got_out(&stage, world, &beside.engine_id, attempt, &token).await,
                 Control::Host => succeeds_here(&attempt.script).await,
             };
             if !controlled {
@@ -441,6 +435,12 @@ async fn got_out(stage: &Stage, world: &World, container: &str, attempt: &Attemp
 /// One after the other: there is one world.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_gets_out_but_what_its_profile_says() {
-    try_all(EgressProfile::Proxy).await;
-    try_all(EgressProfile::Ports).await;
+    let Some(docker) = support::engine().await else { return };
+    if !rustix::process::geteuid().is_root() {
+        support::skip("the world outside takes root");
+        return;
+    }
+    let world = World::new();
+    try_all(docker.clone(), &world, EgressProfile::Proxy).await;
+    try_all(docker, &world, EgressProfile::Ports).await;
 }

@@ -34,7 +34,7 @@ const NOT_PUBLIC_4: [&str; 15] = [
     // Multicast, reserved, broadcast.
     "224.0.0.0/3",
 ];
-/// Public ones are in 2000::/3 and not in any of these: what holds an IPv4 address or leads to one (6to4, Teredo), and
+/// Public ones are in `2000::/3` and not in any of these: what holds an IPv4 address or leads to one (6to4, Teredo), and
 /// what is for documentation or benchmarks.
 const PUBLIC_6: &str = "2000::/3";
 const NOT_PUBLIC_6: [&str; 4] = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];

@@ -90,6 +90,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What agents ask, the newest first: in the caller's projects; for operators all. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One question, with its answer once there is one. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Allows what was asked, for a time. In force when this answers. Whoever comes second is told who was first. */
+        post: operations["grant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/approvals/{approval}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuses what was asked; the same is not asked again for an hour. */
+        post: operations["refuse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was decided, the newest first: for operators everything, for admins what happened in their projects. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All that match, the newest first, one JSON document a line. An answer that is cut off ends without the end of its body. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/deployments/{deployment}": {
         parameters: {
             query?: never;
@@ -173,6 +275,60 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups by name, with who is in them; operators only. */
+        get: operations["list"];
+        put?: never;
+        /** Makes a group; operators only. */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One group; operators only. */
+        get: operations["get"];
+        put?: never;
+        post?: never;
+        /** Deletes a group and what it gave its members; operators only. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/groups/{group}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Puts somebody into a group; operators only. */
+        put: operations["put_member"];
+        post?: never;
+        /** Takes somebody out of a group; operators only. */
+        delete: operations["delete_member"];
         options?: never;
         head?: never;
         patch?: never;
@@ -491,6 +647,61 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rules by id, which is by age: of a project with its instances, of an instance, or for operators all. */
+        get: operations["list"];
+        put?: never;
+        /**
+         * Adds a rule: operators the system's, admins their project's, developers an instance's. It is in force when this answers;
+         *     `warning` says so when it has no effect as things are.
+         */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What would be decided, by which rule and why, with all levels that were considered. Nothing is done or recorded. */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a rule away; not in force any more when this answers. */
+        delete: operations["delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/projects": {
         parameters: {
             query?: never;
@@ -636,6 +847,41 @@ export interface paths {
         head?: never;
         /** Sets variables, and removes those that are `null`. All instances are updated at once. Needs the role `developer`. */
         patch: operations["patch"];
+        trace?: never;
+    };
+    "/v1/projects/{project}/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The groups that have a role in a project, by name. */
+        get: operations["of_project"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/projects/{project}/groups/{group}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives all in a group a role in a project, or another one. Needs the role `admin`. */
+        put: operations["put_in_project"];
+        post?: never;
+        /** Takes a group's role in a project away. Needs the role `admin`. */
+        delete: operations["delete_in_project"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/projects/{project}/invoices": {
@@ -1195,6 +1441,99 @@ export interface components {
             /** @description Why it is not topped up, although it is low. */
             refused?: string | null;
         };
+        /**
+         * @description What an agent is used as.
+         * @enum {string}
+         */
+        AgentRole: "worker" | "manager" | "analyst" | "user";
+        Approval: {
+            action: string;
+            /** @description Who asks. */
+            actor: string;
+            /** Format: int64 */
+            asked_at: number;
+            /** Format: int64 */
+            decided_at?: number | null;
+            decided_by?: string | null;
+            /**
+             * Format: int64
+             * @description When nobody is asked any more.
+             */
+            expires_at: number;
+            id: components["schemas"]["ApprovalId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            /** @description Who may answer: an operator (`system`), an admin of the project, or a developer (`instance`). */
+            level: components["schemas"]["PolicyLevel"];
+            project?: null | components["schemas"]["ProjectId"];
+            resource: string;
+            rule?: null | components["schemas"]["RuleId"];
+            state: components["schemas"]["ApprovalState"];
+            /**
+             * Format: int64
+             * @description How often it was asked.
+             */
+            times: number;
+            /**
+             * Format: int64
+             * @description Until when it is granted.
+             */
+            until?: number | null;
+            /** @description In the words of the agent: do not believe it, and do not follow what it says. */
+            untrusted_reason: string;
+        };
+        /**
+         * Format: uuid
+         * @description A question to a person: whether something may be done.
+         */
+        ApprovalId: string;
+        /** @enum {string} */
+        ApprovalState: "open" | "granted" | "refused" | "expired";
+        AuditEnd: {
+            /**
+             * Format: int64
+             * @description To the asker.
+             */
+            bytes_in: number;
+            /**
+             * Format: int64
+             * @description From the asker.
+             */
+            bytes_out: number;
+            /** Format: int64 */
+            millis: number;
+            /**
+             * Format: int32
+             * @description An HTTP status, if there was one.
+             */
+            status?: number | null;
+        };
+        /** @description What was asked, what was decided and why. No payloads, no query strings, no secrets. */
+        AuditEntry: {
+            action: string;
+            /** @description `user:LOGIN`, `instance:NAME`, `system`. */
+            actor: string;
+            address?: string | null;
+            /** Format: int64 */
+            at: number;
+            /** @description Name of the credential that was put in. */
+            credential?: string | null;
+            decision: components["schemas"]["PolicyVerdict"];
+            ended?: null | components["schemas"]["AuditEnd"];
+            id: components["schemas"]["AuditId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            level: components["schemas"]["PolicyLevel"];
+            project?: null | components["schemas"]["ProjectId"];
+            request_id?: string | null;
+            resource: string;
+            rule?: null | components["schemas"]["RuleId"];
+            task?: null | components["schemas"]["TaskId"];
+            why: string;
+        };
+        /**
+         * Format: uuid
+         * @description A row of the audit.
+         */
+        AuditId: string;
         /** @description Run before and after a copy of the volumes is taken. */
         BackupHooks: {
             quiesce?: string[] | null;
@@ -1301,6 +1640,10 @@ export interface components {
              */
             size?: number | null;
         };
+        /** @description `POST /v1/groups`. */
+        CreateGroup: {
+            name: string;
+        };
         /** @description `POST /v1/users/{user}/keys`. */
         CreateKey: {
             /** @description 66 hexadecimal digits. */
@@ -1319,6 +1662,25 @@ export interface components {
             name: components["schemas"]["Name"];
             /** @description `mainnet` when absent; it can never be changed. */
             network?: components["schemas"]["Network"];
+        };
+        /** @description `POST /v1/policies`. */
+        CreateRule: {
+            action: components["schemas"]["PolicyActionPattern"];
+            conditions?: components["schemas"]["PolicyConditions"];
+            effect: components["schemas"]["PolicyEffect"];
+            /** @description Id or name; for a rule of an instance. */
+            instance?: string | null;
+            level: components["schemas"]["PolicyLevel"];
+            /** @description Why it is there, for people: one line. */
+            note?: string;
+            /** @description Id or name; for a rule of a project. */
+            project?: string | null;
+            resources?: components["schemas"]["PolicyResources"];
+            /**
+             * @description `everybody` when absent; or `user:`, `group:`, `project:`, `instance:` with an id or name, `task:` with an id, `role:`
+             *     with `worker`, `manager`, `analyst` or `user`.
+             */
+            subject?: string | null;
         };
         /** @description `POST /v1/sessions`: a login and password, or the token of a one-time link. Sets the session cookie. */
         CreateSession: {
@@ -1348,6 +1710,8 @@ export interface components {
         CreatedToken: components["schemas"]["Token"] & {
             secret: string;
         };
+        /** @enum {string} */
+        Day: "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
         Deployment: {
             /** @description Where the agent answers once it is released. */
             agent_url?: string | null;
@@ -1521,6 +1885,41 @@ export interface components {
                 message: string;
             };
         };
+        /** @description `POST /v1/policies/explain`. Nothing is done, and nothing recorded. */
+        Explain: {
+            action: components["schemas"]["PolicyAction"];
+            /** @description Supposing that the name leads to these addresses; judged by the name alone when absent. */
+            addresses?: string[] | null;
+            /**
+             * Format: int64
+             * @description Supposing this time; now when absent.
+             */
+            at?: number | null;
+            /** @description Supposing that so much is left. */
+            budgets?: {
+                [key: string]: number;
+            };
+            /** @description Id or name of who would ask; the caller in person when absent. */
+            instance?: string | null;
+            /** @description `GET https://api.github.com/user`, `api.github.com:443` for a connection, or a name. */
+            resource: string;
+            role?: null | components["schemas"]["AgentRole"];
+            /** @description Supposing that it has read what nobody vouches for. */
+            tainted?: boolean;
+        };
+        ExplainedLevel: {
+            level: components["schemas"]["PolicyLevel"];
+            rules: components["schemas"]["ExplainedRule"][];
+            /** @description What the level says by itself. */
+            says: string;
+        };
+        ExplainedRule: {
+            effect: components["schemas"]["PolicyEffect"];
+            /** @description A person has granted it for a time. */
+            grant: boolean;
+            id: components["schemas"]["RuleId"];
+            note: string;
+        };
         FileEntry: {
             /** @description `file`, `directory`, `symlink`, `other`. */
             kind: string;
@@ -1549,6 +1948,23 @@ export interface components {
             upstream_auth?: components["schemas"]["UpstreamAuth"];
             websocket?: boolean;
         };
+        /** @description `POST /v1/approvals/{approval}/grant`. */
+        Grant: {
+            for?: null | components["schemas"]["Span"];
+        };
+        Group: {
+            /** Format: int64 */
+            created_at: number;
+            id: components["schemas"]["GroupId"];
+            /** @description Logins, sorted. */
+            members: string[];
+            name: string;
+        };
+        /**
+         * Format: uuid
+         * @description Several accounts that are given roles and named in rules together.
+         */
+        GroupId: string;
         /**
          * Format: uuid
          * @description A public key that an account proves itself with.
@@ -1842,6 +2258,11 @@ export interface components {
             role: components["schemas"]["Role"];
             user: components["schemas"]["UserId"];
         };
+        /**
+         * Format: int64
+         * @description A moment, in milliseconds since the Unix epoch, UTC.
+         */
+        Millis: number;
         /** @description `POST /v1/projects/{p}/credits` and `/refunds`. */
         MoveMoney: {
             /** @description At least 1. */
@@ -1867,6 +2288,72 @@ export interface components {
          * @enum {string}
          */
         Outcome: "allowed" | "denied" | "done" | "failed";
+        /** @description A page of a list. */
+        Page_Approval: {
+            items: {
+                action: string;
+                /** @description Who asks. */
+                actor: string;
+                /** Format: int64 */
+                asked_at: number;
+                /** Format: int64 */
+                decided_at?: number | null;
+                decided_by?: string | null;
+                /**
+                 * Format: int64
+                 * @description When nobody is asked any more.
+                 */
+                expires_at: number;
+                id: components["schemas"]["ApprovalId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                /** @description Who may answer: an operator (`system`), an admin of the project, or a developer (`instance`). */
+                level: components["schemas"]["PolicyLevel"];
+                project?: null | components["schemas"]["ProjectId"];
+                resource: string;
+                rule?: null | components["schemas"]["RuleId"];
+                state: components["schemas"]["ApprovalState"];
+                /**
+                 * Format: int64
+                 * @description How often it was asked.
+                 */
+                times: number;
+                /**
+                 * Format: int64
+                 * @description Until when it is granted.
+                 */
+                until?: number | null;
+                /** @description In the words of the agent: do not believe it, and do not follow what it says. */
+                untrusted_reason: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_AuditEntry: {
+            items: {
+                action: string;
+                /** @description `user:LOGIN`, `instance:NAME`, `system`. */
+                actor: string;
+                address?: string | null;
+                /** Format: int64 */
+                at: number;
+                /** @description Name of the credential that was put in. */
+                credential?: string | null;
+                decision: components["schemas"]["PolicyVerdict"];
+                ended?: null | components["schemas"]["AuditEnd"];
+                id: components["schemas"]["AuditId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                level: components["schemas"]["PolicyLevel"];
+                project?: null | components["schemas"]["ProjectId"];
+                request_id?: string | null;
+                resource: string;
+                rule?: null | components["schemas"]["RuleId"];
+                task?: null | components["schemas"]["TaskId"];
+                why: string;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
         /** @description A page of a list. */
         Page_Cap: {
             items: {
@@ -1981,6 +2468,19 @@ export interface components {
                 name: string;
                 /** Format: int64 */
                 size: number;
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Group: {
+            items: {
+                /** Format: int64 */
+                created_at: number;
+                id: components["schemas"]["GroupId"];
+                /** @description Logins, sorted. */
+                members: string[];
+                name: string;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2164,6 +2664,16 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. */
+        Page_ProjectGroup: {
+            items: {
+                group: components["schemas"]["GroupId"];
+                name: string;
+                role: components["schemas"]["Role"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
         Page_ProjectSecret: {
             items: {
                 name: string;
@@ -2219,6 +2729,29 @@ export interface components {
                 /** @description Why it failed. */
                 reason?: string | null;
                 state: components["schemas"]["RevisionState"];
+            }[];
+            /** @description Pass as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Rule: {
+            items: {
+                action: components["schemas"]["PolicyActionPattern"];
+                approval?: null | components["schemas"]["ApprovalId"];
+                conditions: components["schemas"]["PolicyConditions"];
+                /** Format: int64 */
+                created_at: number;
+                created_by: string;
+                effect: components["schemas"]["PolicyEffect"];
+                id: components["schemas"]["RuleId"];
+                instance?: null | components["schemas"]["InstanceId"];
+                level: components["schemas"]["PolicyLevel"];
+                note: string;
+                project?: null | components["schemas"]["ProjectId"];
+                resources: components["schemas"]["PolicyResources"];
+                subject: components["schemas"]["PolicySubject"];
+                /** @description In the answer to making it: why it has no effect as things are. */
+                warning?: string | null;
             }[];
             /** @description Pass as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -2349,6 +2882,109 @@ export interface components {
          * @enum {string}
          */
         Period: "day" | "month" | "total";
+        /** @example egress.request */
+        PolicyAction: string;
+        /** @example egress.* */
+        PolicyActionPattern: string;
+        PolicyBudget: {
+            /** Format: int64 */
+            at_least: number;
+            /** @description Which, as `tokens` or `satoshis`. */
+            name: string;
+        };
+        /** @description All that are given must hold. What cannot be told (a budget that nobody knows) holds for rules that refuse or ask. */
+        PolicyConditions: {
+            /** @default null */
+            budget: null | components["schemas"]["PolicyBudget"];
+            /**
+             * @description Only once (`true`), or only as long as not (`false`), the asker has read what nobody vouches for.
+             * @default null
+             */
+            tainted: boolean | null;
+            /** @default null */
+            until: null | components["schemas"]["Millis"];
+            /** @default null */
+            window: null | components["schemas"]["PolicyWindow"];
+        };
+        /**
+         * @description What follows where a rule fits.
+         * @enum {string}
+         */
+        PolicyEffect: "deny" | "ask" | "allow" | "delegate";
+        PolicyExplanation: {
+            decision: components["schemas"]["PolicyVerdict"];
+            /** @description Where it was decided. */
+            level: components["schemas"]["PolicyLevel"];
+            /** @description All levels from the top down, with every rule that fits. */
+            levels: components["schemas"]["ExplainedLevel"][];
+            rule?: null | components["schemas"]["RuleId"];
+            why: string;
+        };
+        /** @example ollama/* */
+        PolicyGlob: string;
+        /** @example *.github.com */
+        PolicyHostPattern: string;
+        /**
+         * @description From the top down.
+         * @enum {string}
+         */
+        PolicyLevel: "system" | "project" | "instance";
+        /** @example 10.0.0.0/8 */
+        PolicyNetwork: string;
+        /** @example /repos/** */
+        PolicyPathPattern: string;
+        /** @example 443 */
+        PolicyPortRange: string;
+        /** @description Each list that is given must have an entry that fits. */
+        PolicyResources: {
+            /**
+             * @description Ranges of addresses. Without any, what allows reaches public addresses only, and what refuses or asks fits all.
+             * @default []
+             */
+            addresses: components["schemas"]["PolicyNetwork"][];
+            /**
+             * @description Names: `api.github.com`, `*.github.com` (what is below it), `*`.
+             * @default []
+             */
+            hosts: components["schemas"]["PolicyHostPattern"][];
+            /**
+             * @description In upper case.
+             * @default []
+             */
+            methods: string[];
+            /**
+             * @description Of what has a name: models, tools, credentials, operations, repositories, images.
+             * @default []
+             */
+            names: components["schemas"]["PolicyGlob"][];
+            /** @default [] */
+            paths: components["schemas"]["PolicyPathPattern"][];
+            /** @default [] */
+            ports: components["schemas"]["PolicyPortRange"][];
+            /** @default [] */
+            schemes: components["schemas"]["Scheme"][];
+        };
+        /** @example everybody */
+        PolicySubject: string;
+        /** @example 09:30 */
+        PolicyTimeOfDay: string;
+        /**
+         * @description What was decided.
+         * @enum {string}
+         */
+        PolicyVerdict: "allow" | "deny" | "ask";
+        /**
+         * @description On these days from one time to another. An end before the beginning is of the next day: `days` name the day on which it
+         *     begins.
+         */
+        PolicyWindow: {
+            /** @description All days when empty. */
+            days?: components["schemas"]["Day"][];
+            from: components["schemas"]["PolicyTimeOfDay"];
+            to: components["schemas"]["PolicyTimeOfDay"];
+            /** @description A name of the IANA database: `Europe/Zurich`, `UTC`. */
+            zone?: string;
+        };
         Port: {
             name: string;
             /** Format: int32 */
@@ -2463,6 +3099,12 @@ export interface components {
             /** @description Names of the secret ones. */
             secrets: string[];
         };
+        /** @description A group that has a role in a project. */
+        ProjectGroup: {
+            group: components["schemas"]["GroupId"];
+            name: string;
+            role: components["schemas"]["Role"];
+        };
         /**
          * Format: uuid
          * @description What owns instances and is billed for them.
@@ -2494,6 +3136,11 @@ export interface components {
         };
         /** @description `PUT /v1/projects/{p}/members/{user}`. */
         PutMember: {
+            role: components["schemas"]["Role"];
+        };
+        /** @description `PUT /v1/projects/{project}/groups/{group}`. */
+        PutProjectGroup: {
+            /** @description `viewer`, `developer` or `admin`. */
             role: components["schemas"]["Role"];
         };
         /** @description `PUT /v1/projects/{p}/registries/{host}`: credentials for image pulls; the password is write-only. */
@@ -2649,11 +3296,36 @@ export interface components {
              */
             revision?: number | null;
         };
+        Rule: {
+            action: components["schemas"]["PolicyActionPattern"];
+            approval?: null | components["schemas"]["ApprovalId"];
+            conditions: components["schemas"]["PolicyConditions"];
+            /** Format: int64 */
+            created_at: number;
+            created_by: string;
+            effect: components["schemas"]["PolicyEffect"];
+            id: components["schemas"]["RuleId"];
+            instance?: null | components["schemas"]["InstanceId"];
+            level: components["schemas"]["PolicyLevel"];
+            note: string;
+            project?: null | components["schemas"]["ProjectId"];
+            resources: components["schemas"]["PolicyResources"];
+            subject: components["schemas"]["PolicySubject"];
+            /** @description In the answer to making it: why it has no effect as things are. */
+            warning?: string | null;
+        };
+        /**
+         * Format: uuid
+         * @description A rule of the policy.
+         */
+        RuleId: string;
         /**
          * Format: int64
          * @description An amount in satoshis. Negative is owed.
          */
         Sats: number;
+        /** @enum {string} */
+        Scheme: "http" | "https";
         /**
          * @description What a token may be used for. Each includes the ones before it.
          * @enum {string}
@@ -2753,6 +3425,11 @@ export interface components {
             version: string;
             zone: string;
         };
+        /**
+         * Format: uuid
+         * @description Something that an agent was asked to do, as far as rules name it.
+         */
+        TaskId: string;
         /** @description A recipe for instances. */
         Template: {
             /** @description Speaks A2A on its gateway port. */
@@ -3089,6 +3766,182 @@ export interface operations {
             };
         };
     };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Id or name. */
+                project?: string;
+                state?: "open" | "granted" | "refused" | "expired";
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Approval"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Grant"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    refuse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                approval: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description Id or name. */
+                project?: string;
+                /** @description Id or name. */
+                instance?: string;
+                /** @description Login. */
+                user?: string;
+                /** @description As in `egress.request`. */
+                action?: string;
+                decision?: "allow" | "deny" | "ask";
+                /** @description What resources begin with, as in `GET https://api.github.com/`. */
+                resource?: string;
+                /** @description From then on, UTC milliseconds. */
+                since?: number;
+                /** @description Before then, UTC milliseconds. */
+                until?: number;
+                /** @description At most this many, 1 to 500; 100 when absent. An export has them all. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditEntry"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                /** @description Id or name. */
+                project?: string;
+                /** @description Id or name. */
+                instance?: string;
+                /** @description Login. */
+                user?: string;
+                /** @description As in `egress.request`. */
+                action?: string;
+                decision?: "allow" | "deny" | "ask";
+                /** @description What resources begin with, as in `GET https://api.github.com/`. */
+                resource?: string;
+                /** @description From then on, UTC milliseconds. */
+                since?: number;
+                /** @description Before then, UTC milliseconds. */
+                until?: number;
+                /** @description At most this many, 1 to 500; 100 when absent. An export has them all. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description NDJSON */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["AuditEntry"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: never;
@@ -3215,6 +4068,149 @@ export interface operations {
         responses: {
             /** @description To the agent's host with a ticket, or to the sign-in page */
             303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list: {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Group"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateGroup"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    put_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Group"];
+                };
+            };
+        };
+    };
+    delete_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                group: string;
+                /** @description Id or login */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Out */
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3852,6 +4848,109 @@ export interface operations {
     };
     list: {
         parameters: {
+            query?: {
+                /** @description `system`: only those; operators only. */
+                level?: "system" | "project" | "instance";
+                /** @description Of this project, and of the instances in it (id or name). */
+                project?: string;
+                /** @description Of this instance alone (id or name). */
+                instance?: string;
+                /** @description At most this many, 1 to 500; 100 when absent. */
+                limit?: number;
+                /** @description The `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Rule"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 200 characters. For a day, the same key and request of the same credential give the same answer, and make
+                 *     nothing new; the same key with another request is a `conflict`.
+                 */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateRule"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Explain"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyExplanation"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                rule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list: {
+        parameters: {
             query?: never;
             header?: never;
             path?: never;
@@ -4250,6 +5349,79 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ProjectEnv"];
                 };
+            };
+        };
+    };
+    of_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProjectGroup"];
+                };
+            };
+        };
+    };
+    put_in_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutProjectGroup"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectGroup"];
+                };
+            };
+        };
+    };
+    delete_in_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                project: string;
+                /** @description Id or name */
+                group: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Out */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -40,8 +40,8 @@ fn public_v4(address: Ipv4Addr) -> bool {
         || a >= 224)
 }
 
-/// Only 2000::/3 is given out; within it, 2001::/23 (Teredo, ORCHID, benchmarks), 2001:db8::/32 and 3fff::/20
-/// (documentation), 2002::/16 (6to4) and 5f00::/16 (segments) are not hosts of the internet.
+/// Only `2000::/3` is given out; within it, `2001::/23` (Teredo, ORCHID, benchmarks), `2001:db8::/32` and `3fff::/20`
+/// (documentation) and `2002::/16` (6to4) are not hosts of the internet.
 fn public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     (0x2000..0x4000).contains(&a)

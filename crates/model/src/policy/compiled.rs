@@ -18,11 +18,18 @@ pub(super) struct Compiled {
     pub(super) action: ActionPattern,
     pub(super) subject: Subject,
     pub(super) resources: Resources,
-    /// `Some(None)`: a window that this build cannot read.
-    window: Option<Option<CompiledWindow>>,
+    window: Times,
     tainted: Option<bool>,
     budget: Option<Budget>,
     until: Option<Millis>,
+}
+
+#[derive(Debug, Clone)]
+enum Times {
+    All,
+    Within(CompiledWindow),
+    /// Of a zone that this build does not know.
+    Unknown,
 }
 
 impl Compiled {
@@ -37,7 +44,11 @@ impl Compiled {
             action: body.action,
             subject: body.subject,
             resources: body.resources.clone(),
-            window: body.conditions.window.as_ref().map(super::window::Window::compile),
+            window: match body.conditions.window.as_ref().map(super::Window::compile) {
+                None => Times::All,
+                Some(Some(window)) => Times::Within(window),
+                Some(None) => Times::Unknown,
+            },
             tainted: body.conditions.tainted,
             budget: body.conditions.budget.clone(),
             until: body.conditions.until,
@@ -84,9 +95,9 @@ impl Compiled {
     fn conditions_hold(&self, request: &Request) -> bool {
         let unsure = self.effect.restricts();
         let window = match &self.window {
-            None => true,
-            Some(Some(window)) => window.contains(request.now),
-            Some(None) => unsure,
+            Times::All => true,
+            Times::Within(window) => window.contains(request.now),
+            Times::Unknown => unsure,
         };
         let budget = match &self.budget {
             None => true,

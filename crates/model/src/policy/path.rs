@@ -100,7 +100,7 @@ fn unescape(segment: &str) -> Result<String, &'static str> {
                     b'\\' => return Err("it has an escaped backslash"),
                     0..=0x1f | 0x7f => return Err("it has an escaped control character"),
                     _ if value.is_ascii_alphanumeric() || b"-._~".contains(&value) => {
-                        out.push(char::from(value))
+                        out.push(char::from(value));
                     }
                     _ => {
                         out.push('%');

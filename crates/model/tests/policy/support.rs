@@ -163,7 +163,9 @@ pub(crate) fn rules() -> impl Strategy<Value = Vec<Rule>> {
             let body = RuleBody { effect, action, subject, resources, conditions, note: String::new() };
             rules.push(Rule { id: rule_id(i as u128), scope, grant: grant && effect == Effect::Allow, body });
         }
-        rules.iter().for_each(|rule| rule.body.validate().expect("a good rule"));
+        for rule in &rules {
+            rule.body.validate().expect("a good rule");
+        }
         rules
     })
 }

@@ -30,7 +30,7 @@ pub(crate) struct Audit {
     /// Only what was decided so: allow, deny or ask
     #[arg(long, value_name = "DECISION")]
     decision: Option<Verdict>,
-    /// Only resources that begin so, as 'GET https://api.github.com/'
+    /// Only resources that begin so, as `GET https://api.github.com/`
     #[arg(long, value_name = "TEXT")]
     resource: Option<String>,
     /// Only from so long ago, as 1h

@@ -49,7 +49,7 @@ enum Action {
         /// What it would do
         #[arg(long, value_name = "ACTION")]
         action: What,
-        /// To what: 'GET https://host/path', host:port, or a name
+        /// To what: `GET https://host/path`, host:port, or a name
         #[arg(long, value_name = "RESOURCE")]
         resource: String,
         /// Supposing that it has read what nobody vouches for

@@ -120,7 +120,7 @@ async fn a_refusal_stands_and_a_silence_ends() {
         site.clock.forward(Duration::from_secs(3_601));
         let later = ask(site, &who, "").await.unwrap();
         assert_ne!(later.id, asked.id);
-        site.clock.forward(Duration::from_secs(24 * 3_600));
+        site.clock.forward(Duration::from_hours(24));
         let late = owner.post(&format!("/v1/approvals/{}/grant", later.id), json!({})).await;
         assert_eq!(late.status, 409, "{}", late.text);
         // Asked anew before anybody has tidied up.

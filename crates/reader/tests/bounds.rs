@@ -1,6 +1,12 @@
 //! Pages made to cost time or a stack: each is read, whole or up to a bound, on the small stack of a test. Nothing here
 //! measures time; what is unbounded would not end.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    reason = "all of this is a test, also what is outside of its functions; and pages are easier to read so"
+)]
+
 use ryokan_reader::{Document, Page, RuleSet, Truncation, read};
 
 fn page(html: &str) -> Page {

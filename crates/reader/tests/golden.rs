@@ -1,10 +1,14 @@
 //! The specification: what each page of `corpus/` becomes, byte for byte. `RYOKAN_REWRITE_GOLDEN=1` writes what it
 //! becomes now; whoever does so reads every difference before it is committed.
 
+#![expect(clippy::unwrap_used, reason = "all of this is a test, also what is outside of its functions")]
+
 #[path = "support/corpus.rs"]
 mod corpus;
 
 use corpus::Sample;
+use std::fmt::Write as _;
+
 use ryokan_reader::{Page, Refusal, read};
 
 fn written(result: &Result<Page, Refusal>) -> String {
@@ -15,7 +19,7 @@ fn written(result: &Result<Page, Refusal>) -> String {
     let mut out = String::new();
     let mut say = |name: &str, value: &str| {
         if !value.is_empty() {
-            out.push_str(&format!("{name}: {value}\n"));
+            let _ = writeln!(out, "{name}: {value}");
         }
     };
     say("title", page.title.as_deref().unwrap_or_default());

@@ -1,6 +1,9 @@
 //! What holds for every page: no panic, the same answer twice, nothing invisible in it, nothing of a hidden element, and no
 //! markup of the page's own.
 
+#![expect(clippy::unwrap_used, reason = "all of this is a test, also what is outside of its functions")]
+
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -312,7 +315,7 @@ fn write(trees: &[Tree], hidden: bool, html: &mut String, count: &mut usize) {
         match tree {
             Tree::Text if hidden => html.push_str("<i>HIDDEN</i> "),
             Tree::Text => {
-                html.push_str(&format!("seen{count}x "));
+                let _ = write!(html, "seen{count}x ");
                 *count += 1;
             }
             Tree::Seen(at, inside) => {

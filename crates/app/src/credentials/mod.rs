@@ -109,7 +109,9 @@ fn check_value(value: &Secret) -> Result<()> {
     if !(SHORTEST_VALUE..=LONGEST_VALUE).contains(&text.len()) {
         return Err(Error::invalid(
             "value",
-            format!("must have {SHORTEST_VALUE} to {LONGEST_VALUE} bytes: a shorter one could not be kept out of answers"),
+            format!(
+                "must have {SHORTEST_VALUE} to {LONGEST_VALUE} bytes: a shorter one could not be kept out of answers"
+            ),
         ));
     }
     if text.bytes().any(|b| b.is_ascii_control()) {

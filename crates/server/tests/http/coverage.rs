@@ -415,8 +415,7 @@ async fn things(site: &Site) -> Things {
     let deployment = made["id"].as_str().unwrap().to_owned();
     let domain = json!({"domain": "claw.example.com"});
     operator.post("/v1/instances/claw/domains", domain).await.expect(200);
-    let credential =
-        json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush-hush"});
+    let credential = json!({"name": "forge", "kind": {"type": "bearer"}, "hosts": ["forge.example"], "value": "hush-hush"});
     operator.post("/v1/credentials", credential).await.expect(201);
     let rule = json!({"level": "instance", "instance": "claw", "effect": "deny", "action": "git.push"});
     let made = operator.post("/v1/policies", rule).await.expect(201);

@@ -68,9 +68,6 @@ impl Tx<'_> {
     }
 
     pub fn templates(&mut self) -> Result<Vec<Template>> {
-        self.query("SELECT body FROM templates ORDER BY name", params![])?
-            .iter()
-            .map(template)
-            .collect()
+        self.query("SELECT body FROM templates ORDER BY name", params![])?.iter().map(template).collect()
     }
 }

@@ -225,7 +225,6 @@ fn unenforced(failure: Failure) -> Result<Enforcement, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::process::Command;
 

@@ -97,12 +97,7 @@ pub fn reconciler() -> Simple {
 /// Looks at providers, and gives back what was set aside for lost calls. Apart from the other, since a provider that does
 /// not answer must not hold up news of a stop.
 pub fn providers() -> Simple {
-    Simple {
-        name: "providers",
-        topics: &[],
-        every: Duration::from_secs(20),
-        once: |app| Box::pin(look(app)),
-    }
+    Simple { name: "providers", topics: &[], every: Duration::from_secs(20), once: |app| Box::pin(look(app)) }
 }
 
 async fn look(app: Arc<App>) -> Result<i64> {

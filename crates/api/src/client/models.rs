@@ -110,7 +110,7 @@ impl Client {
         self.get(&["v1", "projects", project, "model-calls"], &paging).await
     }
 
-    /// Names that calls may use, in the shape of `OpenAI`'s list.
+    /// Names that calls may use, in the shape of OpenAI's list.
     pub async fn model_names(&self) -> Result<serde_json::Value, ClientError> {
         self.get(&["v1", "models"], &()).await
     }

@@ -62,7 +62,7 @@ impl Fault {
         self
     }
 
-    /// Status, and the type and code of `OpenAI`'s errors.
+    /// Status, and the type and code of OpenAI's errors.
     const fn openai(&self) -> (u16, &'static str, Option<&'static str>) {
         match self.kind {
             Kind::Invalid => (400, "invalid_request_error", None),

@@ -86,7 +86,7 @@ fn event(raw: Bytes) -> Event {
             data.push_str(value.strip_prefix(' ').unwrap_or(value));
         }
     }
-    Event { data, raw }
+    Event { raw, data }
 }
 
 #[cfg(test)]

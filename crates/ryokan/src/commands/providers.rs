@@ -30,8 +30,10 @@ enum Action {
         name: String,
         /// What it speaks: ollama, openai (any compatible server) or anthropic
         kind: ProviderKind,
-        /// Where it is, as in http://127.0.0.1:11434, https://api.openai.com/v1 or https://api.anthropic.com
-        #[arg(value_name = "URL")]
+        #[arg(
+            value_name = "URL",
+            help = "Where it is, as in http://127.0.0.1:11434, https://api.openai.com/v1 or https://api.anthropic.com"
+        )]
         address: String,
         /// Read its key from a file; - is the standard input
         #[arg(long, value_name = "FILE")]

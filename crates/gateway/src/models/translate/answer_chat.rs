@@ -32,7 +32,7 @@ pub(super) fn whole(message: &Value, told: &Told) -> Result<Value, Fault> {
     for block in blocks {
         match block["type"].as_str() {
             Some("text") => {
-                said.get_or_insert_with(String::new).push_str(block["text"].as_str().unwrap_or_default())
+                said.get_or_insert_with(String::new).push_str(block["text"].as_str().unwrap_or_default());
             }
             Some("tool_use") => calls.push(json!({"id": block["id"], "type": "function",
                 "function": {"name": block["name"], "arguments": block["input"].to_string()}})),
@@ -119,10 +119,8 @@ impl Translate for Stream {
                     _ => {}
                 }
             }
-            Some("content_block_stop") => {
-                if self.open.take() == Some(false) {
-                    self.arguments(out, &json!("{}"));
-                }
+            Some("content_block_stop") if self.open.take() == Some(false) => {
+                self.arguments(out, &json!("{}"));
             }
             Some("message_delta") => {
                 if let (Some(all), Some(more)) = (self.usage.as_object_mut(), said["usage"].as_object()) {

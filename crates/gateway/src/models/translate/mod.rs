@@ -35,11 +35,11 @@ pub(crate) struct Told {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Anthropic's message becomes a chat completion.
-    ToChat,
+    Chat,
     /// A chat completion becomes Anthropic's message.
-    ToMessages,
+    Message,
     /// A chat completion becomes a response.
-    ToResponses,
+    Response,
 }
 
 /// How an answer is to be told: one step after the other.
@@ -54,9 +54,9 @@ impl Translation {
         let mut answer = answer.clone();
         for step in &self.steps {
             answer = match step {
-                Step::ToChat => answer_chat::whole(&answer, &self.told)?,
-                Step::ToMessages => answer_messages::whole(&answer, &self.told)?,
-                Step::ToResponses => answer_responses::whole(&answer, &self.told)?,
+                Step::Chat => answer_chat::whole(&answer, &self.told)?,
+                Step::Message => answer_messages::whole(&answer, &self.told)?,
+                Step::Response => answer_responses::whole(&answer, &self.told)?,
             };
         }
         Ok(answer)
@@ -68,9 +68,9 @@ impl Translation {
             // Between two steps the usage is always told.
             told.include_usage |= !last;
             match step {
-                Step::ToChat => Box::new(answer_chat::Stream::new(told)),
-                Step::ToMessages => Box::new(answer_messages::Stream::new(told)),
-                Step::ToResponses => Box::new(answer_responses::Stream::new(told)),
+                Step::Chat => Box::new(answer_chat::Stream::new(told)),
+                Step::Message => Box::new(answer_messages::Stream::new(told)),
+                Step::Response => Box::new(answer_responses::Stream::new(told)),
             }
         };
         let (last, before) = self.steps.split_last().expect("a translation has a step");
@@ -123,18 +123,18 @@ pub(crate) fn request(
     let object = || asked.fields.to_object();
     let mut echo = Map::new();
     let (steps, request) = match (asked.endpoint, dialect) {
-        (Endpoint::Chat, Dialect::Anthropic) => (vec![Step::ToChat], ask_messages::of_chat(&object()?)?),
-        (Endpoint::Messages, Dialect::Openai) => (vec![Step::ToMessages], ask_chat::of_messages(&object()?)?),
+        (Endpoint::Chat, Dialect::Anthropic) => (vec![Step::Chat], ask_messages::of_chat(&object()?)?),
+        (Endpoint::Messages, Dialect::Openai) => (vec![Step::Message], ask_chat::of_messages(&object()?)?),
         (Endpoint::Responses, _) => {
             let asked = object()?;
             let chat = ask_responses::to_chat(&asked)?;
             echo = ask_responses::echo(&asked);
             match dialect {
-                Dialect::Openai => (vec![Step::ToResponses], chat),
+                Dialect::Openai => (vec![Step::Response], chat),
                 Dialect::Anthropic => {
                     let Value::Object(mut chat) = chat else { return Err(strange("made nonsense")) };
                     chat.remove("stream_options");
-                    (vec![Step::ToChat, Step::ToResponses], ask_messages::of_chat(&chat)?)
+                    (vec![Step::Chat, Step::Response], ask_messages::of_chat(&chat)?)
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The model API in the dialects of its clients: `OpenAI`'s and Anthropic's. Thin: who calls and for which project is
+//! The model API in the dialects of its clients: OpenAI's and Anthropic's. Thin: who calls and for which project is
 //! decided here, all else by the gateway. Errors are in the dialect of the route; these routes are not in our description,
 //! since they are described elsewhere.
 
@@ -109,12 +109,9 @@ async fn call(
             Err(error) => return refuse(&error, dialect),
         },
     };
-    let body = match axum::body::to_bytes(body, LARGEST).await {
-        Ok(body) => body,
-        Err(_) => {
-            let message = format!("the body is larger than {LARGEST} bytes, or broke off");
-            return Fault::new(Kind::TooLarge, message).into_response(dialect).map(Body::new);
-        }
+    let Ok(body) = axum::body::to_bytes(body, LARGEST).await else {
+        let message = format!("the body is larger than {LARGEST} bytes, or broke off");
+        return Fault::new(Kind::TooLarge, message).into_response(dialect).map(Body::new);
     };
     context.models.call(&subject, endpoint, &parts.headers, body).await.map(Body::new)
 }

@@ -41,7 +41,7 @@ async fn race(client: &Client, body: &Value, refused: u16) -> i64 {
     let statuses: Vec<u16> = stream::iter(0..1_000)
         .map(|n: u32| {
             let mut body = body.clone();
-            body["stream"] = json!(n % 3 == 0);
+            body["stream"] = json!(n.is_multiple_of(3));
             async move { client.post("/v1/chat/completions", body).await.status }
         })
         .buffer_unordered(1_000)

@@ -137,7 +137,7 @@ mod tests {
             cuts in prop::collection::vec(1usize..7, 0..60),
         ) {
             let end = if crlf { "\r\n" } else { "\n" };
-            let text: String = words.iter().map(|w| format!("data: {w}{end}{end}")).collect();
+            let text = words.iter().map(|w| format!("data: {w}{end}{end}")).collect::<Vec<_>>().concat();
             let mut rest = text.as_bytes();
             let mut pieces = Vec::new();
             for cut in cuts {

@@ -1,6 +1,7 @@
 //! Credentials that agents use and never see. No answer holds a value.
 
 use ryokan_model::credential::{Binding, Kind};
+use ryokan_model::policy::PathPattern;
 use ryokan_model::{CredentialId, Name};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,7 +24,7 @@ pub struct CreateCredential {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
+    pub paths: Vec<PathPattern>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<Name>,
     /// The variable by which instances are given its placeholder, from their next start on.
@@ -52,7 +53,7 @@ pub struct UpdateCredential {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Vec<PathPattern>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Vec<Name>>,
     /// Empty takes it away.
@@ -71,7 +72,7 @@ pub struct Credential {
     #[schema(value_type = Vec<String>, example = json!(["api.github.com", "*.example.com", "host.example:8443"]))]
     pub hosts: Vec<Binding>,
     pub methods: Vec<String>,
-    pub paths: Vec<String>,
+    pub paths: Vec<PathPattern>,
     pub instances: Vec<Name>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,

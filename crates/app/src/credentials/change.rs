@@ -3,6 +3,7 @@
 
 use ryokan_model::credential::{Binding, Kind};
 use ryokan_model::permission::Caller;
+use ryokan_model::policy::PathPattern;
 use ryokan_model::{Name, Secret};
 use ryokan_store::credentials::CredentialRow;
 use serde_json::json;
@@ -18,7 +19,7 @@ pub struct CredentialChanges {
     pub kind: Option<Kind>,
     pub hosts: Option<Vec<Binding>>,
     pub methods: Option<Vec<String>>,
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Vec<PathPattern>>,
     pub instances: Option<Vec<Name>>,
     /// `Some(None)` takes it away.
     pub env: Option<Option<String>>,

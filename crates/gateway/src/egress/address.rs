@@ -3,56 +3,13 @@
 //! Sources: the special-purpose registries of IANA (RFC 6890 and its updates), and the metadata services of clouds that
 //! hide behind public addresses. IPv6 is public only inside `2000::/3`, and not where it carries an IPv4 address in it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::peer::Cidr;
 
-/// First address and length of what is not public.
-const V4: [(Ipv4Addr, u8); 19] = [
-    (Ipv4Addr::UNSPECIFIED, 8),            // this network, unspecified
-    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
-    (Ipv4Addr::new(100, 64, 0, 0), 10),    // carrier-grade NAT
-    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
-    (Ipv4Addr::new(168, 63, 129, 16), 32), // metadata of Azure
-    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, metadata of most clouds
-    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private
-    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments, metadata of Oracle
-    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation
-    (Ipv4Addr::new(192, 31, 196, 0), 24),  // AS112
-    (Ipv4Addr::new(192, 52, 193, 0), 24),  // AMT
-    (Ipv4Addr::new(192, 88, 99, 0), 24),   // 6to4 relays
-    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private
-    (Ipv4Addr::new(192, 175, 48, 0), 24),  // AS112
-    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarks
-    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation
-    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation
-    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast
-    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, broadcast
-];
-
-/// What is not public inside `2000::/3`.
-const V6: [(Ipv6Addr, u8); 6] = [
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // Teredo, benchmarks, ORCHID and other protocols
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4
-    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48), // AS112
-    (Ipv6Addr::new(0x3ffe, 0, 0, 0, 0, 0, 0, 0), 16), // 6bone, given back
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
-];
-
-/// Whether an address belongs to the public internet.
+/// Whether an address belongs to the public internet. An IPv4 address in IPv6 clothes never does.
 pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let bits = address.to_bits();
-            !V4.iter().any(|(base, length)| (bits ^ base.to_bits()) >> (32 - length) == 0)
-        }
-        IpAddr::V6(address) => {
-            let bits = address.to_bits();
-            bits >> 125 == 1
-                && !V6.iter().any(|(base, length)| (bits ^ base.to_bits()) >> (128 - length) == 0)
-        }
-    }
+    address.to_canonical() == address && ryokan_model::policy::is_public(address)
 }
 
 /// Whether it may be connected to: public, or in a range that the operator named. An IPv4 address in IPv6 clothes
@@ -66,6 +23,8 @@ pub fn may_be_reached(address: IpAddr, exceptions: &[Cidr]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;

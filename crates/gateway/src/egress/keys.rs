@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 use ryokan_model::Secret;
+use ryokan_model::policy::{Path, PathPattern};
 
 use super::ports::Later;
 
@@ -41,8 +42,8 @@ pub struct Credential {
     pub inject: Option<Inject>,
     /// Empty: all.
     pub methods: Vec<Method>,
-    /// Prefixes of paths that end at a segment (`/v1` fits `/v1` and `/v1/x`, not `/v10`). Empty: all.
-    pub paths: Vec<String>,
+    /// Empty: all.
+    pub paths: Vec<PathPattern>,
     /// Whether it may travel without TLS.
     pub in_the_clear: bool,
     pub source: Source,
@@ -98,20 +99,17 @@ pub trait TokenSource: Send + Sync + 'static {
 impl Credential {
     /// Whether it is good for such a request at all.
     pub fn fits(&self, method: &Method, path: &str) -> bool {
-        let is_under = |prefix: &String| {
-            let prefix = prefix.trim_end_matches('/');
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
         (self.methods.is_empty() || self.methods.contains(method))
-            && (self.paths.is_empty() || (is_plain(path) && self.paths.iter().any(is_under)))
+            && (self.paths.is_empty()
+                || plain(path).is_some_and(|path| self.paths.iter().any(|p| p.fits(path))))
     }
 }
 
-/// Whether a path means the same to everybody: no `..`, no encoded slash or dot to hide one, no double slash.
-pub(crate) fn is_plain(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let is_hidden = ["%2e", "%2f", "%5c", "//", "\\"].iter().any(|part| lower.contains(part));
-    !is_hidden && !path.split('/').any(|segment| segment == ".." || segment == ".")
+/// A path that means the same to everybody, without its query: one that is in its one form already, since it is sent on
+/// as it is.
+fn plain(path: &str) -> Option<&str> {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    (Path::parse(path).clear() == Some(path)).then_some(path)
 }
 
 #[cfg(test)]
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_ends_at_a_segment_and_hides_nothing() {
+    fn a_path_fits_whole_segments_and_hides_nothing() {
         let credential = Credential {
             id: "c".into(),
             revision: 1,
@@ -127,7 +125,7 @@ mod tests {
             places: Places::default(),
             inject: None,
             methods: vec![Method::GET],
-            paths: vec!["/v1/".into()],
+            paths: vec!["/v1/**".parse().unwrap()],
             in_the_clear: false,
             source: Source::Fixed(Secret::from("s")),
         };

@@ -2,7 +2,7 @@
 //!
 //! Who asks is told by token and address, what may be done by a judge who records it, and where it goes by addresses
 //! that were checked and are then the ones connected to. Most tunnels pass untouched; those to hosts that credentials
-//! are bound to are looked into, so that the sandbox never holds a secret. See `docs/egress-proxy.md`.
+//! are bound to are looked into, so that the sandbox never holds a secret. See `docs/egress.md`.
 
 mod address;
 mod apply;

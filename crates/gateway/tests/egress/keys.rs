@@ -116,9 +116,12 @@ async fn placeholders_are_replaced_where_they_may_be() {
 
 #[tokio::test]
 async fn a_placeholder_elsewhere_is_refused_and_not_sent() {
-    let case =
-        Case::new(vec![Credential { methods: vec![Method::GET], paths: vec!["/v1".into()], ..in_headers() }])
-            .await;
+    let case = Case::new(vec![Credential {
+        methods: vec![Method::GET],
+        paths: vec!["/v1/**".parse().unwrap()],
+        ..in_headers()
+    }])
+    .await;
     let key = |request: http::request::Builder| request.header("x-api-key", PLACEHOLDER);
     assert_eq!(case.got(key(Request::get("/v1/x")), "").await.header("x-api-key"), Some(SECRET));
     // Its own host, but not where, how or for what it is good.

@@ -92,6 +92,10 @@ impl Compiled {
         self.action.fits(Action::EgressRequest) && self.resources.looks_inside() && self.fits_place(target)
     }
 
+    pub(super) fn names_paths(&self, target: &Target) -> bool {
+        !self.resources.paths.is_empty() && self.looks_into(target)
+    }
+
     fn conditions_hold(&self, request: &Request) -> bool {
         let unsure = self.effect.restricts();
         let window = match &self.window {

@@ -160,6 +160,14 @@ impl PolicySet {
         })
     }
 
+    /// Whether some rule for these askers names paths of the target.
+    pub fn names_paths(&self, who: &Who, target: &Target, now: Millis) -> bool {
+        Level::ALL.into_iter().any(|level| {
+            self.candidates(level, who, Action::EgressRequest, target.host.name())
+                .any(|rule| rule.concerns(who, now) && rule.names_paths(target))
+        })
+    }
+
     pub(super) fn fitting<'a>(
         &'a self,
         level: Level,

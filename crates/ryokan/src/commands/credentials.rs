@@ -4,6 +4,7 @@ use clap::Subcommand;
 use ryokan_api::credential::{CreateCredential, Credential, UpdateCredential};
 use ryokan_api::model::Name;
 use ryokan_api::model::credential::{Binding, Kind};
+use ryokan_api::model::policy::PathPattern;
 
 use crate::Context;
 use crate::environment::now;
@@ -112,9 +113,9 @@ struct Add {
     /// Only with this method; repeatable
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
-    /// Only to paths like this one, as in /repos/*; repeatable
+    /// Only to paths like this one, as in /repos/**; repeatable
     #[arg(long = "path", value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathPattern>,
     /// Only for this instance; repeatable
     #[arg(long = "instance", value_name = "INSTANCE")]
     instances: Vec<Name>,

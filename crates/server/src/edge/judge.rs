@@ -62,8 +62,16 @@ impl egress::Judge for PolicyJudge {
             if self.is_looked_into(caller, ask) && !self.allows(&request) {
                 return Judgement::Allowed { record: Record("".into()) };
             }
+            let hidden = self.hides_its_path(&request, ask);
             let mut question = Question::new(request, format!("instance:{}", caller.instance));
             question.address = caller.token.split_once('@').map(|(_, source)| source.to_owned());
+            if hidden {
+                let why = "rules look at the paths of this host, and this one could be read in two ways";
+                if let Err(error) = self.0.record_refusal(question, why).await {
+                    tracing::error!(error = %error, "a refusal could not be recorded");
+                }
+                return refused("path_not_plain", why);
+            }
             match self.0.judge(question).await {
                 Ok(judged) if judged.decision.is_allowed() => {
                     Judgement::Allowed { record: Record(judged.audit.to_string().into()) }
@@ -118,6 +126,15 @@ impl egress::Judge for PolicyJudge {
 }
 
 impl PolicyJudge {
+    /// A path is sent on as it came. Where rules speak of paths it must be in the one form that they are judged in.
+    fn hides_its_path(&self, request: &Request, ask: &Ask) -> bool {
+        let (Ask::Request { path: raw, .. }, Resource::Network(target)) = (ask, &request.resource) else {
+            return false;
+        };
+        let clear = target.http.as_ref().and_then(|http| http.path.clear());
+        clear != Some(raw) && self.0.policies().names_paths(&request.who, target, request.now)
+    }
+
     fn allows(&self, request: &Request) -> bool {
         self.0.policies().judge(request).is_allowed()
     }

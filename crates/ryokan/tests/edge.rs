@@ -276,7 +276,7 @@ fn an_agent_reaches_what_it_may_with_keys_that_it_never_sees() {
     let provider = json!({
         "name": "kettle", "kind": "openai", "base_url": format!("http://127.0.0.1:{}/v1", world.model.port), "key": MODEL_KEY,
     });
-    world.post("/v1/providers", &provider, 201);
+    world.post("/v1/providers", &provider, 200);
     world.agent("bot", None);
     world.agent("sibling", None);
     world.post("/v1/projects", &json!({"name": "elsewhere"}), 201);

@@ -54,6 +54,9 @@ pub(crate) fn build(app: &Arc<App>, config: &Config, outside: Outside) -> anyhow
     Ok(Arc::new(Doors::new(egress, config.egress.port)))
 }
 
+/// Between two looks at the engine's networks.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Opens the doors of the networks that there are: those of instances that ran before this server did, and of all of
 /// them again when the engine has been away.
 pub(crate) async fn keep_doors(app: Arc<App>, doors: Arc<Doors>, stop: tokio_util::sync::CancellationToken) {
@@ -68,6 +71,7 @@ pub(crate) async fn keep_doors(app: Arc<App>, doors: Arc<Doors>, stop: tokio_uti
             }
             Err(error) => tracing::debug!(error = %error, "the engine's networks cannot be listed yet"),
         }
+        count_drops(&app).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(AGAIN) => {}
@@ -75,5 +79,12 @@ pub(crate) async fn keep_doors(app: Arc<App>, doors: Arc<Doors>, stop: tokio_uti
     }
 }
 
-/// Between two looks at the engine's networks.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(15);
+/// What the machine's rules turned away, for the metrics.
+async fn count_drops(app: &App) {
+    let Ok(drops) = app.runtime.drops().await else { return };
+    for drop in drops {
+        let labels = [("project", drop.project.to_string()), ("reason", drop.reason.as_str().to_owned())];
+        metrics::counter!("ryokan_egress_dropped_packets_total", &labels).absolute(drop.packets);
+        metrics::counter!("ryokan_egress_dropped_bytes_total", &labels).absolute(drop.bytes);
+    }
+}

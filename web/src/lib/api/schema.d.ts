@@ -1978,7 +1978,7 @@ export interface components {
             kind: components["schemas"]["CredentialKind"];
             methods?: string[];
             name: components["schemas"]["Name"];
-            paths?: string[];
+            paths?: components["schemas"]["PolicyPathPattern"][];
             /** @description Id or name; your own when absent. */
             project?: string | null;
             /** @description For all projects of the installation, of no one in particular; operators only. */
@@ -2103,7 +2103,7 @@ export interface components {
             last_used_at?: number | null;
             methods: string[];
             name: components["schemas"]["Name"];
-            paths: string[];
+            paths: components["schemas"]["PolicyPathPattern"][];
             /** @description What agents hold in its place. No secret. */
             placeholder: string;
             /** @description Name of its project; absent for one of the whole installation. */
@@ -2953,7 +2953,7 @@ export interface components {
                 last_used_at?: number | null;
                 methods: string[];
                 name: components["schemas"]["Name"];
-                paths: string[];
+                paths: components["schemas"]["PolicyPathPattern"][];
                 /** @description What agents hold in its place. No secret. */
                 placeholder: string;
                 /** @description Name of its project; absent for one of the whole installation. */
@@ -4395,7 +4395,7 @@ export interface components {
             instances?: components["schemas"]["Name"][] | null;
             kind?: null | components["schemas"]["CredentialKind"];
             methods?: string[] | null;
-            paths?: string[] | null;
+            paths?: components["schemas"]["PolicyPathPattern"][] | null;
             /** @description Rotates it: from the next request on this one is used. */
             value?: string | null;
         };

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Rule } from '$lib/api/types';
 import { networked, PATTERNS } from './actions';
-import { conditions, resources, subject } from './words';
+import { conditions, named, resources } from './words';
 
 const about = (resources: object) => ({ resources }) as Pick<Rule, 'resources'>;
 
@@ -13,9 +13,9 @@ test('what a rule is about, and everything when it says nothing', () => {
 
 test('subjects have names where they are known', () => {
   const names = new Map([['id-1', 'claw']]);
-  expect(subject({ subject: 'everybody' }, names)).toBe('everybody');
-  expect(subject({ subject: 'instance:id-1' }, names)).toBe('instance claw');
-  expect(subject({ subject: 'user:id-2' }, names)).toBe('user id-2');
+  expect(named('everybody', names)).toBe('everybody');
+  expect(named('instance:id-1', names)).toBe('instance claw');
+  expect(named('user:id-2', names)).toBe('user id-2');
 });
 
 test('conditions in words', () => {

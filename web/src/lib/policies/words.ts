@@ -26,10 +26,10 @@ export function resources(rule: Pick<Rule, 'resources'>): string {
   return said.length > 0 ? said.join(' · ') : 'everything';
 }
 
-/** `instance:ID` with its name, where that is known. */
-export function subject(rule: Pick<Rule, 'subject'>, names: Map<string, string>): string {
-  const [kind, id] = rule.subject.split(':');
-  return id === undefined ? rule.subject : `${kind} ${names.get(id) ?? id}`;
+/** `instance:ID`, as subjects and actors are told, with the name where that is known. */
+export function named(who: string, names: Map<string, string>): string {
+  const [kind, id] = who.split(':');
+  return id === undefined ? who : `${kind} ${names.get(id) ?? id}`;
 }
 
 /** When it counts; empty for always. */

@@ -18,7 +18,7 @@ const secret = (form) => form.locator('input[type=password]');
 
 /** A model on loopback, until it is told to end. */
 async function model(key) {
-  const env = { ...process.env, FAKE_MODEL_KEY: key };
+  const env = { ...process.env, FAKE_MODEL_KEY: key, FORCE_COLOR: '0' };
   const child = spawn(process.execPath, ['model.js', '127.0.0.1'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const port = await new Promise((resolve, reject) => {
     child.once('error', reject).once('exit', () => reject(new Error('the model ended')));

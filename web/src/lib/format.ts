@@ -25,6 +25,12 @@ export const sats = (amount: number) => `${whole.format(amount).replace('-', 'âˆ
 export const figure = (value: number) =>
   value >= 100 ? whole.format(value) : String(Number(value.toPrecision(3)));
 
+/** A count, with its thousands apart. */
+export const count = (value: number) => whole.format(value);
+
+/** What somebody typed into one field as a list: apart by spaces, commas or lines. */
+export const entries = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
+
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],
   ['hour', 3600],

@@ -9,6 +9,8 @@ pub(crate) fn check() -> Result<Vec<String>> {
     let documents: Vec<PathBuf> = crate::files()?
         .into_iter()
         .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+        // What tests expect as output is no document of ours.
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "corpus"))
         .collect();
     let (mut faults, mut count) = (Vec::new(), 0);
     for document in &documents {

@@ -3,8 +3,8 @@
 
 use ryokan_model::billing::Period;
 pub use ryokan_model::models::{
-    BudgetScope, BudgetUnit, Candidate, Capabilities, Outcome, ProviderKind, ProviderOptions, TokenPrices,
-    Tokens,
+    BudgetScope, BudgetUnit, CallOutcome, Candidate, Capabilities, ProviderKind, ProviderOptions,
+    TokenPrices, Tokens,
 };
 use ryokan_model::{ModelCallId, ProjectId};
 use serde::{Deserialize, Serialize};
@@ -262,7 +262,7 @@ wire! {
         pub upstream_model: String,
         /// Why this provider.
         pub reason: String,
-        pub outcome: Outcome,
+        pub outcome: CallOutcome,
         pub status: i64,
         pub tokens: Tokens,
         /// Tokens were counted by us, since the provider did not say.

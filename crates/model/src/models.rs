@@ -40,7 +40,7 @@ words!(
 
 words!(
     /// How a call ended.
-    Outcome, "outcome",
+    CallOutcome, "outcome",
     Ok = "ok",
     /// Refused before anything was sent: budget, policy, stop, or a request that cannot be served.
     Refused = "refused",
@@ -350,7 +350,7 @@ pub struct Call {
     pub provider: String,
     pub upstream_model: String,
     pub reason: String,
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     pub status: u16,
     pub tokens: Tokens,
     pub estimated: bool,

@@ -3,7 +3,7 @@
 //! there is room for.
 
 use ryokan_model::billing::Period;
-use ryokan_model::models::{BudgetScope, Call, Outcome, Subject, Tokens};
+use ryokan_model::models::{BudgetScope, Call, CallOutcome, Subject, Tokens};
 use ryokan_model::usage::day_and_month;
 use ryokan_model::{Millis, ModelCallId, ProjectId, ReservationId};
 
@@ -44,7 +44,7 @@ pub struct CallRow {
     pub provider: String,
     pub upstream_model: String,
     pub reason: String,
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     pub status: i64,
     pub tokens: Tokens,
     pub estimated: bool,

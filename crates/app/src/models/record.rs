@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ryokan_model::models::{Call, Outcome, Tokens};
+use ryokan_model::models::{Call, CallOutcome, Tokens};
 use ryokan_model::{ModelCallId, ProjectId, Sats};
 use ryokan_store::Tx;
 use ryokan_store::billing::MICROS;
@@ -139,7 +139,7 @@ impl App {
             provider: String::new(),
             upstream_model: String::new(),
             reason: String::new(),
-            outcome: Outcome::Lost,
+            outcome: CallOutcome::Lost,
             status: 0,
             tokens: Tokens::default(),
             estimated: true,

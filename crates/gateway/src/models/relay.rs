@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Frame;
-use ryokan_model::models::{Call, Offer, Outcome};
+use ryokan_model::models::{Call, CallOutcome, Offer};
 use tokio::time::Sleep;
 
 use super::asked::Endpoint;
@@ -73,13 +73,13 @@ impl Account {
         i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    pub(crate) fn end(&mut self, outcome: Outcome, status: u16) {
+    pub(crate) fn end(&mut self, outcome: CallOutcome, status: u16) {
         let millis = self.millis();
         let Some(mut call) = self.call.take() else { return };
         (call.outcome, call.status, call.millis) = (outcome, status, millis);
         // Whoever refused or failed before a word was said has used nothing.
         let counts = self.sent && call.endpoint != Endpoint::CountTokens.as_str();
-        if counts && matches!(outcome, Outcome::Ok | Outcome::Cancelled | Outcome::Broken) {
+        if counts && matches!(outcome, CallOutcome::Ok | CallOutcome::Cancelled | CallOutcome::Broken) {
             (call.tokens, call.estimated) = self.usage.tokens(self.input_guess);
             if self.charging {
                 call.microsats = self.offer.as_ref().map_or(0, |offer| offer.prices.cost(call.tokens));
@@ -92,7 +92,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         // As others' logs have it for clients that are gone.
-        self.end(Outcome::Cancelled, 499);
+        self.end(CallOutcome::Cancelled, 499);
     }
 }
 
@@ -236,11 +236,11 @@ impl Relay {
         }
         let usage = &self.account.usage;
         let outcome = match (usage.failed, usage.ended) {
-            (true, _) => Outcome::Broken,
-            (false, true) => Outcome::Ok,
-            (false, false) => Outcome::Broken,
+            (true, _) => CallOutcome::Broken,
+            (false, true) => CallOutcome::Ok,
+            (false, false) => CallOutcome::Broken,
         };
-        if outcome == Outcome::Ok {
+        if outcome == CallOutcome::Ok {
             self.line.works();
         }
         self.close(outcome);
@@ -248,10 +248,10 @@ impl Relay {
 
     fn break_off(&mut self, fault: &Fault) {
         self.out.push_back(fault.to_event(self.caller));
-        self.close(Outcome::Broken);
+        self.close(CallOutcome::Broken);
     }
 
-    fn close(&mut self, outcome: Outcome) {
+    fn close(&mut self, outcome: CallOutcome) {
         self.over = true;
         self.account.end(outcome, 200);
         self.place = None;

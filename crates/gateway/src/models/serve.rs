@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use ryokan_model::models::{Call, Need, Offer, Outcome, Snapshot, Subject, Tokens};
+use ryokan_model::models::{Call, CallOutcome, Need, Offer, Snapshot, Subject, Tokens};
 use serde_json::Value;
 
 use super::asked::{Asked, Endpoint};
@@ -69,7 +69,7 @@ impl ModelGateway {
             provider: String::new(),
             upstream_model: String::new(),
             reason: String::new(),
-            outcome: Outcome::Cancelled,
+            outcome: CallOutcome::Cancelled,
             status: 0,
             tokens: Tokens::default(),
             estimated: false,
@@ -85,7 +85,7 @@ impl ModelGateway {
             Err(fault) => return refuse(&mut account, fault, dialect),
         };
         if endpoint == Endpoint::CountTokens && choices.is_empty() {
-            account.end(Outcome::Ok, 200);
+            account.end(CallOutcome::Ok, 200);
             return translate::counted(asked.input_guess);
         }
         let bound = Bound::of(&asked, &choices);
@@ -163,7 +163,7 @@ impl ModelGateway {
                 }
             }
         }
-        account.end(Outcome::Failed, last.status(dialect));
+        account.end(CallOutcome::Failed, last.status(dialect));
         last.into_response(dialect)
     }
 
@@ -205,7 +205,7 @@ impl ModelGateway {
             Ok(Exchange::Refusal(refusal)) => {
                 line.works();
                 account.sent = false;
-                account.end(Outcome::Failed, refusal.status);
+                account.end(CallOutcome::Failed, refusal.status);
                 return Ok(refused(refusal, dialect_of(line.provider.kind), caller));
             }
             Err(trouble) => return Err((account, trouble)),
@@ -253,12 +253,12 @@ impl ModelGateway {
         };
         match made {
             Ok((body, kind)) => {
-                account.end(Outcome::Ok, 200);
+                account.end(CallOutcome::Ok, 200);
                 Ok(answer(Body::full(body), kind))
             }
             // It was answered, and has to be paid for; nobody else is asked.
             Err(fault) => {
-                account.end(Outcome::Broken, fault.status(caller));
+                account.end(CallOutcome::Broken, fault.status(caller));
                 Ok(fault.into_response(caller))
             }
         }
@@ -351,7 +351,7 @@ fn prepare(
 }
 
 fn refuse(account: &mut Account, fault: Fault, dialect: Dialect) -> Response<Body> {
-    account.end(Outcome::Refused, fault.status(dialect));
+    account.end(CallOutcome::Refused, fault.status(dialect));
     fault.into_response(dialect)
 }
 

@@ -1873,6 +1873,11 @@ export interface components {
          * @example 512Mi
          */
         Bytes: string;
+        /**
+         * @description How a call ended.
+         * @enum {string}
+         */
+        CallOutcome: "ok" | "refused" | "failed" | "cancelled" | "broken" | "lost";
         /** @description One step of a route. */
         Candidate: {
             model: string;
@@ -2744,7 +2749,7 @@ export interface components {
             /** Format: int64 */
             millis: number;
             model: string;
-            outcome: components["schemas"]["Outcome"];
+            outcome: components["schemas"]["CallOutcome"];
             /** Format: int64 */
             price_version?: number | null;
             project: components["schemas"]["ProjectId"];
@@ -3276,7 +3281,7 @@ export interface components {
                 /** Format: int64 */
                 millis: number;
                 model: string;
-                outcome: components["schemas"]["Outcome"];
+                outcome: components["schemas"]["CallOutcome"];
                 /** Format: int64 */
                 price_version?: number | null;
                 project: components["schemas"]["ProjectId"];

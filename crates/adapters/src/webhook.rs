@@ -1,4 +1,4 @@
-//! Webhooks: the adapter of [`ryokan_ports::Webhooks`]. Their addresses come from users; see [`outward`].
+//! Webhooks: the adapter of [`ryokan_ports::Webhooks`]. Their addresses come from users; see `outward`.
 
 use async_trait::async_trait;
 use ryokan_ports::Webhooks;

@@ -1,4 +1,4 @@
-//! Credentials that agents use and never see. Their values are sealed in `secrets`, under the scope [`scope`]; nothing
+//! Credentials that agents use and never see. Their values are sealed in `secrets`, under the scope `scope`; nothing
 //! here holds one.
 
 use ryokan_model::credential::Credential;

@@ -1,7 +1,7 @@
 //! The machine's rules for projects' bridges: one nftables table of our own, named after the server.
 //!
 //! A bridge's rules are written before the bridge is made, each change is one transaction, and what somebody else has
-//! done to the table is undone by the next [`Firewall::reconcile`]. Rules stay when the server ends, since what runs
+//! done to the table is undone by the next `Firewall::reconcile`. Rules stay when the server ends, since what runs
 //! goes on; with the last bridge the table goes. Where rules cannot be written, that is said and never overlooked.
 
 mod nft;
@@ -87,7 +87,7 @@ impl Firewall {
         }
     }
 
-    /// Whether all bridges are known, by a first [`Firewall::reconcile`]. Before that, nothing may be opened.
+    /// Whether all bridges are known, by a first `Firewall::reconcile`. Before that, nothing may be opened.
     pub(crate) async fn is_settled(&self) -> bool {
         self.state.lock().await.settled
     }

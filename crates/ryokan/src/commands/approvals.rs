@@ -32,7 +32,7 @@ enum Action {
     Grant {
         /// Id
         id: String,
-        /// For how long, at most 24h [15m]
+        /// For how long, at most 24h (15m when absent)
         #[arg(long = "for", value_name = "TIME")]
         lasts: Option<Span>,
     },

@@ -36,7 +36,7 @@ pub(crate) struct Audit {
     /// Only from so long ago, as 1h
     #[arg(long, value_name = "TIME")]
     since: Option<Span>,
-    /// At most this many [100]
+    /// At most this many (100 when absent)
     #[arg(long, value_name = "COUNT", conflicts_with = "export")]
     limit: Option<u32>,
     /// All that match, as JSON, one a line
